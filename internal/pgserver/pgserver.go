@@ -1,0 +1,399 @@
+// Package pgserver runs PostgreSQL servers of one's own: on a free port, in a
+// folder of their own, gone when their owner stops or dies. The demo and the
+// tests use it. It is not for production servers: it creates a cluster, runs it
+// and stops it, and knows nothing of backups, upgrades or other people's data.
+package pgserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// superuser is the role that initdb creates; its password is random.
+	superuser = "postgres"
+	// startTimeout bounds the wait for a server that was started; a cluster that
+	// recovers after a crash needs seconds, never a minute.
+	startTimeout = time.Minute
+	// stopTimeout bounds a fast shutdown before it becomes an immediate one.
+	stopTimeout = 20 * time.Second
+	// probeEvery is how often a starting server is asked whether it is ready.
+	probeEvery = 20 * time.Millisecond
+	// startTries is how often another port is tried: a free port that the kernel
+	// names can be taken by somebody else before the server binds it.
+	startTries = 3
+)
+
+// Options say which server to run.
+type Options struct {
+	// Version is PostgreSQL's major version, 13 to 18.
+	Version int
+	// Dir is the cluster's folder; it is created when it does not exist, and a
+	// cluster that is there is started again. Empty: a temporary folder, removed by Stop.
+	Dir string
+	// Settings override the defaults in postgresql.conf, for example "fsync": "off".
+	Settings map[string]string
+}
+
+// Server is a running PostgreSQL server.
+type Server struct {
+	Version  int
+	Dir      string
+	Port     int
+	password string
+	bin      string
+	account  *syscall.Credential
+	temp     bool
+	log      string // the postmaster's output
+
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the postmaster has ended
+}
+
+// Start creates the cluster when there is none and starts it. The server ends
+// when Stop or Kill is called and when this process dies, however it dies.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	bin, err := Binaries(o.Version)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Version: o.Version, Dir: o.Dir, bin: bin}
+	if os.Getuid() == 0 {
+		if s.account, err = unprivileged(); err != nil {
+			return nil, err
+		}
+	}
+	if s.Dir == "" {
+		if s.Dir, err = os.MkdirTemp("", "dhow-pg"); err != nil {
+			return nil, fmt.Errorf("create a folder for postgresql %d: %w", o.Version, err)
+		}
+		s.temp = true
+	}
+	if s.Dir, err = filepath.Abs(s.Dir); err != nil {
+		return nil, fmt.Errorf("find the folder of postgresql %d: %w", o.Version, err)
+	}
+	s.log = filepath.Join(s.Dir, "server.log")
+	if err := s.create(ctx, o.Settings); err != nil {
+		s.remove()
+		return nil, err
+	}
+	for try := 1; ; try++ {
+		if err = s.run(ctx); err == nil {
+			return s, nil
+		}
+		if try == startTries || ctx.Err() != nil || !strings.Contains(err.Error(), "could not bind") {
+			s.remove()
+			return nil, err
+		}
+		s.Port = 0
+	}
+}
+
+// Binaries names the folder that holds initdb and postgres of a major version.
+func Binaries(version int) (string, error) {
+	v := strconv.Itoa(version)
+	var places []string
+	if c := os.Getenv("DHOW_CACHE"); c != "" {
+		places = append(places, filepath.Join(c, "postgres", v, "bin"))
+	}
+	places = append(places, filepath.Join("/usr/lib/postgresql", v, "bin"), filepath.Join("/var/cache/dhow/postgres", v, "bin"))
+	if home, err := os.UserHomeDir(); err == nil {
+		places = append(places, filepath.Join(home, ".cache/dhow/postgres", v, "bin"))
+	}
+	for _, p := range places {
+		if _, err := os.Stat(filepath.Join(p, "initdb")); err == nil {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("no postgresql %d server on this machine (looked in %s): run `make setup`", version, strings.Join(places, ", "))
+}
+
+// unprivileged is the account that servers run under when this process is root,
+// which PostgreSQL refuses.
+func unprivileged() (*syscall.Credential, error) {
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, errUID := strconv.ParseUint(u.Uid, 10, 32)
+		gid, errGID := strconv.ParseUint(u.Gid, 10, 32)
+		if errUID == nil && errGID == nil {
+			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+		}
+	}
+	return nil, errors.New("postgresql does not run as root and there is no account postgres or nobody to run it as: create one, or run as another user")
+}
+
+func (s *Server) create(ctx context.Context, settings map[string]string) error {
+	data := s.data()
+	secret := filepath.Join(s.Dir, "password")
+	if old, err := os.ReadFile(secret); err == nil {
+		if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err == nil {
+			s.password = strings.TrimSpace(string(old))
+			return s.configure(settings)
+		}
+	}
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return fmt.Errorf("create the folder of postgresql %d: %w", s.Version, err)
+	}
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
+	s.password = hex.EncodeToString(random[:])
+	if err := os.WriteFile(secret, []byte(s.password+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the password of postgresql %d: %w", s.Version, err)
+	}
+	if s.account != nil {
+		for _, p := range []string{s.Dir, secret} {
+			if err := os.Chown(p, int(s.account.Uid), int(s.account.Gid)); err != nil {
+				return fmt.Errorf("hand %s to the server's account: %w", p, err)
+			}
+		}
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "-D", data, "-U", superuser, "--pwfile="+secret,
+		"-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync")
+	s.prepare(cmd)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("create a cluster of postgresql %d in %s: %w: %s", s.Version, data, err, bytes.TrimSpace(out))
+	}
+	return s.configure(settings)
+}
+
+// configure writes the settings that every voyage needs, then the caller's.
+func (s *Server) configure(settings map[string]string) error {
+	all := map[string]string{
+		"listen_addresses":        "127.0.0.1",
+		"unix_socket_directories": "",
+		"wal_level":               "logical",
+		"max_wal_senders":         "20",
+		"max_replication_slots":   "20",
+		"max_connections":         "120",
+		"track_commit_timestamp":  "on",
+		"log_destination":         "stderr",
+		"logging_collector":       "off",
+	}
+	for k, v := range settings {
+		all[k] = v
+	}
+	keys := make([]string, 0, len(all))
+	for k := range all {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	var conf strings.Builder
+	for _, k := range keys {
+		fmt.Fprintf(&conf, "%s = '%s'\n", k, strings.ReplaceAll(all[k], "'", "''"))
+	}
+	path := filepath.Join(s.data(), "dhow.conf")
+	if err := os.WriteFile(path, []byte(conf.String()), 0o644); err != nil {
+		return fmt.Errorf("write the settings of postgresql %d: %w", s.Version, err)
+	}
+	main := filepath.Join(s.data(), "postgresql.conf")
+	text, err := os.ReadFile(main)
+	if err != nil {
+		return fmt.Errorf("read the settings of postgresql %d: %w", s.Version, err)
+	}
+	const include = "include 'dhow.conf'\n"
+	if !bytes.Contains(text, []byte(include)) {
+		if err := os.WriteFile(main, append(text, include...), 0o600); err != nil {
+			return fmt.Errorf("write the settings of postgresql %d: %w", s.Version, err)
+		}
+	}
+	return nil
+}
+
+// run starts the postmaster and returns once it answers.
+func (s *Server) run(ctx context.Context) error {
+	if s.Port == 0 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return fmt.Errorf("find a free port: %w", err)
+		}
+		s.Port = l.Addr().(*net.TCPAddr).Port
+		if err := l.Close(); err != nil {
+			return fmt.Errorf("release a free port: %w", err)
+		}
+	}
+	logFile, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the log of postgresql %d: %w", s.Version, err)
+	}
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port))
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	s.prepare(cmd)
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
+	cmd.SysProcAttr.Setpgid = true // Ctrl-C goes to us, and we stop the server
+
+	done, started := make(chan struct{}), make(chan error, 1)
+	go func() {
+		// The kernel signals the child when the thread that made it ends, so
+		// this goroutine keeps its thread until the server is gone.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(done)
+		err := cmd.Start()
+		_ = logFile.Close()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("start postgresql %d: %w", s.Version, err)
+	}
+	s.cmd, s.done = cmd, done
+	if err := s.ready(ctx); err != nil {
+		s.Kill()
+		return err
+	}
+	return nil
+}
+
+func (s *Server) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for {
+		conn, err := pgx.Connect(ctx, s.URL("postgres"))
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		select {
+		case <-s.done:
+			return fmt.Errorf("postgresql %d ended while it started: %s", s.Version, s.LogTail())
+		case <-ctx.Done():
+			return fmt.Errorf("wait for postgresql %d on port %d: %w: %s", s.Version, s.Port, ctx.Err(), s.LogTail())
+		case <-tick.C:
+		}
+	}
+}
+
+// prepare gives a command the server's account, folder and a plain environment.
+func (s *Server) prepare(cmd *exec.Cmd) {
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", "LD_LIBRARY_PATH="+filepath.Join(s.bin, "../lib"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account}
+}
+
+func (s *Server) data() string { return filepath.Join(s.Dir, "data") }
+
+// URL is the connection string of a database, as the cluster's superuser.
+// It holds the password: give it to a client, never to a log.
+func (s *Server) URL(database string) string {
+	u := url.URL{Scheme: "postgres", User: url.UserPassword(superuser, s.password), Path: "/" + database,
+		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)), RawQuery: "sslmode=disable"}
+	return u.String()
+}
+
+// Password is the superuser's password.
+func (s *Server) Password() string { return s.password }
+
+// User is the superuser's name.
+func (s *Server) User() string { return superuser }
+
+// Pid is the postmaster's process.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
+
+// CreateDatabase creates an empty database.
+func (s *Server) CreateDatabase(ctx context.Context, name string) error {
+	return s.Exec(ctx, "postgres", "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+}
+
+// Exec runs statements in a database as the superuser.
+func (s *Server) Exec(ctx context.Context, database, sql string) error {
+	conn, err := pgx.Connect(ctx, s.URL(database))
+	if err != nil {
+		return fmt.Errorf("connect to database %s: %w", database, err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		return fmt.Errorf("run statements in database %s: %w", database, err)
+	}
+	return nil
+}
+
+// Stop shuts the server down fast (sessions are ended) and waits until it is
+// gone; a temporary folder is removed. It may be called again.
+func (s *Server) Stop(ctx context.Context) error {
+	defer s.remove()
+	return s.shutdown(ctx)
+}
+
+func (s *Server) shutdown(ctx context.Context) error {
+	if s.cmd == nil {
+		return nil
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGCONT) // a paused server cannot stop
+	_ = s.cmd.Process.Signal(syscall.SIGINT)
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	select {
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		s.Kill()
+		return fmt.Errorf("postgresql %d did not stop in time and was ended at once: %w", s.Version, ctx.Err())
+	}
+}
+
+// Kill ends the server at once, as a crash would, and waits until it is gone.
+// The next Restart recovers from its write-ahead log.
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGCONT)
+	_ = s.cmd.Process.Signal(syscall.SIGQUIT)
+	select {
+	case <-s.done:
+	case <-time.After(stopTimeout):
+		_ = s.cmd.Process.Kill()
+		<-s.done
+	}
+}
+
+// Restart stops the server if it runs and starts it again on the same port.
+func (s *Server) Restart(ctx context.Context) error {
+	if err := s.shutdown(ctx); err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+// LogTail is the end of the server's log, for an error's text.
+func (s *Server) LogTail() string {
+	const most = 2000 // bytes
+	text, err := os.ReadFile(s.log)
+	if err != nil {
+		return ""
+	}
+	if len(text) > most {
+		text = text[len(text)-most:]
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func (s *Server) remove() {
+	if s.temp {
+		_ = os.RemoveAll(s.Dir) // only our own temporary folder; what cannot go is the system's to clean
+	}
+}
