@@ -1,0 +1,285 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Catalog is what a database holds that moves row by row.
+type Catalog struct {
+	// Tables are the ordinary tables and partitions, sorted by name; they hold the rows.
+	Tables []*Table
+	// Roots are the partitioned tables; they hold none, but statements name them.
+	Roots []*Table
+	// Sequences are all sequences, owned or not, sorted by name.
+	Sequences []Name
+	// MaterializedViews are sorted by name.
+	MaterializedViews []Name
+	// LargeObjects counts the database's large objects.
+	LargeObjects int64
+}
+
+// Name is a qualified name.
+type Name struct{ Schema, Name string }
+
+// SQL is the name as a statement needs it.
+func (n Name) SQL() string { return pgx.Identifier{n.Schema, n.Name}.Sanitize() }
+
+// String is the name as people write it.
+func (n Name) String() string { return n.Schema + "." + n.Name }
+
+// Identity is a table's replica identity (pg_class.relreplident).
+type Identity string
+
+// The replica identities.
+const (
+	IdentityDefault Identity = "d"
+	IdentityIndex   Identity = "i"
+	IdentityFull    Identity = "f"
+	IdentityNothing Identity = "n"
+)
+
+// Table is a table that holds rows, or a partitioned one.
+type Table struct {
+	Name
+	OID uint32
+	// Filenode changes whenever the table is rewritten, and its ctids with it.
+	Filenode uint32
+	Columns  []Column
+	// Key are the columns that name a row: of the replica identity's index, else
+	// of the primary key, else of a usable unique index; empty when there is none.
+	// Usable: not partial, not deferrable, all columns NOT NULL, no expression.
+	Key []string
+	// KeyIndex is the name of the index that Key is of.
+	KeyIndex string
+	Identity Identity
+	// OtherUnique: a unique or exclusion constraint besides Key's exists, so
+	// rows of the table depend upon each other's order.
+	OtherUnique bool
+	// Pages and Rows are the planner's estimates (relpages by real size); Bytes is the size with TOAST, without indexes.
+	Pages    int64
+	Rows     int64
+	Bytes    int64
+	Unlogged bool
+	// RowSecurity: the table has row security that may hide rows from us.
+	RowSecurity bool
+}
+
+// Column is a column that exists (dropped ones are not listed), in attnum order.
+type Column struct {
+	Name string
+	// Type is format_type's name, for casts.
+	Type    string
+	TypeOID uint32
+	NotNull bool
+	// Generated columns are computed by the target; they are never sent.
+	Generated bool
+}
+
+// Sent are the columns that are copied and streamed: all but the generated ones.
+func (t *Table) Sent() []Column {
+	sent := make([]Column, 0, len(t.Columns))
+	for _, c := range t.Columns {
+		if !c.Generated {
+			sent = append(sent, c)
+		}
+	}
+	return sent
+}
+
+// column finds a column by name; nil when there is none.
+func (t *Table) column(name string) *Column {
+	for i := range t.Columns {
+		if t.Columns[i].Name == name {
+			return &t.Columns[i]
+		}
+	}
+	return nil
+}
+
+// table finds a table that holds rows; nil when there is none.
+func (c *Catalog) table(n Name) *Table {
+	i := sort.Search(len(c.Tables), func(i int) bool { return !less(c.Tables[i].Name, n) })
+	if i < len(c.Tables) && c.Tables[i].Name == n {
+		return c.Tables[i]
+	}
+	return nil
+}
+
+func less(a, b Name) bool {
+	if a.Schema != b.Schema {
+		return a.Schema < b.Schema
+	}
+	return a.Name < b.Name
+}
+
+// scope selects the relations of a move in a query over pg_class c and
+// pg_namespace n. Its parameters are $1, the schemas (empty for all), and $2,
+// the tables that stay behind. Extensions' own tables and temporary ones never move.
+const scope = `n.nspname NOT LIKE 'pg\_%' AND n.nspname NOT IN ('information_schema', 'dhow')
+	AND (cardinality($1::text[]) = 0 OR n.nspname = ANY ($1::text[]))
+	AND NOT n.nspname || '.' || c.relname = ANY ($2::text[])
+	AND c.relpersistence <> 't'
+	AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')`
+
+// catalog reads what moves, from either side.
+func (m *Mover) catalog(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
+	c, err := loadCatalog(ctx, conn, m.cfg.Schemas, m.cfg.Exclude)
+	if err != nil {
+		return nil, fmt.Errorf("read the catalog of database %s: %w", conn.Config().Database, err)
+	}
+	return c, nil
+}
+
+func loadCatalog(ctx context.Context, conn *pgx.Conn, schemas, exclude []string) (*Catalog, error) {
+	if schemas == nil {
+		schemas = []string{}
+	}
+	if exclude == nil {
+		exclude = []string{}
+	}
+	c := &Catalog{}
+	byOID := map[uint32]*Table{}
+	rows, err := conn.Query(ctx, `
+		SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relfilenode, c.relreplident::text, c.relpersistence = 'u', c.relrowsecurity,
+			CASE c.relkind WHEN 'r' THEN pg_relation_size(c.oid) / current_setting('block_size')::int ELSE 0 END,
+			greatest(c.reltuples, 0)::bigint, CASE c.relkind WHEN 'r' THEN pg_table_size(c.oid) ELSE 0 END
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind IN ('r', 'p') AND `+scope, schemas, exclude)
+	if err != nil {
+		return nil, fmt.Errorf("list the tables: %w", err)
+	}
+	var kind string
+	t := Table{}
+	if _, err = pgx.ForEachRow(rows, []any{&t.OID, &t.Schema, &t.Name.Name, &kind, &t.Filenode, &t.Identity, &t.Unlogged, &t.RowSecurity, &t.Pages, &t.Rows, &t.Bytes}, func() error {
+		table := t
+		byOID[t.OID] = &table
+		if kind == "p" {
+			c.Roots = append(c.Roots, &table)
+		} else {
+			c.Tables = append(c.Tables, &table)
+		}
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("list the tables: %w", err)
+	}
+	if err := loadColumns(ctx, conn, byOID); err != nil {
+		return nil, err
+	}
+	if err := loadKeys(ctx, conn, byOID); err != nil {
+		return nil, err
+	}
+	for _, list := range [][]*Table{c.Tables, c.Roots} {
+		sort.Slice(list, func(i, j int) bool { return less(list[i].Name, list[j].Name) })
+	}
+	for _, of := range []struct {
+		kind string
+		into *[]Name
+	}{{"S", &c.Sequences}, {"m", &c.MaterializedViews}} {
+		rows, err := conn.Query(ctx, `SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.relkind = $3 AND `+scope+` ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`, schemas, exclude, of.kind)
+		if err != nil {
+			return nil, fmt.Errorf("list the sequences and views: %w", err)
+		}
+		if *of.into, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Name]); err != nil {
+			return nil, fmt.Errorf("list the sequences and views: %w", err)
+		}
+	}
+	if err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_largeobject_metadata`).Scan(&c.LargeObjects); err != nil {
+		return nil, fmt.Errorf("count the large objects: %w", err)
+	}
+	return c, nil
+}
+
+func oids(tables map[uint32]*Table) []uint32 {
+	list := make([]uint32, 0, len(tables))
+	for oid := range tables {
+		list = append(list, oid)
+	}
+	return list
+}
+
+func loadColumns(ctx context.Context, conn *pgx.Conn, tables map[uint32]*Table) error {
+	rows, err := conn.Query(ctx, `
+		SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.attnotnull, a.attgenerated <> ''
+		FROM pg_attribute a WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`, oids(tables))
+	if err != nil {
+		return fmt.Errorf("list the columns: %w", err)
+	}
+	var table uint32
+	var col Column
+	_, err = pgx.ForEachRow(rows, []any{&table, &col.Name, &col.Type, &col.TypeOID, &col.NotNull, &col.Generated}, func() error {
+		tables[table].Columns = append(tables[table].Columns, col)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list the columns: %w", err)
+	}
+	return nil
+}
+
+// loadKeys finds each table's key. Best is the replica identity's index, then
+// the primary key, then the narrowest usable unique index.
+func loadKeys(ctx context.Context, conn *pgx.Conn, tables map[uint32]*Table) error {
+	rows, err := conn.Query(ctx, `
+		SELECT i.indrelid, ic.relname, i.indisreplident, i.indisprimary, i.indisunique AND i.indisvalid AND i.indimmediate
+				AND i.indpred IS NULL AND i.indexprs IS NULL
+				AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (num, pos) JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.num
+					WHERE k.pos <= i.indnkeyatts AND NOT a.attnotnull) AS usable,
+			ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (num, pos) JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.num
+				WHERE k.pos <= i.indnkeyatts ORDER BY k.pos)
+		FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
+		WHERE i.indrelid = ANY ($1) AND (i.indisunique OR i.indisexclusion)
+		ORDER BY i.indrelid, i.indisreplident DESC, i.indisprimary DESC, i.indnkeyatts, ic.relname COLLATE "C"`, oids(tables))
+	if err != nil {
+		return fmt.Errorf("list the unique indexes: %w", err)
+	}
+	var table uint32
+	var index string
+	var isIdentity, primary, usable bool
+	var columns []string
+	_, err = pgx.ForEachRow(rows, []any{&table, &index, &isIdentity, &primary, &usable, &columns}, func() error {
+		t := tables[table]
+		if usable && t.Key == nil {
+			t.Key, t.KeyIndex = append([]string(nil), columns...), index
+		} else {
+			t.OtherUnique = true
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list the unique indexes: %w", err)
+	}
+	return nil
+}
+
+// identifiers joins names as quoted identifiers with commas.
+func identifiers(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = pgx.Identifier{n}.Sanitize()
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// columnNames joins columns as quoted identifiers with commas.
+func columnNames(columns []Column) string {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.Name
+	}
+	return identifiers(names)
+}
+
+// quote makes a literal of a text.
+func quote(s string) string {
+	q := "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	if strings.Contains(s, `\`) {
+		return " E" + strings.ReplaceAll(q, `\`, `\\`)
+	}
+	return q
+}
