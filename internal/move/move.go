@@ -51,6 +51,9 @@ type Mover interface {
 	Seal(ctx context.Context) error
 	// Open lets the target take writes. It refuses unless the source is sealed. It may be called again.
 	Open(ctx context.Context) error
+	// Retire removes the slot of this direction's stream, once the target is open
+	// and traffic has moved, so that the source keeps no log. It may be called again.
+	Retire(ctx context.Context) error
 	// Unfence lets the source take writes again, whether fenced or sealed. It
 	// refuses once the target is open. It may be called again.
 	Unfence(ctx context.Context) error

@@ -45,12 +45,7 @@ CREATE TABLE IF NOT EXISTS dhow.chunk (
 	snapshot_lsn pg_lsn, rows bigint, bytes bigint, done timestamptz,
 	PRIMARY KEY (stream, id));
 CREATE TABLE IF NOT EXISTS dhow.marker (stream text PRIMARY KEY, n bigint NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
-CREATE TABLE IF NOT EXISTS dhow.fence (move text PRIMARY KEY, reason text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
-CREATE OR REPLACE FUNCTION dhow.refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
-BEGIN
-	RAISE EXCEPTION 'dhow: this database does not take writes: its data is served elsewhere' USING ERRCODE = 'read_only_sql_transaction',
-		HINT = 'Write through the gate, or see "dhow status".';
-END $$;`
+CREATE TABLE IF NOT EXISTS dhow.fence (move text PRIMARY KEY, reason text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());`
 
 // stateLock serialises the making of the schema: CREATE ... IF NOT EXISTS is not safe against itself.
 const stateLock = 0x64686f77
