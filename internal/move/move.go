@@ -35,6 +35,8 @@ type Mover interface {
 	// Prepare does all that the promotion needs and that can be done before the
 	// fence, so that it costs no stall. It may be called again.
 	Prepare(ctx context.Context) error
+	// Rehearse times what the fence will cost, without fencing. Replicate must be running.
+	Rehearse(ctx context.Context) (Rehearsal, error)
 	// Fence stops writes at the source, by every role, in a way that vanishes
 	// when this process dies, and returns the marker that ends the source's history.
 	Fence(ctx context.Context) (Marker, error)
@@ -196,6 +198,14 @@ type Comparison struct {
 	// Different counts the differing rows, also those beyond VerifyOptions.Most.
 	Different   int64        `json:"different"`
 	Differences []Difference `json:"differences"`
+}
+
+// Rehearsal says how long the parts of a cutover that clients wait for will take.
+type Rehearsal struct {
+	// Lag is how long a marker took from the source to the target.
+	Lag time.Duration `json:"lag_ns"`
+	// Seal is what completing the target and making the fence durable is expected to take.
+	Seal time.Duration `json:"seal_ns"`
 }
 
 // Marker ends a source's history: the target that has applied it has applied
