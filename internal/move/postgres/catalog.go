@@ -78,6 +78,8 @@ type Column struct {
 	NotNull bool
 	// Generated columns are computed by the target; they are never sent.
 	Generated bool
+	// Always: GENERATED ALWAYS AS IDENTITY, which no UPDATE may set.
+	Always bool
 }
 
 // Sent are the columns that are copied and streamed: all but the generated ones.
@@ -205,14 +207,14 @@ func oids(tables map[uint32]*Table) []uint32 {
 
 func loadColumns(ctx context.Context, conn *pgx.Conn, tables map[uint32]*Table) error {
 	rows, err := conn.Query(ctx, `
-		SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.attnotnull, a.attgenerated <> ''
+		SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.attnotnull, a.attgenerated <> '', a.attidentity = 'a'
 		FROM pg_attribute a WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`, oids(tables))
 	if err != nil {
 		return fmt.Errorf("list the columns: %w", err)
 	}
 	var table uint32
 	var col Column
-	_, err = pgx.ForEachRow(rows, []any{&table, &col.Name, &col.Type, &col.TypeOID, &col.NotNull, &col.Generated}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&table, &col.Name, &col.Type, &col.TypeOID, &col.NotNull, &col.Generated, &col.Always}, func() error {
 		tables[table].Columns = append(tables[table].Columns, col)
 		return nil
 	})

@@ -24,6 +24,7 @@ var sessionSettings = map[string]string{
 	"TimeZone":                            "UTC",
 	"bytea_output":                        "hex",
 	"extra_float_digits":                  "3",
+	"lc_monetary":                         "C",
 	"xmloption":                           "content",
 	"client_encoding":                     "UTF8",
 	"search_path":                         "pg_catalog",

@@ -1,0 +1,419 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// copyFrom is the number of inserted rows from which COPY beats INSERT, though
+// it takes a round trip of its own.
+const copyFrom = 64
+
+// effect is what a batch does to one row in the end.
+type effect struct {
+	remove bool // an older row with this key goes
+	insert row  // then this one comes
+	update row  // or: these columns change; unchanged ones are datumUnchanged
+}
+
+// netEffect makes of a batch the fewest statements that have the same result.
+// Tables do not depend on each other (constraints between them are not checked
+// here), rows with different keys do not either, apart from secondary unique
+// constraints, whose violation makes the caller go one by one.
+func netEffect(batch []*change) []op {
+	var ops []op
+	var order []*relation
+	byRelation := map[*relation][]*change{}
+	flush := func() {
+		for _, r := range order {
+			ops = append(ops, tableOps(r, byRelation[r])...)
+		}
+		order, byRelation = nil, map[*relation][]*change{}
+	}
+	for _, c := range batch {
+		if c.truncate != nil {
+			flush()
+			ops = append(ops, single(c)...)
+			continue
+		}
+		if _, ok := byRelation[c.rel]; !ok {
+			order = append(order, c.rel)
+		}
+		byRelation[c.rel] = append(byRelation[c.rel], c)
+	}
+	flush()
+	return ops
+}
+
+// tableOps is netEffect for one table.
+func tableOps(r *relation, changes []*change) []op {
+	var ops []op
+	effects := map[string]*effect{}
+	var keys []string
+	flush := func() {
+		ops = append(ops, setOps(r, keys, effects)...)
+		effects, keys = map[string]*effect{}, nil
+	}
+	for _, c := range changes {
+		if len(r.key) == 0 && c.msg.kind != 'I' || keyChanged(c) {
+			flush()
+			ops = append(ops, single(c)...)
+			continue
+		}
+		of := c.msg.new
+		if c.msg.kind == 'D' {
+			of = c.msg.old
+		}
+		k := ""
+		if len(r.key) > 0 {
+			k = r.keyText(of)
+		} else {
+			k = fmt.Sprint(len(keys)) // rows without a key are never merged
+		}
+		e, ok := effects[k]
+		if !ok {
+			e = &effect{}
+			effects[k] = e
+			keys = append(keys, k)
+		}
+		if !e.merge(c) { // out of step: let the statements find out, one by one
+			flush()
+			ops = append(ops, single(c)...)
+		}
+	}
+	flush()
+	return ops
+}
+
+// merge adds a change to what was done to the row before.
+func (e *effect) merge(c *change) bool {
+	fresh := !e.remove && e.insert == nil && e.update == nil
+	switch c.msg.kind {
+	case 'I':
+		if e.insert != nil || e.update != nil {
+			return false
+		}
+		e.insert = c.msg.new
+	case 'U':
+		switch {
+		case e.insert != nil:
+			e.insert = overlay(e.insert, c.msg.new)
+		case e.update != nil:
+			e.update = overlay(e.update, resolved(c))
+		case fresh:
+			e.update = resolved(c)
+		default:
+			return false
+		}
+	case 'D':
+		switch {
+		case e.insert != nil:
+			e.insert = nil // what it replaced, if anything, stays removed
+		case e.update != nil || fresh:
+			e.update, e.remove = nil, true
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// overlay is a newer row over an older one: what is unchanged stays.
+func overlay(older, newer row) row {
+	merged := slices.Clone(newer)
+	for i := range merged {
+		if merged[i].kind == datumUnchanged {
+			merged[i] = older[i]
+		}
+	}
+	return merged
+}
+
+// resolved is an update's new row, with unchanged values taken from the old row
+// where that was sent whole.
+func resolved(c *change) row {
+	if c.msg.old == nil || c.msg.oldKey {
+		return c.msg.new
+	}
+	return overlay(c.msg.old, c.msg.new)
+}
+
+// keyChanged says whether an update gives the row another key.
+func keyChanged(c *change) bool {
+	if c.msg.kind != 'U' || c.msg.old == nil {
+		return false
+	}
+	for _, k := range c.rel.key {
+		if c.msg.new[k].kind != datumUnchanged && string(c.msg.old[k].text) != string(c.msg.new[k].text) {
+			return true
+		}
+	}
+	return false
+}
+
+// setOps are the statements for rows with different keys.
+func setOps(r *relation, keys []string, effects map[string]*effect) []op {
+	var removed, inserted []row
+	updates := map[string][]row{}
+	var shapes []string
+	for _, k := range keys {
+		e := effects[k]
+		if e.remove {
+			removed = append(removed, keyRow(r, k))
+		}
+		if e.insert != nil {
+			inserted = append(inserted, e.insert)
+		}
+		if e.update != nil {
+			shape := shapeOf(r, e.update)
+			if _, ok := updates[shape]; !ok {
+				shapes = append(shapes, shape)
+			}
+			updates[shape] = append(updates[shape], e.update)
+		}
+	}
+	var ops []op
+	if len(removed) > 0 {
+		ops = append(ops, op{sql: r.deleteSQL(), params: arrays(removed, r.key), binary: true, expect: int64(len(removed))})
+	}
+	for _, shape := range shapes {
+		if o, ok := updateOp(r, updates[shape]); ok {
+			ops = append(ops, o)
+		}
+	}
+	switch {
+	case len(inserted) == 0:
+	case len(inserted) >= copyFrom && len(r.all) > 0:
+		var buf []byte
+		for _, in := range inserted {
+			buf = appendCopyText(buf, in, r.all)
+		}
+		ops = append(ops, op{sql: fmt.Sprintf("COPY %s (%s) FROM STDIN", r.table.SQL(), r.names(r.all)), copied: buf, expect: -1})
+	default:
+		ops = append(ops, insertOps(r, inserted)...)
+	}
+	return ops
+}
+
+func insertOps(r *relation, rows []row) []op {
+	if len(r.all) == 0 {
+		ops := make([]op, len(rows))
+		for i := range ops {
+			ops[i] = op{sql: r.insertSQL(), expect: 1}
+		}
+		return ops
+	}
+	return []op{{sql: r.insertSQL(), params: arrays(rows, r.all), binary: true, expect: int64(len(rows))}}
+}
+
+// updateOp sets the columns that were sent; false when there is nothing to set.
+func updateOp(r *relation, rows []row) (op, bool) {
+	sent := sentColumns(r, rows[0], r.settable(r.notKey))
+	if len(sent) == 0 {
+		return op{}, false
+	}
+	return op{sql: r.updateSQL(sent), params: arrays(rows, append(slices.Clone(r.key), sent...)), binary: true, expect: int64(len(rows))}, true
+}
+
+func sentColumns(r *relation, of row, among []int) []int {
+	var sent []int
+	for _, c := range among {
+		if of[c].kind != datumUnchanged {
+			sent = append(sent, c)
+		}
+	}
+	return sent
+}
+
+// shapeOf tells rows apart by the columns that they set.
+func shapeOf(r *relation, of row) string {
+	shape := make([]byte, len(of))
+	for i := range of {
+		shape[i] = 's'
+		if of[i].kind == datumUnchanged {
+			shape[i] = 'u'
+		}
+	}
+	return string(shape)
+}
+
+// keyRow makes of keyText a row again that has the key's columns.
+func keyRow(r *relation, key string) row {
+	of := make(row, len(r.columns))
+	for _, k := range r.key {
+		var n int
+		head, rest, _ := strings.Cut(key, ":")
+		_, _ = fmt.Sscan(head, &n) // keyText wrote it
+		of[k] = datum{text: []byte(rest[:n]), kind: datumText}
+		key = rest[n:]
+	}
+	return of
+}
+
+// arrays are the parameters of a set statement.
+func arrays(rows []row, columns []int) [][]byte {
+	params := make([][]byte, len(columns))
+	for i, c := range columns {
+		params[i] = textArray(rows, c)
+	}
+	return params
+}
+
+// single are the statements of one change.
+func single(c *change) []op {
+	r := c.rel
+	switch {
+	case c.truncate != nil:
+		names := make([]string, len(c.truncate.relations))
+		for i, t := range c.truncate.relations {
+			names[i] = "ONLY " + t.table.SQL()
+		}
+		sql := "TRUNCATE " + strings.Join(names, ", ")
+		if c.truncate.restart {
+			sql += " RESTART IDENTITY"
+		}
+		if c.truncate.cascade {
+			sql += " CASCADE"
+		}
+		return []op{{sql: sql, expect: -1}}
+	case c.msg.kind == 'I':
+		return insertOps(r, []row{c.msg.new})
+	case c.msg.kind == 'D' && len(r.key) == 0:
+		return []op{{sql: r.deleteWholeSQL(), params: texts(c.msg.old, r.all), expect: 1}}
+	case c.msg.kind == 'D':
+		return []op{{sql: r.deleteSQL(), params: arrays([]row{c.msg.old}, r.key), binary: true, expect: 1}}
+	case len(r.key) == 0:
+		set := resolved(c)
+		return []op{{sql: r.updateWholeSQL(), params: append(texts(set, r.settable(r.all)), texts(c.msg.old, r.all)...), expect: 1}}
+	case keyChanged(c):
+		return []op{moveOp(c)}
+	}
+	if o, ok := updateOp(r, []row{resolved(c)}); ok {
+		return []op{o}
+	}
+	return nil
+}
+
+func moveOp(c *change) op {
+	r := c.rel
+	set := resolved(c)
+	sent := sentColumns(r, set, r.all)
+	return op{sql: r.moveSQL(sent), params: append(arrays([]row{c.msg.old}, r.key), arrays([]row{set}, sent)...), binary: true, expect: 1}
+}
+
+func texts(of row, columns []int) [][]byte {
+	params := make([][]byte, len(columns))
+	for i, c := range columns {
+		if of[c].kind == datumText {
+			params[i] = of[c].text
+		}
+	}
+	return params
+}
+
+// applyAgain applies a change that the copy may hold already: the copy went on
+// under a second snapshot, and until the stream has passed that one a row may be
+// ahead of the stream. The result is right once the stream has passed.
+func (l *lane) applyAgain(ctx context.Context, c *change) error {
+	r := c.rel
+	if c.truncate != nil || len(r.key) == 0 { // such tables are copied whole under one snapshot, see relation.start
+		return l.session.run(ctx, single(c))
+	}
+	if c.msg.kind == 'D' {
+		return l.session.run(ctx, lenient(single(c)))
+	}
+	set := resolved(c)
+	if c.msg.kind == 'U' && keyChanged(c) {
+		gone := op{sql: r.deleteSQL(), params: arrays([]row{c.msg.old}, r.key), binary: true, expect: -1}
+		whole := len(sentColumns(r, set, r.all)) == len(r.all)
+		if !whole { // keep the values that were not sent, where the row is there
+			err := l.session.run(ctx, []op{{sql: "SAVEPOINT move", expect: -1}, moveOp(c), {sql: "RELEASE move", expect: -1}})
+			if err == nil {
+				return nil
+			}
+			if !retryOneByOne(err) {
+				return err
+			}
+			if err := l.session.run(ctx, []op{{sql: "ROLLBACK TO move", expect: -1}}); err != nil {
+				return err
+			}
+		}
+		if err := l.session.run(ctx, []op{gone}); err != nil {
+			return err
+		}
+	}
+	if len(sentColumns(r, set, r.all)) == len(r.all) {
+		return l.session.run(ctx, []op{{sql: r.upsertSQL(), params: arrays([]row{set}, r.all), binary: true, expect: -1}})
+	}
+	if o, ok := updateOp(r, []row{set}); ok {
+		err := l.session.run(ctx, []op{o})
+		if err == nil || !retryOneByOne(err) {
+			return err
+		}
+	}
+	return l.refetch(ctx, r, set)
+}
+
+func lenient(ops []op) []op {
+	for i := range ops {
+		ops[i].expect = -1
+	}
+	return ops
+}
+
+// refetch brings a row from the source, as it is now, because the stream did not
+// send all of its values and the target does not have them. The row is then
+// ahead of the stream, so the stream is settled only behind this moment.
+func (l *lane) refetch(ctx context.Context, r *relation, of row) error {
+	source, err := l.relay.m.source(ctx)
+	if err != nil {
+		return err
+	}
+	defer hangUp(ctx, source)
+	cols := make([]string, len(r.all))
+	for i := range r.all {
+		cols[i] = fmt.Sprintf("CASE WHEN num_nulls(t.%s) = 0 THEN format('%%s', t.%s) END", r.name(i), r.name(i))
+	}
+	keys := make([]any, len(r.key))
+	where := make([]string, len(r.key))
+	for i, k := range r.key {
+		keys[i] = string(of[k].text)
+		where[i] = fmt.Sprintf("t.%s = $%d::text::%s", r.name(k), i+1, r.columns[k].Type)
+	}
+	values := make([]*string, len(r.all))
+	scan := make([]any, len(r.all))
+	for i := range values {
+		scan[i] = &values[i]
+	}
+	rows, err := source.Query(ctx, fmt.Sprintf("SELECT %s FROM ONLY %s AS t WHERE %s", strings.Join(cols, ", "), r.table.SQL(), strings.Join(where, " AND ")), keys...)
+	if err != nil {
+		return fmt.Errorf("fetch a row again: %w", err)
+	}
+	found := false
+	if _, err := pgx.ForEachRow(rows, scan, func() error { found = true; return nil }); err != nil {
+		return fmt.Errorf("fetch a row again: %w", err)
+	}
+	if found { // otherwise it was deleted meanwhile, and the stream will say so
+		fresh := make(row, len(values))
+		for i, v := range values {
+			fresh[i].kind = datumNull
+			if v != nil {
+				fresh[i] = datum{text: []byte(*v), kind: datumText}
+			}
+		}
+		if err := l.session.run(ctx, []op{{sql: r.upsertSQL(), params: arrays([]row{fresh}, r.all), binary: true, expect: -1}}); err != nil {
+			return err
+		}
+	}
+	at, err := insertPosition(ctx, source)
+	if err != nil {
+		return err
+	}
+	l.relay.settleBehind(at)
+	return l.session.run(ctx, []op{{sql: "UPDATE dhow.stream SET settled_lsn = greatest(settled_lsn, $2::text::pg_lsn) WHERE name = $1::text",
+		params: [][]byte{[]byte(l.relay.name), []byte(at.String())}, expect: 1}})
+}

@@ -1,0 +1,255 @@
+package postgres
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pglogrepl"
+
+	"dhow/internal/move"
+)
+
+// relation is a published table as the stream describes it, joined with the
+// target's table and the statements that change it.
+type relation struct {
+	table   *Table
+	columns []*Column // of the target, in the stream's order
+	all     []int     // indexes of all columns
+	key     []int     // indexes of the columns that name a row; empty: the whole row does
+	notKey  []int
+	full    bool // REPLICA IDENTITY FULL: old rows come whole
+	// byKey: rows with different keys are independent, so they may go through different lanes.
+	byKey bool
+	// start: changes that committed at or before it are in the copy already.
+	start LSN
+}
+
+// lanableTypes are those whose equality is the equality of their text. Rows of
+// a table whose key has another type (numeric: 1.0 = 1.00) stay in one lane.
+var lanableTypes = []uint32{16, 17, 18, 19, 20, 21, 23, 26, 1082, 1083, 1114, 1184, 2950}
+
+// newRelation joins a relation message with the target's table. A difference is
+// refused before anything is applied: the source's schema was changed.
+func newRelation(msg *pglogrepl.RelationMessage, c *Catalog, starts map[Name]LSN) (*relation, error) {
+	name := Name{msg.Namespace, msg.RelationName}
+	t := c.table(name)
+	if t == nil {
+		return nil, &move.Refused{Reason: fmt.Sprintf("the source sends changes of table %s, which the target does not have", name), Fix: "create it on the target as it is on the source, then start `dhow replicate` again"}
+	}
+	r := &relation{table: t, full: msg.ReplicaIdentity == 'f', start: starts[name]}
+	for i, col := range msg.Columns {
+		tc := t.column(col.Name)
+		const firstUserOID = 16384 // types below have the same OID everywhere
+		switch {
+		case tc == nil:
+			return nil, schemaChanged(name, fmt.Sprintf("column %s is not on the target", col.Name))
+		case col.DataType < firstUserOID && tc.TypeOID < firstUserOID && col.DataType != tc.TypeOID:
+			return nil, schemaChanged(name, fmt.Sprintf("column %s has type %s on the target and another one on the source", col.Name, tc.Type))
+		case tc.Generated:
+			return nil, schemaChanged(name, fmt.Sprintf("column %s is generated on the target and not on the source", col.Name))
+		}
+		r.columns = append(r.columns, tc)
+		r.all = append(r.all, i)
+		inKey := col.Flags&1 != 0
+		if r.full {
+			inKey = slices.Contains(t.Key, col.Name)
+		}
+		if inKey {
+			r.key = append(r.key, i)
+		} else {
+			r.notKey = append(r.notKey, i)
+		}
+	}
+	if sent := t.Sent(); len(sent) != len(r.columns) {
+		for _, c := range sent {
+			if !slices.ContainsFunc(r.columns, func(have *Column) bool { return have.Name == c.Name }) {
+				return nil, schemaChanged(name, fmt.Sprintf("column %s is not on the source", c.Name))
+			}
+		}
+	}
+	r.byKey = len(r.key) > 0 && !t.OtherUnique
+	for _, k := range r.key {
+		r.byKey = r.byKey && slices.Contains(append([]uint32{textOID, 1043}, lanableTypes...), r.columns[k].TypeOID)
+	}
+	return r, nil
+}
+
+func schemaChanged(table Name, what string) error {
+	return &move.Refused{Reason: fmt.Sprintf("the schema of table %s differs: %s; nothing of it was applied", table, what),
+		Fix: "make the same change on the target (or take it back on the source), then start `dhow replicate` again"}
+}
+
+// lane says which of n lanes a row belongs to; it is stable over restarts.
+func (r *relation) lane(of row, n int) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(r.table.Schema))
+	_, _ = h.Write([]byte{0})
+	_, _ = h.Write([]byte(r.table.Name.Name))
+	if r.byKey {
+		for _, k := range r.key {
+			_, _ = h.Write([]byte{0})
+			_, _ = h.Write(of[k].text)
+		}
+	}
+	return int(h.Sum32() % uint32(n))
+}
+
+// keyText is a row's key for maps: values with their lengths.
+func (r *relation) keyText(of row) string {
+	var b strings.Builder
+	for _, k := range r.key {
+		fmt.Fprintf(&b, "%d:", len(of[k].text))
+		b.Write(of[k].text)
+	}
+	return b.String()
+}
+
+// describe names a row for an error: its key, never its other values.
+func (r *relation) describe(of row) string {
+	if len(r.key) == 0 {
+		return "a row (the table has no key)"
+	}
+	parts := make([]string, len(r.key))
+	for i, k := range r.key {
+		parts[i] = fmt.Sprintf("%s=%s", r.columns[k].Name, of[k].text)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (r *relation) name(i int) string { return identifiers([]string{r.columns[i].Name}) }
+
+func (r *relation) names(idx []int) string {
+	list := make([]string, len(idx))
+	for i, c := range idx {
+		list[i] = r.name(c)
+	}
+	return strings.Join(list, ", ")
+}
+
+// The statements take one text[] parameter for each column named, in the given order.
+
+// unnest is the FROM item of n parameters, as v (c0, c1, ...).
+func unnest(n int) string {
+	params, cols := make([]string, n), make([]string, n)
+	for i := range n {
+		params[i], cols[i] = fmt.Sprintf("$%d::text[]", i+1), fmt.Sprintf("c%d", i)
+	}
+	return fmt.Sprintf("unnest(%s) AS v (%s)", strings.Join(params, ", "), strings.Join(cols, ", "))
+}
+
+// matches compares the table's key with v's first columns.
+func (r *relation) matches() string {
+	parts := make([]string, len(r.key))
+	for i, k := range r.key {
+		parts[i] = fmt.Sprintf("t.%s = v.c%d::%s", r.name(k), i, r.columns[k].Type)
+	}
+	return strings.Join(parts, " AND ")
+}
+
+// deleteSQL deletes rows by key.
+func (r *relation) deleteSQL() string {
+	return fmt.Sprintf("DELETE FROM ONLY %s AS t USING %s WHERE %s", r.table.SQL(), unnest(len(r.key)), r.matches())
+}
+
+// updateSQL sets columns by key; the parameters are the key, then the columns.
+func (r *relation) updateSQL(columns []int) string {
+	sets := make([]string, len(columns))
+	for i, c := range columns {
+		sets[i] = fmt.Sprintf("%s = v.c%d::%s", r.name(c), len(r.key)+i, r.columns[c].Type)
+	}
+	return fmt.Sprintf("UPDATE ONLY %s AS t SET %s FROM %s WHERE %s", r.table.SQL(), strings.Join(sets, ", "), unnest(len(r.key)+len(columns)), r.matches())
+}
+
+// casts are v's columns from offset on as the types of the given columns.
+func (r *relation) casts(columns []int, offset int) string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = fmt.Sprintf("v.c%d::%s", offset+i, r.columns[c].Type)
+	}
+	return strings.Join(list, ", ")
+}
+
+// insertSQL inserts whole rows.
+func (r *relation) insertSQL() string {
+	if len(r.all) == 0 {
+		return fmt.Sprintf("INSERT INTO %s DEFAULT VALUES", r.table.SQL())
+	}
+	return fmt.Sprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s", r.table.SQL(), r.names(r.all), r.casts(r.all, 0), unnest(len(r.all)))
+}
+
+// upsertSQL inserts whole rows or makes those with their key equal.
+func (r *relation) upsertSQL() string {
+	set := "NOTHING"
+	if cols := r.settable(r.notKey); len(cols) > 0 {
+		parts := make([]string, len(cols))
+		for i, c := range cols {
+			parts[i] = fmt.Sprintf("%s = excluded.%s", r.name(c), r.name(c))
+		}
+		set = "UPDATE SET " + strings.Join(parts, ", ")
+	}
+	return fmt.Sprintf("%s ON CONFLICT (%s) DO %s", r.insertSQL(), r.names(r.key), set)
+}
+
+// moveSQL gives a row another key: the old row goes, the new one takes over the
+// values that were not sent. Parameters: the old key, then the sent columns.
+func (r *relation) moveSQL(sent []int) string {
+	var kept []string
+	for _, c := range r.all {
+		if !slices.Contains(sent, c) {
+			kept = append(kept, r.name(c))
+		}
+	}
+	keptList, returning := "", "ctid"
+	if len(kept) > 0 {
+		keptList, returning = ", "+strings.Join(kept, ", "), strings.Join(kept, ", ")
+	}
+	fromOld := ""
+	for _, k := range kept {
+		fromOld += ", old." + k
+	}
+	// v has one row; it is named once in each part.
+	return fmt.Sprintf("WITH v AS MATERIALIZED (SELECT * FROM %s), old AS (DELETE FROM ONLY %s AS t USING v WHERE %s RETURNING t.%s) INSERT INTO %s (%s%s) OVERRIDING SYSTEM VALUE SELECT %s%s FROM v, old",
+		unnest(len(r.key)+len(sent)), r.table.SQL(), r.matches(), strings.ReplaceAll(returning, ", ", ", t."), r.table.SQL(), r.names(sent), keptList, r.casts(sent, len(r.key)), fromOld)
+}
+
+// settable are the columns that an UPDATE may set.
+func (r *relation) settable(columns []int) []int {
+	var list []int
+	for _, c := range columns {
+		if !r.columns[c].Always {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// wholeRow matches one row by all its values, as their output functions print
+// them: that also works for types without equality, and tells 1.0 from 1.00.
+// Parameters are single texts, one for each column, from $first on.
+func (r *relation) wholeRow(first int) string {
+	parts := make([]string, len(r.all))
+	for i, c := range r.all {
+		p := fmt.Sprintf("$%d::text", first+i)
+		parts[i] = fmt.Sprintf("num_nulls(%s) = num_nulls(%s) AND concat(%s) = coalesce(%s, '')", r.name(c), p, r.name(c), p)
+	}
+	where := strings.Join(parts, " AND ")
+	if where == "" {
+		where = "true"
+	}
+	return fmt.Sprintf("ctid = (SELECT ctid FROM ONLY %s WHERE %s LIMIT 1)", r.table.SQL(), where)
+}
+
+func (r *relation) deleteWholeSQL() string {
+	return fmt.Sprintf("DELETE FROM ONLY %s WHERE %s", r.table.SQL(), r.wholeRow(1))
+}
+
+func (r *relation) updateWholeSQL() string {
+	cols := r.settable(r.all)
+	sets := make([]string, len(cols))
+	for i, c := range cols {
+		sets[i] = fmt.Sprintf("%s = $%d::text::%s", r.name(c), i+1, r.columns[c].Type)
+	}
+	return fmt.Sprintf("UPDATE ONLY %s SET %s WHERE %s", r.table.SQL(), strings.Join(sets, ", "), r.wholeRow(len(cols)+1))
+}

@@ -1,0 +1,228 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
+
+	"dhow/internal/move"
+)
+
+const (
+	// reconnectFirst and reconnectMost bound the pause before the next try after a
+	// lost connection; it doubles, with jitter.
+	reconnectFirst = 50 * time.Millisecond
+	reconnectMost  = 5 * time.Second
+	// reconnectFor bounds how long a stream that makes no progress is tried again.
+	reconnectFor = 10 * time.Minute
+	// retainedEvery is how often the source is asked how much WAL it keeps for us.
+	retainedEvery = 2 * time.Second
+)
+
+// relay is a move's change stream: a reader that receives committed changes and
+// lanes that apply them. It keeps no state of its own between two runs: its
+// positions are on the target.
+type relay struct {
+	m    *Mover
+	name string
+	log  *slog.Logger
+	slot string
+	n    int // lanes
+
+	mu       sync.Mutex
+	changed  chan struct{} // closed and replaced when marker or done changes
+	marker   int64         // the highest marker that is applied
+	start    LSN
+	settled  LSN
+	received LSN // the end of what the source has written, as last heard
+	flushed  LSN // what the target holds durably
+	behind   time.Time
+	rows     int64
+	bytes    int64
+	retained int64
+	rate     meter
+}
+
+func (m *Mover) newRelay(_ context.Context, s streamState) (*relay, error) {
+	if s.Lanes <= 0 {
+		return nil, fmt.Errorf("stream %s has %d lanes", m.stream, s.Lanes)
+	}
+	return &relay{m: m, name: m.stream, slot: s.Slot, n: s.Lanes, start: s.Start, settled: s.Settled, log: m.log.With("stream", m.stream), changed: make(chan struct{})}, nil
+}
+
+// run streams until ctx ends or something stands in the way that trying again
+// does not mend. A lost connection, or a server that restarts, is waited for.
+func (r *relay) run(ctx context.Context) error {
+	pause, since := reconnectFirst, time.Now()
+	for {
+		began := r.progressed()
+		err := r.session(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		var refused *move.Refused
+		if errors.As(err, &refused) {
+			return err
+		}
+		if r.progressed() > began {
+			pause, since = reconnectFirst, time.Now()
+		}
+		var met *collision
+		if errors.As(err, &met) && time.Since(since) > reconnectMost || permanent(err) || time.Since(since) > reconnectFor {
+			return fmt.Errorf("the change stream of database %s can not go on: %w", r.m.cfg.Name, err)
+		}
+		r.log.Warn("the change stream was interrupted and begins again", "error", err, "pause", pause)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+		pause = min(2*pause, reconnectMost)
+	}
+}
+
+// permanent says whether a server's answer will be the same the next time.
+func permanent(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return false
+	}
+	switch pg.Code[:2] {
+	case "08", "57", "53", "40", "55", "58", "23": // connection, shutdown, resources, rollback, in use, system, another lane's turn
+		return false
+	}
+	return true
+}
+
+func (r *relay) progressed() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rows + r.marker
+}
+
+// session runs one connection to each side until one of them fails.
+func (r *relay) session(ctx context.Context) error {
+	in, err := r.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer in.close(ctx)
+	g, gctx := errgroup.WithContext(ctx)
+	for _, l := range in.lanes {
+		g.Go(func() error { return l.run(gctx) })
+	}
+	g.Go(func() error { return in.read(gctx) })
+	g.Go(func() error { return in.answer(gctx) })
+	g.Go(func() error { return r.watchRetained(gctx) })
+	g.Go(func() error {
+		<-gctx.Done()
+		return in.interrupt() // the reader waits for the network
+	})
+	return g.Wait()
+}
+
+func (r *relay) settledAt() LSN {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.settled
+}
+
+func (r *relay) settleBehind(at LSN) {
+	r.mu.Lock()
+	r.settled = max(r.settled, at)
+	r.mu.Unlock()
+}
+
+func (r *relay) count(rows, bytes int64) {
+	r.mu.Lock()
+	r.rows += rows
+	r.bytes += bytes
+	r.rate.add(time.Now(), rows, bytes)
+	r.mu.Unlock()
+}
+
+// arrived notes that everything up to a position, and up to a marker, is applied.
+func (r *relay) arrived(flushed LSN, marker int64) {
+	r.mu.Lock()
+	r.flushed = max(r.flushed, flushed)
+	if marker > r.marker {
+		r.marker = marker
+		close(r.changed)
+		r.changed = make(chan struct{})
+	}
+	r.mu.Unlock()
+}
+
+// caughtUp returns once marker n, and everything before it, is applied.
+func (r *relay) caughtUp(ctx context.Context, n int64) error {
+	for {
+		r.mu.Lock()
+		have, changed := r.marker, r.changed
+		r.mu.Unlock()
+		if have >= n {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// progress reports the stream.
+func (r *relay) progress() move.Progress {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := move.Progress{Rows: r.rows, Bytes: r.bytes, Retained: r.retained, LagBytes: max(0, int64(r.received)-int64(r.flushed))}
+	p.RowsPerSecond, p.BytesPerSecond = r.rate.perSecond(time.Now())
+	if !r.behind.IsZero() {
+		p.LagSeconds = time.Since(r.behind).Seconds()
+	}
+	if r.retained > r.m.limits.WALWarn {
+		p.Note = fmt.Sprintf("the source keeps %d MiB of log for slot %s", r.retained>>20, r.slot)
+	}
+	return p
+}
+
+// watchRetained asks the source how much log our slot makes it keep, and stops
+// the stream before that becomes the source's outage.
+func (r *relay) watchRetained(ctx context.Context) error {
+	conn, err := r.m.source(ctx)
+	if err != nil {
+		return err
+	}
+	defer hangUp(ctx, conn)
+	tick := time.NewTicker(retainedEvery)
+	defer tick.Stop()
+	for {
+		var retained int64
+		var status string
+		err := conn.QueryRow(ctx, `SELECT coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint, coalesce(wal_status, '') FROM pg_replication_slots WHERE slot_name = $1`, r.slot).Scan(&retained, &status)
+		if err != nil {
+			return fmt.Errorf("look at slot %s on the source: %w", r.slot, err)
+		}
+		r.mu.Lock()
+		r.retained = retained
+		r.mu.Unlock()
+		if status == "lost" {
+			return &move.Refused{Reason: fmt.Sprintf("the source has thrown away log that slot %s still needed (max_slot_wal_keep_size): the stream can not go on without a gap", r.slot), Fix: "run `dhow finish --abandon` and begin the move again with a larger max_slot_wal_keep_size"}
+		}
+		if retained > r.m.limits.WALStop {
+			return &move.Refused{Reason: fmt.Sprintf("the source keeps %d MiB of log for slot %s, more than limits.wal_stop allows; the stream stopped, the slot stays", retained>>20, r.slot),
+				Fix: fmt.Sprintf("find out why the target is slow and raise limits.wal_stop, or give the move up and free the log with SELECT pg_drop_replication_slot(%s)", quote(r.slot))}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
