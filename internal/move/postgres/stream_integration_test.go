@@ -102,7 +102,7 @@ func TestStreamCarriesEveryKindOfChange(t *testing.T) {
 		"BEGIN; TRUNCATE counted; INSERT INTO counted VALUES (99, 9); COMMIT",
 	}
 	tables := []string{"plain", "swap", "keyless", "toast", "toastfull", "parts", "counted", "counts"}
-	for _, v := range [][2]int{{15, 15}} {
+	for _, v := range [][2]int{{13, 15}, {15, 15}, {15, 17}} {
 		m, source, target := ends(t, v[0], v[1], schema)
 		closeTarget(t, m, target) // the stream passes the fence
 		stop := streaming(t, m, source, target)
