@@ -78,6 +78,9 @@ type Column struct {
 	NotNull bool
 	// Generated columns are computed by the target; they are never sent.
 	Generated bool
+	// Binary: the type's binary form means the same on every server. It does not
+	// where it holds OIDs of what each server numbers by itself.
+	Binary bool
 	// Always: GENERATED ALWAYS AS IDENTITY, which no UPDATE may set.
 	Always bool
 }
@@ -112,6 +115,14 @@ func (c *Catalog) table(n Name) *Table {
 	return nil
 }
 
+// nonNil makes an empty array of nothing: a NULL parameter would compare to NULL.
+func nonNil(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
 func less(a, b Name) bool {
 	if a.Schema != b.Schema {
 		return a.Schema < b.Schema
@@ -138,12 +149,7 @@ func (m *Mover) catalog(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
 }
 
 func loadCatalog(ctx context.Context, conn *pgx.Conn, schemas, exclude []string) (*Catalog, error) {
-	if schemas == nil {
-		schemas = []string{}
-	}
-	if exclude == nil {
-		exclude = []string{}
-	}
+	schemas, exclude = nonNil(schemas), nonNil(exclude)
 	c := &Catalog{}
 	byOID := map[uint32]*Table{}
 	rows, err := conn.Query(ctx, `
@@ -207,14 +213,15 @@ func oids(tables map[uint32]*Table) []uint32 {
 
 func loadColumns(ctx context.Context, conn *pgx.Conn, tables map[uint32]*Table) error {
 	rows, err := conn.Query(ctx, `
-		SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.attnotnull, a.attgenerated <> '', a.attidentity = 'a'
-		FROM pg_attribute a WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`, oids(tables))
+		SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.attnotnull, a.attgenerated <> '', a.attidentity = 'a',
+			ty.typsend <> 0 AND ty.typreceive <> 0 AND ty.typname NOT LIKE 'reg%' AND ty.typname NOT LIKE '\_reg%' AND (ty.oid < 16384 OR ty.typtype = 'e' OR ty.typtype = 'b' AND ty.typelem = 0)
+		FROM pg_attribute a JOIN pg_type ty ON ty.oid = a.atttypid WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`, oids(tables))
 	if err != nil {
 		return fmt.Errorf("list the columns: %w", err)
 	}
 	var table uint32
 	var col Column
-	_, err = pgx.ForEachRow(rows, []any{&table, &col.Name, &col.Type, &col.TypeOID, &col.NotNull, &col.Generated, &col.Always}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&table, &col.Name, &col.Type, &col.TypeOID, &col.NotNull, &col.Generated, &col.Always, &col.Binary}, func() error {
 		tables[table].Columns = append(tables[table].Columns, col)
 		return nil
 	})

@@ -78,6 +78,9 @@ type Config struct {
 	Estate, Name string
 	Source       *pgx.ConnConfig
 	Target       *pgx.ConnConfig
+	// SourceEnv is what pg_dump needs besides Source's own values, as libpq's
+	// environment variables: PGSSLMODE=verify-full, PGSSLROOTCERT=...
+	SourceEnv []string
 	// Schemas are those that move; empty means all but the system's.
 	Schemas []string
 	// Exclude are tables, as schema.table, that stay behind.

@@ -21,6 +21,7 @@ import (
 //	position  how far each lane of a stream has applied, written in the very
 //	          transaction that applies it
 //	chunk     the pieces of the copy and which are done, likewise
+//	postdata  the indexes, constraints and so on that are made after the copy
 //	marker    numbers written at a stream's source and seen by the applier: the
 //	          only rows of this schema that are published
 //	fence     a row while this database refuses writes
@@ -43,6 +44,9 @@ CREATE TABLE IF NOT EXISTS dhow.chunk (
 	stream text, id int, schema_name text NOT NULL, table_name text NOT NULL, filenode oid NOT NULL,
 	kind text NOT NULL, low text, high text, estimate bigint NOT NULL,
 	snapshot_lsn pg_lsn, rows bigint, bytes bigint, done timestamptz,
+	PRIMARY KEY (stream, id));
+CREATE TABLE IF NOT EXISTS dhow.postdata (
+	stream text, id int, type text NOT NULL, name text NOT NULL, sql text NOT NULL, size bigint NOT NULL, done timestamptz,
 	PRIMARY KEY (stream, id));
 CREATE TABLE IF NOT EXISTS dhow.marker (stream text PRIMARY KEY, n bigint NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
 CREATE TABLE IF NOT EXISTS dhow.fence (move text PRIMARY KEY, reason text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());`

@@ -1,0 +1,403 @@
+package postgres
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"dhow/internal/move"
+)
+
+const (
+	// copyBuffer joins the rows that a source sends into pieces worth a hand-over, in bytes.
+	copyBuffer = 256 << 10
+	// copyReport is how many rows are counted before the board hears of them.
+	copyReport = 2000
+	// freezeFrom is the size, in bytes, from which a table is worth a TRUNCATE of
+	// its own so that its rows are written frozen and never have to be again.
+	freezeFrom = 8 << 20
+)
+
+// importSnapshot makes a session see what the snapshot shows.
+func importSnapshot(ctx context.Context, conn *pgx.Conn, name string) error {
+	if _, err := conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT "+quote(name)); err != nil {
+		return fmt.Errorf("take the snapshot over: %w", err)
+	}
+	return nil
+}
+
+// copyAll copies what is not copied yet.
+func (l *loader) copyAll(ctx context.Context) error {
+	l.progress.phase(move.PhaseCopy)
+	chunks, err := readPlan(ctx, l.target, l.m.stream)
+	if err != nil {
+		return err
+	}
+	c, err := l.m.catalog(ctx, l.source)
+	if err != nil {
+		return err
+	}
+	again := map[Name]bool{}
+	if l.snapshot == nil && left(chunks) > 0 {
+		// The first snapshot is gone with its session. A second one, with a place
+		// in the stream of its own, serves for the rest.
+		if err := l.takeSnapshot(ctx, l.m.stream+"_tmp", true); err != nil {
+			return err
+		}
+		if err := l.begunAnew(ctx, c, chunks); err != nil {
+			return err
+		}
+		if chunks, err = readPlan(ctx, l.target, l.m.stream); err != nil {
+			return err
+		}
+		if again, err = l.mixed(ctx, c, chunks); err != nil {
+			return err
+		}
+	}
+	var todo []chunk
+	leftOf := map[Name]int{}
+	for _, ch := range chunks {
+		t := c.table(ch.Table)
+		if t == nil {
+			return &move.Refused{Reason: fmt.Sprintf("table %s is gone from the source since the copy began", ch.Table), Fix: "run `dhow finish --abandon` and begin the move again"}
+		}
+		l.progress.board.expect(ch.Table, t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
+		if ch.Done {
+			l.progress.board.copied(ch.Table, t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
+			continue
+		}
+		leftOf[ch.Table]++
+		todo = append(todo, ch)
+	}
+	l.progress.board.stepsExpected(len(todo))
+	if err := l.copyJobs(ctx, c, jobs(todo), leftOf, again); err != nil {
+		return err
+	}
+	return l.copied(ctx)
+}
+
+func left(chunks []chunk) int {
+	n := 0
+	for _, c := range chunks {
+		if !c.Done {
+			n++
+		}
+	}
+	return n
+}
+
+// begunAnew forgets the finished chunks of tables that can not go on in the
+// middle: those without a key (their rows can not be told apart when the stream
+// repeats changes) and those whose blocks were written anew.
+func (l *loader) begunAnew(ctx context.Context, c *Catalog, chunks []chunk) error {
+	unfinished := map[Name]bool{}
+	for _, ch := range chunks {
+		unfinished[ch.Table] = unfinished[ch.Table] || !ch.Done
+	}
+	for _, ch := range chunks {
+		t := c.table(ch.Table)
+		if !ch.Done || !unfinished[ch.Table] || t == nil || len(t.Key) > 0 && (ch.Kind != chunkCTID || ch.Filenode == t.Filenode) {
+			continue
+		}
+		unfinished[ch.Table] = false // once for each table
+		conn, err := newApplySession(ctx, l.m)
+		if err != nil {
+			return err
+		}
+		err = pgx.BeginFunc(ctx, conn.conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "TRUNCATE ONLY "+t.SQL()); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, `UPDATE dhow.chunk SET done = NULL, rows = NULL, bytes = NULL, snapshot_lsn = NULL, filenode = $4
+				WHERE stream = $1 AND schema_name = $2 AND table_name = $3`, l.m.stream, t.Schema, t.Name.Name, t.Filenode)
+			return err
+		})
+		conn.close(ctx)
+		if err != nil {
+			return fmt.Errorf("begin the copy of table %s anew: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+// mixed names the tables of which a part was copied under an earlier snapshot.
+// Their keys are made now: a row that has moved to another block meanwhile is
+// met again, and must replace its older form.
+func (l *loader) mixed(ctx context.Context, c *Catalog, chunks []chunk) (map[Name]bool, error) {
+	done, open := map[Name]bool{}, map[Name]bool{}
+	for _, ch := range chunks {
+		done[ch.Table] = done[ch.Table] || ch.Done
+		open[ch.Table] = open[ch.Table] || !ch.Done
+	}
+	again := map[Name]bool{}
+	for n := range done {
+		if done[n] && open[n] {
+			again[n] = true
+		}
+	}
+	if len(again) == 0 {
+		return again, nil
+	}
+	return again, l.buildKeys(ctx, func(n Name) bool { return again[n] })
+}
+
+// copied notes that the copy is complete, and from where on the stream finds
+// rows as it expects them.
+func (l *loader) copied(ctx context.Context) error {
+	l.state.Phase = phaseIndex
+	err := l.target.QueryRow(ctx, `SELECT greatest(max(last), $2::text::pg_lsn)::text FROM (SELECT min(snapshot_lsn) AS first, max(snapshot_lsn) AS last
+		FROM dhow.chunk WHERE stream = $1 GROUP BY schema_name, table_name) t WHERE first <> last`, l.m.stream, l.state.Start.String()).Scan(&l.state.Settled)
+	if err != nil {
+		return fmt.Errorf("read under which snapshots the copy was made: %w", err)
+	}
+	return writeStream(ctx, l.target, l.m.stream, *l.state)
+}
+
+func (l *loader) copyJobs(ctx context.Context, c *Catalog, list []job, leftOf map[Name]int, again map[Name]bool) error {
+	if len(list) == 0 {
+		return nil
+	}
+	var limit *rate.Limiter
+	if n := l.m.limits.RowsPerSecond; n > 0 {
+		limit = rate.NewLimiter(rate.Limit(n), max(n/10, copyReport))
+	}
+	queue := make(chan job)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(queue)
+		for _, j := range list {
+			select {
+			case queue <- j:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	alone := map[Name]bool{} // tables that one chunk copies whole
+	for n, k := range leftOf {
+		alone[n] = k == 1 && !again[n]
+	}
+	snapshot := *l.snapshot
+	for range min(l.m.limits.Copies, len(list)) {
+		g.Go(func() error {
+			w := &copyWorker{m: l.m, catalog: c, snapshot: snapshot, limit: limit, board: &l.progress.board, alone: alone, again: again}
+			if err := w.open(ctx); err != nil {
+				return err
+			}
+			defer w.close(ctx)
+			for j := range queue {
+				if err := w.copy(ctx, j); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// copyWorker copies jobs over a session to each side.
+type copyWorker struct {
+	m        *Mover
+	catalog  *Catalog
+	snapshot snapshot
+	limit    *rate.Limiter
+	board    *board
+	alone    map[Name]bool
+	again    map[Name]bool
+
+	source *pgx.Conn
+	target *applySession
+}
+
+func (w *copyWorker) open(ctx context.Context) (err error) {
+	if w.source, err = w.m.source(ctx); err != nil {
+		return err
+	}
+	if err := importSnapshot(ctx, w.source, w.snapshot.name); err != nil {
+		hangUp(ctx, w.source)
+		return err
+	}
+	if w.target, err = newApplySession(ctx, w.m); err != nil {
+		hangUp(ctx, w.source)
+		return err
+	}
+	// The rows and the note that they are there commit together, so a commit that
+	// a crash of the target undoes is undone whole.
+	if _, err := w.target.conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
+		w.close(ctx)
+		return fmt.Errorf("prepare the target's session: %w", err)
+	}
+	return nil
+}
+
+func (w *copyWorker) close(ctx context.Context) {
+	hangUp(ctx, w.source)
+	w.target.close(ctx)
+}
+
+// copy copies a job's chunks and notes them as done, in one transaction.
+func (w *copyWorker) copy(ctx context.Context, j job) error {
+	return pgx.BeginFunc(ctx, w.target.conn, func(tx pgx.Tx) error {
+		var marks strings.Builder
+		for _, ch := range j.chunks {
+			rows, bytes, err := w.chunk(ctx, ch)
+			if err != nil {
+				return fmt.Errorf("copy table %s: %w", ch.Table, withoutDetail(err))
+			}
+			fmt.Fprintf(&marks, "UPDATE dhow.chunk SET done = clock_timestamp(), rows = %d, bytes = %d, snapshot_lsn = %s WHERE stream = %s AND id = %d;\n",
+				rows, bytes, quote(w.snapshot.at.String()), quote(w.m.stream), ch.ID)
+		}
+		if _, err := tx.Exec(ctx, marks.String()); err != nil {
+			return fmt.Errorf("note what is copied: %w", err)
+		}
+		for _, ch := range j.chunks {
+			w.board.stepDone()
+			if w.alone[ch.Table] {
+				w.board.tableDone(ch.Table)
+			}
+		}
+		return nil
+	})
+}
+
+func (w *copyWorker) chunk(ctx context.Context, ch chunk) (rows, bytes int64, err error) {
+	t := w.catalog.table(ch.Table)
+	sent := t.Sent()
+	if len(sent) == 0 {
+		return w.nothingButRows(ctx, t, ch)
+	}
+	format := "binary"
+	for _, c := range sent {
+		if !c.Binary {
+			format = "text"
+		}
+	}
+	list := columnNames(sent)
+	from := fmt.Sprintf("COPY %s (%s) TO STDOUT (FORMAT %s)", t.SQL(), list, format)
+	if where := ch.where(t); where != "" {
+		from = fmt.Sprintf("COPY (SELECT %s FROM ONLY %s WHERE %s) TO STDOUT (FORMAT %s)", list, t.SQL(), where, format)
+	}
+	if w.again[ch.Table] && ch.Kind == chunkCTID {
+		return w.merge(ctx, ch, t, from, format)
+	}
+	options := "FORMAT " + format
+	if w.alone[ch.Table] && ch.Kind == chunkWhole && ch.Estimate >= freezeFrom {
+		if _, err := w.target.conn.Exec(ctx, "TRUNCATE ONLY "+t.SQL()); err != nil {
+			return 0, 0, err
+		}
+		options += ", FREEZE"
+	}
+	return w.pipe(ctx, ch.Table, from, fmt.Sprintf("COPY %s (%s) FROM STDIN (%s)", t.SQL(), list, options))
+}
+
+// merge copies a chunk whose rows may be there already, in an older form.
+func (w *copyWorker) merge(ctx context.Context, ch chunk, t *Table, from, format string) (rows, bytes int64, err error) {
+	list := columnNames(t.Sent())
+	temp := pgx.Identifier{fmt.Sprintf("dhow_merge_%d", ch.ID)}.Sanitize()
+	if _, err := w.target.conn.Exec(ctx, fmt.Sprintf("CREATE TEMPORARY TABLE %s ON COMMIT DROP AS SELECT %s FROM %s WITH NO DATA", temp, list, t.SQL())); err != nil {
+		return 0, 0, err
+	}
+	if rows, bytes, err = w.pipe(ctx, ch.Table, from, fmt.Sprintf("COPY pg_temp.%s (%s) FROM STDIN (FORMAT %s)", temp, list, format)); err != nil {
+		return 0, 0, err
+	}
+	var sets []string
+	for _, c := range t.Sent() {
+		if !c.Always {
+			n := identifiers([]string{c.Name})
+			sets = append(sets, n+" = excluded."+n)
+		}
+	}
+	action := "NOTHING"
+	if len(sets) > 0 {
+		action = "UPDATE SET " + strings.Join(sets, ", ")
+	}
+	_, err = w.target.conn.Exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM pg_temp.%s ON CONFLICT (%s) DO %s", t.SQL(), list, list, temp, identifiers(t.Key), action))
+	return rows, bytes, err
+}
+
+// nothingButRows copies a table without columns: only their number matters.
+func (w *copyWorker) nothingButRows(ctx context.Context, t *Table, ch chunk) (rows, bytes int64, err error) {
+	sql := "SELECT count(*) FROM ONLY " + t.SQL()
+	if where := ch.where(t); where != "" {
+		sql += " WHERE " + where
+	}
+	if err := w.source.QueryRow(ctx, sql).Scan(&rows); err != nil {
+		return 0, 0, err
+	}
+	for range rows {
+		if _, err := w.target.conn.Exec(ctx, fmt.Sprintf("INSERT INTO %s DEFAULT VALUES", t.SQL())); err != nil {
+			return 0, 0, err
+		}
+	}
+	return rows, 0, nil
+}
+
+// pipe streams a COPY of the source into a COPY of the target; memory is bounded by its buffers.
+func (w *copyWorker) pipe(ctx context.Context, table Name, from, to string) (rows, bytes int64, err error) {
+	r, pw := io.Pipe()
+	counter := &rowCounter{ctx: ctx, out: bufio.NewWriterSize(pw, copyBuffer), limit: w.limit, heard: func(rows, bytes int64) { w.board.copied(table, rows, bytes) }}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		_, err := w.source.PgConn().CopyTo(gctx, counter, from)
+		if err == nil {
+			err = counter.out.Flush()
+		}
+		counter.tell()
+		_ = pw.CloseWithError(err) // never fails
+		if err != nil && !errors.Is(err, io.ErrClosedPipe) {
+			return fmt.Errorf("read from the source: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		tag, err := w.target.conn.PgConn().CopyFrom(gctx, r, to)
+		_ = r.CloseWithError(io.ErrClosedPipe) // never fails
+		if err != nil {
+			return fmt.Errorf("write to the target: %w", err)
+		}
+		rows = tag.RowsAffected()
+		return nil
+	})
+	err = g.Wait()
+	return rows, counter.bytes, err
+}
+
+// rowCounter counts the rows of a COPY: a server sends each in a message of its own.
+type rowCounter struct {
+	ctx   context.Context
+	out   *bufio.Writer
+	limit *rate.Limiter
+	heard func(rows, bytes int64)
+	bytes int64
+
+	newRows, newBytes int64
+}
+
+func (c *rowCounter) Write(p []byte) (int, error) {
+	c.newRows++
+	c.newBytes += int64(len(p))
+	c.bytes += int64(len(p))
+	if c.newRows == copyReport {
+		if c.limit != nil {
+			if err := c.limit.WaitN(c.ctx, copyReport); err != nil {
+				return 0, err
+			}
+		}
+		c.tell()
+	}
+	return c.out.Write(p)
+}
+
+func (c *rowCounter) tell() {
+	c.heard(c.newRows, c.newBytes)
+	c.newRows, c.newBytes = 0, 0
+}
