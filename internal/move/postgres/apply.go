@@ -283,12 +283,11 @@ func single(c *change) []op {
 	case c.msg.kind == 'I':
 		return insertOps(r, []row{c.msg.new})
 	case c.msg.kind == 'D' && len(r.key) == 0:
-		return []op{{sql: r.deleteWholeSQL(), params: texts(c.msg.old, r.all), expect: 1}}
+		return []op{r.deleteWhole(c.msg.old)}
 	case c.msg.kind == 'D':
 		return []op{{sql: r.deleteSQL(), params: arrays([]row{c.msg.old}, r.key), binary: true, expect: 1}}
 	case len(r.key) == 0:
-		set := resolved(c)
-		return []op{{sql: r.updateWholeSQL(), params: append(texts(set, r.settable(r.all)), texts(c.msg.old, r.all)...), expect: 1}}
+		return []op{r.updateWhole(c.msg.old, resolved(c))}
 	case keyChanged(c):
 		return []op{moveOp(c)}
 	}
@@ -303,16 +302,6 @@ func moveOp(c *change) op {
 	set := resolved(c)
 	sent := sentColumns(r, set, r.all)
 	return op{sql: r.moveSQL(sent), params: append(arrays([]row{c.msg.old}, r.key), arrays([]row{set}, sent)...), binary: true, expect: 1}
-}
-
-func texts(of row, columns []int) [][]byte {
-	params := make([][]byte, len(columns))
-	for i, c := range columns {
-		if of[c].kind == datumText {
-			params[i] = of[c].text
-		}
-	}
-	return params
 }
 
 // applyAgain applies a change that the copy may hold already: the copy went on
@@ -331,14 +320,14 @@ func (l *lane) applyAgain(ctx context.Context, c *change) error {
 		gone := op{sql: r.deleteSQL(), params: arrays([]row{c.msg.old}, r.key), binary: true, expect: -1}
 		whole := len(sentColumns(r, set, r.all)) == len(r.all)
 		if !whole { // keep the values that were not sent, where the row is there
-			err := l.session.run(ctx, []op{{sql: "SAVEPOINT move", expect: -1}, moveOp(c), {sql: "RELEASE move", expect: -1}})
+			err := l.session.run(ctx, []op{{sql: "SAVEPOINT move", expect: -1}, moveOp(c)})
 			if err == nil {
-				return nil
+				return l.session.run(ctx, []op{{sql: "RELEASE move", expect: -1}})
 			}
 			if !retryOneByOne(err) {
 				return err
 			}
-			if err := l.session.run(ctx, []op{{sql: "ROLLBACK TO move", expect: -1}}); err != nil {
+			if err := l.session.run(ctx, []op{{sql: "ROLLBACK TO move", expect: -1}, {sql: "RELEASE move", expect: -1}}); err != nil {
 				return err
 			}
 		}

@@ -225,31 +225,48 @@ func (r *relation) settable(columns []int) []int {
 	return list
 }
 
-// wholeRow matches one row by all its values, as their output functions print
-// them: that also works for types without equality, and tells 1.0 from 1.00.
-// Parameters are single texts, one for each column, from $first on.
-func (r *relation) wholeRow(first int) string {
-	parts := make([]string, len(r.all))
-	for i, c := range r.all {
-		p := fmt.Sprintf("$%d::text", first+i)
-		parts[i] = fmt.Sprintf("num_nulls(%s) = num_nulls(%s) AND concat(%s) = coalesce(%s, '')", r.name(c), p, r.name(c), p)
+// wholeRow matches one row by all its values. Types whose equality is that of
+// their text are compared as such, which is fast and may use an index; all
+// others as their output functions print them, which also works for types
+// without equality and tells 1.0 from 1.00. The parameters are single texts, one
+// for each value that is not null, from $first on.
+func (r *relation) wholeRow(of row, first int) (where string, params [][]byte) {
+	var parts, slow []string
+	for _, c := range r.all {
+		if of[c].kind == datumNull {
+			parts = append(parts, fmt.Sprintf("num_nulls(%s) = 1", r.name(c))) // IS NULL is true of a composite of nulls
+			continue
+		}
+		p := fmt.Sprintf("$%d::text", first+len(params))
+		params = append(params, of[c].text)
+		switch {
+		case r.columns[c].TypeOID == textOID || r.columns[c].TypeOID == 1043:
+			parts = append(parts, fmt.Sprintf("%s = %s", r.name(c), p))
+		case slices.Contains(lanableTypes, r.columns[c].TypeOID):
+			parts = append(parts, fmt.Sprintf("%s = %s::%s", r.name(c), p, r.columns[c].Type))
+		default:
+			slow = append(slow, fmt.Sprintf("num_nulls(%s) = 0 AND concat(%s) = %s", r.name(c), r.name(c), p))
+		}
 	}
-	where := strings.Join(parts, " AND ")
-	if where == "" {
-		where = "true"
-	}
-	return fmt.Sprintf("ctid = (SELECT ctid FROM ONLY %s WHERE %s LIMIT 1)", r.table.SQL(), where)
+	parts = append(append(parts, slow...), "true")
+	return fmt.Sprintf("ctid = (SELECT ctid FROM ONLY %s WHERE %s LIMIT 1)", r.table.SQL(), strings.Join(parts, " AND ")), params
 }
 
-func (r *relation) deleteWholeSQL() string {
-	return fmt.Sprintf("DELETE FROM ONLY %s WHERE %s", r.table.SQL(), r.wholeRow(1))
+func (r *relation) deleteWhole(old row) op {
+	where, params := r.wholeRow(old, 1)
+	return op{sql: fmt.Sprintf("DELETE FROM ONLY %s WHERE %s", r.table.SQL(), where), params: params, expect: 1}
 }
 
-func (r *relation) updateWholeSQL() string {
+func (r *relation) updateWhole(old, set row) op {
 	cols := r.settable(r.all)
 	sets := make([]string, len(cols))
+	params := make([][]byte, len(cols))
 	for i, c := range cols {
 		sets[i] = fmt.Sprintf("%s = $%d::text::%s", r.name(c), i+1, r.columns[c].Type)
+		if set[c].kind == datumText {
+			params[i] = set[c].text
+		}
 	}
-	return fmt.Sprintf("UPDATE ONLY %s SET %s WHERE %s", r.table.SQL(), strings.Join(sets, ", "), r.wholeRow(len(cols)+1))
+	where, match := r.wholeRow(old, len(cols)+1)
+	return op{sql: fmt.Sprintf("UPDATE ONLY %s SET %s WHERE %s", r.table.SQL(), strings.Join(sets, ", "), where), params: append(params, match...), expect: 1}
 }
