@@ -14,16 +14,17 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"dhow/internal/estate"
 	"dhow/internal/move"
 )
 
-// Side is an end of the voyage.
-type Side string
+// Side is an end of the voyage: a rollback moves to the source.
+type Side = estate.Side
 
-// The sides, named as the estate names them: a rollback moves to the source.
+// The sides.
 const (
-	Source Side = "source"
-	Target Side = "target"
+	Source = estate.Source
+	Target = estate.Target
 )
 
 // Gate is what the cutover needs of the traffic gate.
@@ -334,14 +335,7 @@ func (m *Machine) undo(ctx context.Context, cause error) error {
 		return errors.Join(cause, err)
 	}
 	m.result.Outcome = Undone
-	return fmt.Errorf("undone, the %s goes on as before: %w", other(m.cfg.To), cause)
-}
-
-func other(s Side) Side {
-	if s == Target {
-		return Source
-	}
-	return Target
+	return fmt.Errorf("undone, the %s goes on as before: %w", m.cfg.To.Other(), cause)
 }
 
 // each does the same with all movers at once.
