@@ -1,0 +1,44 @@
+# `make help` says what there is. Everything that is installed goes to the
+# system's packages (PostgreSQL) or to the cache folder below.
+CACHE ?= $(HOME)/.cache/dhow
+GO ?= go
+# A bound for the whole suite, with the race detector, on two cores.
+TEST_TIMEOUT ?= 15m
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test bench bench-postgres bench-gate lint fuzz clean
+
+help: ## this text
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+setup: ## install what this machine lacks: PostgreSQL servers, for the tests and the demo
+	@hack/setup
+
+build: ## build bin/dhow and bin/superapp
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/ ./cmd/dhow ./superapp/cmd/superapp
+
+demo: setup build ## a whole voyage on this machine under live traffic (ARGS="--rollback --rate 800")
+	@bin/dhow demo $(ARGS)
+
+test: setup ## every test, with the race detector and real servers
+	$(GO) vet ./...
+	$(GO) test -race -timeout $(TEST_TIMEOUT) ./...
+
+bench: bench-gate bench-postgres ## all side-by-side measurements
+
+bench-postgres: ## the PostgreSQL mover beside pgcopydb and native replication
+	@hack/setup --bench
+	$(GO) run ./bench/postgres $(ARGS)
+
+bench-gate: ## the gate beside a direct connection
+	$(GO) run ./bench/gate $(ARGS)
+
+lint: ## golangci-lint, govulncheck and shell checks
+	@hack/lint
+
+fuzz: ## each fuzz test for half a minute
+	@hack/fuzz
+
+clean: ## remove what was built and the demo's state; the cache stays
+	rm -rf bin .dhow
