@@ -17,7 +17,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -25,6 +24,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"dhow/internal/process"
 )
 
 const (
@@ -64,8 +65,7 @@ type Server struct {
 	temp     bool
 	log      string // the postmaster's output
 
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the postmaster has ended
+	proc *process.Process
 }
 
 // Start creates the cluster when there is none and starts it. The server ends
@@ -232,34 +232,14 @@ func (s *Server) run(ctx context.Context) error {
 			return fmt.Errorf("release a free port: %w", err)
 		}
 	}
-	logFile, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("open the log of postgresql %d: %w", s.Version, err)
-	}
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port))
-	cmd.Stdout, cmd.Stderr = logFile, logFile
 	s.prepare(cmd)
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
-	cmd.SysProcAttr.Setpgid = true // Ctrl-C goes to us, and we stop the server
-
-	done, started := make(chan struct{}), make(chan error, 1)
-	go func() {
-		// The kernel signals the child when the thread that made it ends, so
-		// this goroutine keeps its thread until the server is gone.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(done)
-		err := cmd.Start()
-		_ = logFile.Close()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		return fmt.Errorf("start postgresql %d: %w", s.Version, err)
+	// SIGQUIT is PostgreSQL's immediate shutdown.
+	proc, err := process.Start(cmd, process.Options{Name: fmt.Sprintf("postgresql %d", s.Version), Log: s.log, DeathSignal: syscall.SIGQUIT})
+	if err != nil {
+		return err
 	}
-	s.cmd, s.done = cmd, done
+	s.proc = proc
 	if err := s.ready(ctx); err != nil {
 		s.Kill()
 		return err
@@ -278,10 +258,10 @@ func (s *Server) ready(ctx context.Context) error {
 			return conn.Close(ctx)
 		}
 		select {
-		case <-s.done:
-			return fmt.Errorf("postgresql %d ended while it started: %s", s.Version, s.LogTail())
+		case <-s.proc.Done():
+			return fmt.Errorf("postgresql %d ended while it started: %s", s.Version, s.proc.LogTail())
 		case <-ctx.Done():
-			return fmt.Errorf("wait for postgresql %d on port %d: %w: %s", s.Version, s.Port, ctx.Err(), s.LogTail())
+			return fmt.Errorf("wait for postgresql %d on port %d: %w: %s", s.Version, s.Port, ctx.Err(), s.proc.LogTail())
 		case <-tick.C:
 		}
 	}
@@ -311,7 +291,7 @@ func (s *Server) Password() string { return s.password }
 func (s *Server) User() string { return superuser }
 
 // Pid is the postmaster's process.
-func (s *Server) Pid() int { return s.cmd.Process.Pid }
+func (s *Server) Pid() int { return s.proc.Pid() }
 
 // CreateDatabase creates an empty database.
 func (s *Server) CreateDatabase(ctx context.Context, name string) error {
@@ -339,35 +319,19 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 func (s *Server) shutdown(ctx context.Context) error {
-	if s.cmd == nil {
+	if s.proc == nil {
 		return nil
 	}
-	_ = s.cmd.Process.Signal(syscall.SIGCONT) // a paused server cannot stop
-	_ = s.cmd.Process.Signal(syscall.SIGINT)
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	select {
-	case <-s.done:
-		return nil
-	case <-ctx.Done():
-		s.Kill()
-		return fmt.Errorf("postgresql %d did not stop in time and was ended at once: %w", s.Version, ctx.Err())
-	}
+	return s.proc.Stop(ctx, syscall.SIGINT)
 }
 
 // Kill ends the server at once, as a crash would, and waits until it is gone.
 // The next Restart recovers from its write-ahead log.
 func (s *Server) Kill() {
-	if s.cmd == nil {
-		return
-	}
-	_ = s.cmd.Process.Signal(syscall.SIGCONT)
-	_ = s.cmd.Process.Signal(syscall.SIGQUIT)
-	select {
-	case <-s.done:
-	case <-time.After(stopTimeout):
-		_ = s.cmd.Process.Kill()
-		<-s.done
+	if s.proc != nil {
+		_ = s.proc.StopWithin(stopTimeout, syscall.SIGQUIT) // killed in any case
 	}
 }
 
@@ -377,19 +341,6 @@ func (s *Server) Restart(ctx context.Context) error {
 		return err
 	}
 	return s.run(ctx)
-}
-
-// LogTail is the end of the server's log, for an error's text.
-func (s *Server) LogTail() string {
-	const most = 2000 // bytes
-	text, err := os.ReadFile(s.log)
-	if err != nil {
-		return ""
-	}
-	if len(text) > most {
-		text = text[len(text)-most:]
-	}
-	return strings.TrimSpace(string(text))
 }
 
 func (s *Server) remove() {
