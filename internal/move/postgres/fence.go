@@ -123,7 +123,7 @@ func (m *Mover) Fence(ctx context.Context) (move.Marker, error) {
 	if held != nil {
 		return mk, errors.New("the source is fenced already: unfence it first")
 	}
-	conn, err := m.source(ctx)
+	conn, err := m.take(ctx, m.sourceSide())
 	if err != nil {
 		return mk, err
 	}
@@ -158,11 +158,11 @@ func (m *Mover) raise(ctx context.Context, f *fence) (move.Marker, error) {
 	if err := m.lockTables(ctx, f); err != nil {
 		return mk, err
 	}
-	other, err := m.source(ctx)
+	other, err := m.take(ctx, m.sourceSide())
 	if err != nil {
 		return mk, err
 	}
-	defer hangUp(ctx, other)
+	defer m.putBack(ctx, m.sourceSide(), other)
 	var prepared string
 	if err := other.QueryRow(ctx, "SELECT coalesce(string_agg(gid, ', '), '') FROM pg_prepared_xacts WHERE database = current_database()").Scan(&prepared); err != nil {
 		return mk, fmt.Errorf("look for prepared transactions: %w", err)
@@ -281,6 +281,7 @@ func (m *Mover) blocked(ctx context.Context, f *fence, cause error) error {
 func (m *Mover) Unfence(ctx context.Context) error {
 	m.Unpin(ctx)
 	m.dropFence(ctx)
+	m.closeSpares(ctx)
 	source, err := m.source(ctx)
 	if err != nil {
 		return err

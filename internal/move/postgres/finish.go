@@ -23,6 +23,7 @@ const (
 // Finish removes from both sides all that the move left: slots, publications,
 // triggers, the schema dhow. It refuses while neither side would take writes.
 func (m *Mover) Finish(ctx context.Context) error {
+	m.closeSpares(ctx)
 	m.Unpin(ctx)
 	m.dropFence(ctx)
 	s, err := m.State(ctx)
@@ -108,6 +109,7 @@ func dropTrigger(ctx context.Context, conn *pgx.Conn, t Name) error {
 
 // Close ends the mover's sessions: an open fence and pinned snapshots go with them.
 func (m *Mover) Close(ctx context.Context) {
+	m.closeSpares(ctx)
 	m.Unpin(ctx)
 	m.dropFence(ctx)
 }

@@ -22,10 +22,10 @@ func (m *Mover) Pin(ctx context.Context) error {
 	m.Unpin(ctx)
 	p := &pins{}
 	var err error
-	if p.source, err = m.pinSide(ctx, m.source); err != nil {
+	if p.source, err = m.pinSide(ctx, m.sourceSide()); err != nil {
 		return fmt.Errorf("pin the source: %w", err)
 	}
-	if p.target, err = m.pinSide(ctx, m.target); err != nil {
+	if p.target, err = m.pinSide(ctx, m.targetSide()); err != nil {
 		hangUp(ctx, p.source.conn)
 		return fmt.Errorf("pin the target: %w", err)
 	}
@@ -35,10 +35,10 @@ func (m *Mover) Pin(ctx context.Context) error {
 	return nil
 }
 
-func (m *Mover) pinSide(ctx context.Context, dial func(context.Context) (*pgx.Conn, error)) (pin, error) {
+func (m *Mover) pinSide(ctx context.Context, d dialer) (pin, error) {
 	var p pin
 	var err error
-	if p.conn, err = dial(ctx); err != nil {
+	if p.conn, err = m.take(ctx, d); err != nil {
 		return p, err
 	}
 	if _, err = p.conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err == nil {

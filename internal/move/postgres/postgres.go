@@ -109,6 +109,8 @@ type Mover struct {
 	running *relay // the change stream while Replicate is in its last phase
 	fence   *fence // the open fence, if any
 	pins    *pins  // the pinned snapshots, if any
+
+	spares spares // sessions for the steps of the cutover
 }
 
 // New makes a Mover; it connects to nothing yet.

@@ -49,6 +49,9 @@ func (m *Mover) Prepare(ctx context.Context) error {
 	if err := m.openWayBack(ctx, target, c); err != nil {
 		return err
 	}
+	if err := m.openSpares(ctx); err != nil {
+		return err
+	}
 	return m.awaitQuiet(ctx, source)
 }
 
@@ -174,16 +177,16 @@ func (m *Mover) Seal(ctx context.Context) error {
 	if running != nil {
 		return errors.New("seal while the stream runs: stop it first")
 	}
-	target, err := m.target(ctx)
+	target, err := m.take(ctx, m.targetSide())
 	if err != nil {
 		return err
 	}
-	defer hangUp(ctx, target)
-	source, err := m.source(ctx)
+	defer m.putBack(ctx, m.targetSide(), target)
+	source, err := m.take(ctx, m.sourceSide())
 	if err != nil {
 		return err
 	}
-	defer hangUp(ctx, source)
+	defer m.putBack(ctx, m.sourceSide(), source)
 	if err := m.copyLargeObjects(ctx, source, target); err != nil {
 		return err
 	}
@@ -235,11 +238,11 @@ func insertPosition(ctx context.Context, conn *pgx.Conn) (LSN, error) {
 
 // Open lets the target take writes, once the source durably refuses them.
 func (m *Mover) Open(ctx context.Context) error {
-	source, err := m.source(ctx)
+	source, err := m.take(ctx, m.sourceSide())
 	if err != nil {
 		return err
 	}
-	defer hangUp(ctx, source)
+	defer m.putBack(ctx, m.sourceSide(), source)
 	sealed, err := fenced(ctx, source, m.moveName())
 	if err != nil {
 		return err
@@ -247,17 +250,18 @@ func (m *Mover) Open(ctx context.Context) error {
 	if !sealed {
 		return fmt.Errorf("database %s still takes writes at the source: the target stays closed", m.cfg.Name)
 	}
-	target, err := m.target(ctx)
+	target, err := m.take(ctx, m.targetSide())
 	if err != nil {
 		return err
 	}
-	defer hangUp(ctx, target)
+	defer m.putBack(ctx, m.targetSide(), target)
 	return pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error { return openFence(ctx, tx, m.moveName()) })
 }
 
 // Retire removes the slot of a stream that has done its work, so that it keeps
 // no log: called once the target is open. It may be called again.
 func (m *Mover) Retire(ctx context.Context) error {
+	m.closeSpares(ctx)
 	source, err := m.source(ctx)
 	if err != nil {
 		return err
