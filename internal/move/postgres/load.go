@@ -140,7 +140,7 @@ func (l *loader) takeSnapshot(ctx context.Context, slot string, temporary bool) 
 	cfg.RuntimeParams = map[string]string{"replication": "database", "application_name": "dhow snapshot " + l.m.stream}
 	pg, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
-		return fmt.Errorf("connect to the source for replication (the user needs the right to replicate): %w", err)
+		return fmt.Errorf("open a session that makes slot %s: %w", slot, explainConnect(ctx, l.m.cfg.Source, l.m.named("source"), err))
 	}
 	res, err := pglogrepl.CreateReplicationSlot(ctx, pg, slot, "pgoutput", pglogrepl.CreateReplicationSlotOptions{Temporary: temporary, SnapshotAction: "EXPORT_SNAPSHOT", Mode: pglogrepl.LogicalReplication})
 	if err != nil {

@@ -153,17 +153,28 @@ func connect(ctx context.Context, cfg *pgx.ConnConfig, side string) (*pgx.Conn, 
 	}
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the %s, %s:%d/%s as %s: %w", side, c.Host, c.Port, c.Database, c.User, err)
+		return nil, explainConnect(ctx, c, side, err)
 	}
 	return conn, nil
 }
 
 func (m *Mover) source(ctx context.Context) (*pgx.Conn, error) {
-	return connect(ctx, m.cfg.Source, "source")
+	return connect(ctx, m.cfg.Source, m.named("source"))
 }
 
 func (m *Mover) target(ctx context.Context) (*pgx.Conn, error) {
-	return connect(ctx, m.cfg.Target, "target")
+	return connect(ctx, m.cfg.Target, m.named("target"))
+}
+
+// named is what the estate calls a side of this mover: on the way back the ends are swapped.
+func (m *Mover) named(side string) string {
+	switch {
+	case !m.cfg.Back:
+		return side
+	case side == "source":
+		return "target"
+	}
+	return "source"
 }
 
 // hangUp closes a session even when the work's context has ended.

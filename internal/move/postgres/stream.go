@@ -95,7 +95,7 @@ func (r *relay) open(ctx context.Context) (_ *intake, err error) {
 	}
 	pg, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the source for its change stream: %w", err)
+		return nil, fmt.Errorf("open the change stream: %w", explainConnect(ctx, cfg, r.m.named("source"), err))
 	}
 	args := []string{"proto_version '1'", "publication_names '" + r.name + "'"}
 	if err := pglogrepl.StartReplication(ctx, pg, r.slot, 0, pglogrepl.StartReplicationOptions{PluginArgs: args}); err != nil {
