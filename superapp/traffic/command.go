@@ -1,0 +1,111 @@
+package traffic
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+)
+
+// usageError is a mistake in how the command was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// ExitCode is the process's, for who turns errors into one.
+func (usageError) ExitCode() int { return 2 }
+
+// Command is `superapp traffic`.
+func Command() *cobra.Command {
+	cfg := Config{Shares: DefaultShares()}
+	var output string
+	cmd := &cobra.Command{
+		Use:   "traffic",
+		Short: "pay and read at a set rate, and write down what was answered",
+		Long: `Pays, transfers, requests money and reads at a set rate over many connections,
+and writes each operation with its outcome to the history, for "superapp check".
+
+The schedule goes by the clock: a slow server does not slow it, and waits count
+from the instant at which an operation was due. What no connection could send in
+time counts as late. Nothing is ever sent twice.
+
+It ends when the duration is over or at SIGINT or SIGTERM: what is in flight is
+finished and written. That operations failed does not make it fail; "superapp
+check" judges.`,
+		Example: `  superapp traffic --url http://127.0.0.1:8080 --rate 500 --duration 30s --history run1.jsonl
+  superapp traffic --url http://gate:8080 --duration 0 --history run2.jsonl -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return usageError{fmt.Errorf("-o %q: there are text and json", output)}
+			}
+			if err := cfg.Validate(); err != nil {
+				return usageError{err}
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			// A second signal ends the process at once.
+			go func() { <-ctx.Done(); stop() }()
+			errs := cmd.ErrOrStderr()
+			before, after := "", "\n"
+			if f, ok := errs.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
+				before, after = "\r\x1b[K", ""
+			}
+			cfg.Progress = func(t Tick) { fmt.Fprint(errs, before, t, after) }
+			summary, err := Run(ctx, cfg)
+			if before != "" {
+				fmt.Fprintln(errs)
+			}
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(summary)
+			}
+			return summary.print(cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.URL, "url", "", "where the application answers (required)")
+	f.StringVar(&cfg.History, "history", "", "the file to write, one JSON line an operation; it must be new (required)")
+	f.Float64Var(&cfg.Rate, "rate", DefaultRate, "operations a second")
+	f.IntVar(&cfg.Connections, "connections", DefaultConnections, "HTTP connections")
+	f.DurationVar(&cfg.Duration, "duration", 0, "how long operations are scheduled; 0 until it is stopped")
+	f.DurationVar(&cfg.Timeout, "timeout", DefaultTimeout, "how long an answer may take, and an operation wait to be sent")
+	f.Uint64Var(&cfg.Seed, "seed", 1, "determines the accounts and what they do")
+	f.Int64Var(&cfg.Accounts, "accounts", DefaultAccounts, "accounts have the ids 1 to this")
+	f.IntVar(&cfg.Active, "active", DefaultActive, "how many of the accounts take part")
+	f.Float64Var(&cfg.HotShare, "hot-share", DefaultHotShare, "share of choices, 0 to 1, that go to the hottest hundredth of the active accounts")
+	f.Float64Var(&cfg.Shares.Pay, "pay-share", cfg.Shares.Pay, "weight of payments")
+	f.Float64Var(&cfg.Shares.Transfer, "transfer-share", cfg.Shares.Transfer, "weight of transfers")
+	f.Float64Var(&cfg.Shares.Request, "request-share", cfg.Shares.Request, "weight of requests for money, each then accepted")
+	f.Float64Var(&cfg.Shares.Read, "read-share", cfg.Shares.Read, "weight of reads of an account")
+	f.Float64Var(&cfg.Shares.Statement, "statement-share", cfg.Shares.Statement, "weight of reads of an account's statement")
+	f.StringVarP(&output, "output", "o", "text", "text or json")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// print writes the summary for people.
+func (s Summary) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for _, row := range []struct {
+		name  string
+		value any
+	}{
+		{"requests", s.Requests}, {"acknowledged", s.Acknowledged}, {"of them writes", s.AcknowledgedWrites}, {"refused", s.Refused},
+		{"failed", s.Failed}, {"unknown", s.Unknown}, {"late (never sent)", s.Late},
+		{"requests a second", fmt.Sprintf("%.1f", s.Rate)},
+		{"p50, from when it was due", fmt.Sprintf("%.1f ms", s.P50)}, {"p99", fmt.Sprintf("%.1f ms", s.P99)}, {"longest", fmt.Sprintf("%.1f ms", s.Max)},
+		{"p50, from its sending", fmt.Sprintf("%.1f ms", s.SentP50)}, {"p99", fmt.Sprintf("%.1f ms", s.SentP99)}, {"longest", fmt.Sprintf("%.1f ms", s.SentMax)},
+	} {
+		fmt.Fprintf(w, "%s\t%v\t\n", row.name, row.value)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,283 @@
+// Package traffic is a client that pays and reads at a set rate over many
+// connections and writes down what it was told. It is open-loop: operations are
+// due by the clock, whether or not the last ones were answered, so a server that
+// stalls is seen to stall. It retries nothing. It does not judge: that is the
+// checker's, by the history.
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"dhow/superapp/history"
+)
+
+// Defaults and limits.
+const (
+	// DefaultRate is in operations a second.
+	DefaultRate = 500
+	// maxRate is what one process can still schedule on time, in operations a second.
+	maxRate = 50_000
+	// DefaultConnections is enough for the default rate at 100 ms an answer.
+	DefaultConnections = 64
+	// maxConnections bounds file descriptors and goroutines.
+	maxConnections = 4096
+	// DefaultAccounts is what the seed makes by default: ids 1 to this.
+	DefaultAccounts = 200_000
+	// DefaultActive is how many accounts take part: each is asked for once at the start.
+	DefaultActive = 2000
+	// DefaultHotShare is the share of choices that go to the hottest hundredth of the accounts.
+	DefaultHotShare = 0.2
+	// DefaultTimeout is how long an answer may take, and how long an operation may wait to be sent.
+	DefaultTimeout = 10 * time.Second
+	// maxQueue bounds the operations that wait to be sent, whatever the rate and the time-out.
+	maxQueue = 1 << 16
+	// closing is how long what is in flight may take to be written down once its time is over.
+	closing = time.Second
+	// tickEvery is the pause between two reports of progress.
+	tickEvery = time.Second
+)
+
+// Shares are the weights of what is done; only their proportions count.
+type Shares struct {
+	Pay, Transfer float64
+	// Request is a request for money and then its acceptance, in one place of the schedule.
+	Request         float64
+	Read, Statement float64
+}
+
+// DefaultShares is mostly payments, as in a payment application's day.
+func DefaultShares() Shares {
+	return Shares{Pay: 0.5, Transfer: 0.1, Request: 0.05, Read: 0.25, Statement: 0.1}
+}
+
+// Config says what to do.
+type Config struct {
+	// URL is where the application answers: the gate, or what serves in its place.
+	URL string
+	// Rate is in operations a second.
+	Rate        float64
+	Connections int
+	// Duration is how long operations are scheduled; 0: until the context ends.
+	Duration time.Duration
+	// History is the file that is written; it must not hold anything yet.
+	History string
+	// Seed determines which accounts take part and what they do.
+	Seed uint64
+	// Run begins every idempotency key; empty: a random one, so that no two runs share a key.
+	Run string
+	// Accounts says that accounts have the ids 1 to this, as far as they exist.
+	Accounts int64
+	// Active is how many of them take part.
+	Active int
+	// HotShare is the share of choices, 0 to 1, that go to the hottest hundredth of the active accounts.
+	HotShare float64
+	// Shares left zero are the default ones.
+	Shares Shares
+	// Timeout bounds each operation from its sending, and its wait to be sent.
+	Timeout time.Duration
+	// Started, if set, is called with the instant at which the schedule begins,
+	// once all connections are warm.
+	Started func(time.Time)
+	// Progress, if set, is called each second, and never by two goroutines at once.
+	Progress func(Tick)
+}
+
+func (c *Config) defaults() {
+	set(&c.Rate, DefaultRate)
+	set(&c.Connections, DefaultConnections)
+	set(&c.Accounts, DefaultAccounts)
+	set(&c.Active, DefaultActive)
+	set(&c.Timeout, DefaultTimeout)
+	set(&c.Shares, DefaultShares())
+	if c.Run == "" {
+		c.Run = uuid.NewString()
+	}
+}
+
+func set[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+// Validate says what of a configuration can not be, naming the flag that sets it.
+func (c *Config) Validate() error {
+	u, err := url.Parse(c.URL)
+	switch {
+	case c.URL == "":
+		return errors.New("no address: give --url http://HOST:PORT")
+	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("--url %q is not an address: give http://HOST:PORT", c.URL)
+	case u.User != nil:
+		return errors.New("--url holds a user's name or password: the application takes none")
+	case c.History == "":
+		return errors.New("no history: give --history FILE")
+	case !(c.Rate > 0 && c.Rate <= maxRate):
+		return fmt.Errorf("--rate %v is not above 0 and at most %d a second", c.Rate, maxRate)
+	case c.Connections < 1 || c.Connections > maxConnections:
+		return fmt.Errorf("--connections %d is not between 1 and %d", c.Connections, maxConnections)
+	case c.Duration < 0:
+		return fmt.Errorf("--duration %s is below 0: 0 runs until it is stopped", c.Duration)
+	case c.Timeout <= 0:
+		return fmt.Errorf("--timeout %s is not above 0", c.Timeout)
+	case c.Accounts < 2:
+		return fmt.Errorf("--accounts %d: it takes two to pay", c.Accounts)
+	case c.Active < 2:
+		return fmt.Errorf("--active %d: it takes two to pay", c.Active)
+	case !(c.HotShare >= 0 && c.HotShare <= 1):
+		return fmt.Errorf("--hot-share %v is not between 0 and 1", c.HotShare)
+	}
+	var sum float64
+	for _, w := range c.Shares.weights() {
+		if !(w.share >= 0) || math.IsInf(w.share, 1) {
+			return fmt.Errorf("--%s-share %v is not 0 or more", w.op, w.share)
+		}
+		sum += w.share
+	}
+	if !(sum > 0) {
+		return errors.New("all shares are 0: give at least one of --pay-share, --transfer-share, --request-share, --read-share, --statement-share")
+	}
+	return nil
+}
+
+// clock gives nanoseconds since 1970 that never go back, as a history needs.
+type clock struct{ start time.Time }
+
+func (c clock) now() int64 { return c.at(time.Since(c.start)) }
+
+func (c clock) at(d time.Duration) int64 { return c.start.UnixNano() + int64(d) }
+
+// Run warms the connections, then does operations until the duration is over or
+// ctx ends, finishes those in flight and writes them down. That operations fail
+// is no error; that it could not run, or not write its history, is.
+func Run(ctx context.Context, cfg Config) (Summary, error) {
+	cfg.defaults()
+	if err := cfg.Validate(); err != nil {
+		return Summary{}, err
+	}
+	h, err := history.Create(cfg.History)
+	if err != nil {
+		return Summary{}, err
+	}
+	summary, err := run(ctx, cfg, h)
+	return summary, errors.Join(err, h.Close())
+}
+
+func run(ctx context.Context, cfg Config, h *history.Writer) (Summary, error) {
+	r := &runner{cfg: cfg, history: h, clock: clock{time.Now()}, stats: newStats()}
+	workers := make([]*worker, cfg.Connections)
+	for i := range workers {
+		workers[i] = &worker{number: i, runner: r, client: newClient(cfg.URL, r.clock)}
+		defer workers[i].client.close()
+	}
+	known, err := discover(ctx, cfg, workers)
+	if err != nil {
+		return Summary{}, err
+	}
+	p, err := newPlan(cfg, known)
+	if err != nil {
+		return Summary{}, err
+	}
+	r.queue = make(chan operation, min(int(cfg.Rate*cfg.Timeout.Seconds()), maxQueue)+cfg.Connections)
+
+	// What is in flight outlives ctx, for a bounded time.
+	flight, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var working, reporting sync.WaitGroup
+	r.begun = r.clock.now()
+	for _, w := range workers {
+		working.Go(func() { w.work(flight) })
+	}
+	reported := make(chan struct{})
+	reporting.Go(func() { r.report(reported) })
+	if cfg.Started != nil {
+		cfg.Started(time.Unix(0, r.begun))
+	}
+	r.schedule(ctx, p)
+	close(r.queue)
+	end := time.AfterFunc(cfg.Timeout+closing, cancel)
+	defer end.Stop()
+	working.Wait()
+	close(reported)
+	reporting.Wait()
+	// A history that could not be written is told by its Close.
+	return r.stats.summary(time.Duration(r.clock.now() - r.begun)), nil
+}
+
+// runner is what the schedule and the workers share.
+type runner struct {
+	cfg     Config
+	clock   clock
+	history *history.Writer
+	stats   *stats
+	queue   chan operation
+	begun   int64
+}
+
+// schedule puts every operation into the queue when it is due, and never waits
+// for anything but the clock. A full queue makes the operation late.
+func (r *runner) schedule(ctx context.Context, p *plan) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for n := int64(0); ; n++ {
+		due := time.Duration(float64(n) / r.cfg.Rate * float64(time.Second))
+		if r.cfg.Duration > 0 && due >= r.cfg.Duration {
+			return
+		}
+		op := p.next(r.cfg.Run + "-" + strconv.FormatInt(n, 10))
+		op.due = r.begun + int64(due)
+		timer.Reset(time.Duration(op.due - r.clock.now())) // at once when that is over
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.history.Failed():
+			return
+		case <-timer.C:
+		}
+		select {
+		case r.queue <- op:
+		default:
+			r.late(0, op, "the queue is full")
+		}
+	}
+}
+
+// late writes down an operation that was never sent.
+func (r *runner) late(client int, op operation, why string) {
+	rec := op.record(client)
+	rec.Outcome, rec.Done, rec.Error = history.Late, r.clock.now(), why
+	r.end(&rec)
+}
+
+// end writes down an operation that has ended.
+func (r *runner) end(rec *history.Record) {
+	r.stats.add(rec)
+	_ = r.history.Append(rec) // its first failure ends the schedule and is told by Close
+}
+
+// report calls the progress function each second until done.
+func (r *runner) report(done <-chan struct{}) {
+	if r.cfg.Progress == nil {
+		return
+	}
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+			r.cfg.Progress(r.stats.tick(time.Duration(r.clock.now() - r.begun)))
+		}
+	}
+}
