@@ -32,13 +32,13 @@ type Estate struct {
 	Name string `yaml:"name"`
 	// State is the folder of the journal, the lock, the sockets and the reports;
 	// relative to the file's folder. Default ".dhow".
-	State string `yaml:"state"`
+	State string `yaml:"state,omitempty"`
 	// Databases are moved together, under one fence.
 	Databases []Database `yaml:"databases"`
 	// Gate is the traffic gate; nil when something else moves the traffic.
-	Gate    *Gate   `yaml:"gate"`
-	Limits  Limits  `yaml:"limits"`
-	Cutover Cutover `yaml:"cutover"`
+	Gate    *Gate   `yaml:"gate,omitempty"`
+	Limits  Limits  `yaml:"limits,omitempty"`
+	Cutover Cutover `yaml:"cutover,omitempty"`
 
 	// File is where the estate was read from.
 	File string `yaml:"-"`
@@ -53,49 +53,53 @@ const PostgreSQL Engine = "postgresql"
 // Database is one database that moves.
 type Database struct {
 	Name   string   `yaml:"name"`
-	Engine Engine   `yaml:"engine"` // default postgresql
+	Engine Engine   `yaml:"engine,omitempty"` // default postgresql
 	Source Endpoint `yaml:"source"`
 	Target Endpoint `yaml:"target"`
 	// Schemas are those that move; empty means all but the system's.
-	Schemas []string `yaml:"schemas"`
+	Schemas []string `yaml:"schemas,omitempty"`
 	// Exclude are tables, as schema.table, that stay behind.
-	Exclude []string `yaml:"exclude"`
+	Exclude []string `yaml:"exclude,omitempty"`
 	// Roles maps the source's role names to the target's; others keep their names.
-	Roles map[string]string `yaml:"roles"`
+	Roles map[string]string `yaml:"roles,omitempty"`
 	// Limits override the estate's for this database.
-	Limits Limits `yaml:"limits"`
+	Limits Limits `yaml:"limits,omitempty"`
 }
 
 // Endpoint is where one end of a database is and how to sign in.
 type Endpoint struct {
 	Host     string `yaml:"host"`
-	Port     int    `yaml:"port"` // default 5432
+	Port     int    `yaml:"port,omitempty"` // default 5432
 	Database string `yaml:"database"`
 	User     string `yaml:"user"`
-	Password Secret `yaml:"password"`
-	TLS      TLS    `yaml:"tls"`
+	Password Secret `yaml:"password,omitempty"`
+	TLS      TLS    `yaml:"tls,omitempty"`
 }
 
 // Secret says where a secret is kept; exactly one field is set. The file never
 // holds the secret itself.
 type Secret struct {
 	// Env is the name of an environment variable.
-	Env string `yaml:"env"`
+	Env string `yaml:"env,omitempty"`
 	// File is a path, relative to the estate file's folder; a trailing line end is dropped.
-	File string `yaml:"file"`
+	File string `yaml:"file,omitempty"`
 	// ARN is a secret of AWS Secrets Manager; Field is the field of a secret that
 	// is a JSON object ("password" when the secret is one and Field is empty).
-	ARN   string `yaml:"arn"`
-	Field string `yaml:"field"`
+	ARN   string `yaml:"arn,omitempty"`
+	Field string `yaml:"field,omitempty"`
+
+	origin origin
 }
 
 // TLS says how a connection is secured.
 type TLS struct {
 	// Mode is libpq's: disable, require, verify-ca or verify-full. Default
 	// verify-full, but disable for a loopback address.
-	Mode string `yaml:"mode"`
+	Mode string `yaml:"mode,omitempty"`
 	// CA is a file of certificates to trust; empty means the system's.
-	CA string `yaml:"ca"`
+	CA string `yaml:"ca,omitempty"`
+
+	origin origin
 }
 
 // Gate is the traffic gate.
@@ -104,12 +108,12 @@ type Gate struct {
 	Listen string `yaml:"listen"`
 	// Control is a path of a Unix socket (default gate.sock in State) or a
 	// loopback address host:port, which needs Token.
-	Control string `yaml:"control"`
-	Token   Secret `yaml:"token"`
+	Control string `yaml:"control,omitempty"`
+	Token   Secret `yaml:"token,omitempty"`
 	// Metrics is the address of the metrics page; empty means none.
-	Metrics string  `yaml:"metrics"`
+	Metrics string  `yaml:"metrics,omitempty"`
 	Routes  []Route `yaml:"routes"`
-	Hold    Hold    `yaml:"hold"`
+	Hold    Hold    `yaml:"hold,omitempty"`
 }
 
 // Route sends requests of a host and a path to an upstream on each side. The
@@ -117,31 +121,31 @@ type Gate struct {
 type Route struct {
 	Name string `yaml:"name"`
 	// Host is the request's host, without port; empty means any.
-	Host string `yaml:"host"`
+	Host string `yaml:"host,omitempty"`
 	// Path is a prefix that ends at a path segment; default "/".
-	Path   string `yaml:"path"`
+	Path   string `yaml:"path,omitempty"`
 	Source string `yaml:"source"` // upstream URL
 	Target string `yaml:"target"` // upstream URL
 	// H2C speaks HTTP/2 in the clear to the upstreams.
-	H2C bool `yaml:"h2c"`
+	H2C bool `yaml:"h2c,omitempty"`
 }
 
 // Hold bounds what the gate keeps back during a cutover, in all.
 type Hold struct {
-	Requests int           `yaml:"requests"` // default 10000
-	Bytes    Size          `yaml:"bytes"`    // of bodies read ahead; default 64MiB
-	Time     time.Duration `yaml:"time"`     // a hold ends by itself after this; default 5s
+	Requests int           `yaml:"requests,omitempty"` // default 10000
+	Bytes    Size          `yaml:"bytes,omitempty"`    // of bodies read ahead; default 64MiB
+	Time     time.Duration `yaml:"time,omitempty"`     // a hold ends by itself after this; default 5s
 }
 
 // Limits bound what a move takes from the servers. Zero values mean the defaults.
 type Limits struct {
-	Copies        int  `yaml:"copies"`          // parallel COPY streams; default 4
-	Lanes         int  `yaml:"lanes"`           // parallel lanes of the change stream; default 4
-	Chunk         Size `yaml:"chunk"`           // size of a piece of a large table; default 64MiB
-	RowsPerSecond int  `yaml:"rows_per_second"` // of the copy; default unlimited
-	Connections   int  `yaml:"connections"`     // to each server for each database; default unlimited, at least 6
-	WALWarn       Size `yaml:"wal_warn"`        // retained log that warns; default 4GiB
-	WALStop       Size `yaml:"wal_stop"`        // retained log that stops the move; default 16GiB
+	Copies        int  `yaml:"copies,omitempty"`          // parallel COPY streams; default 4
+	Lanes         int  `yaml:"lanes,omitempty"`           // parallel lanes of the change stream; default 4
+	Chunk         Size `yaml:"chunk,omitempty"`           // size of a piece of a large table; default 64MiB
+	RowsPerSecond int  `yaml:"rows_per_second,omitempty"` // of the copy; default unlimited
+	Connections   int  `yaml:"connections,omitempty"`     // to each server for each database; default unlimited, at least 6
+	WALWarn       Size `yaml:"wal_warn,omitempty"`        // retained log that warns; default 4GiB
+	WALStop       Size `yaml:"wal_stop,omitempty"`        // retained log that stops the move; default 16GiB
 }
 
 // Size is a number of bytes; in the file as a number with an optional unit (KiB, MiB, GiB, TiB, KB, MB, GB, TB).
@@ -150,12 +154,12 @@ type Size int64
 // Cutover is the policy of the cutover.
 type Cutover struct {
 	// StallBudget is how long requests may be held, in all; default 300ms.
-	StallBudget time.Duration `yaml:"stall_budget"`
+	StallBudget time.Duration `yaml:"stall_budget,omitempty"`
 	// Stragglers: what to do with transactions that hold writes open under the
 	// fence: "abort" gives the cutover up (default), "terminate" ends their sessions.
-	Stragglers string `yaml:"stragglers"`
+	Stragglers string `yaml:"stragglers,omitempty"`
 	// Verify compares the moving data before, and refuses to cut over when it differs; default true.
-	Verify *bool `yaml:"verify"`
+	Verify *bool `yaml:"verify,omitempty"`
 	// Proof compares all data as it stood at the cutover, after the traffic has moved; default true.
-	Proof *bool `yaml:"proof"`
+	Proof *bool `yaml:"proof,omitempty"`
 }
