@@ -1,0 +1,90 @@
+// Superapp is the application that is moved in the demo and in the tests: the
+// accounts and the payments service, each a process of its own, and the tools
+// that fill, load and check them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"dhow/superapp/accounts"
+	"dhow/superapp/payments"
+	"dhow/superapp/seed"
+	"dhow/superapp/service"
+	"dhow/superapp/traffic"
+)
+
+// exitFailure is the code of an error that names no other; one of usage names 2.
+const exitFailure = 1
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// The first signal asks for a graceful end; the second ends the process as signals do.
+	context.AfterFunc(ctx, stop)
+	err := root().ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "superapp: %v\n", err)
+	var coded interface{ ExitCode() int }
+	if errors.As(err, &coded) {
+		return coded.ExitCode()
+	}
+	return exitFailure
+}
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "superapp",
+		Short:         "A small financial application: accounts, payments, and what tests them",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("there is no command %q", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(accounts.Command(), payments.Command(), migrate(), seed.Command(), traffic.Command())
+	cmd.SetFlagErrorFunc(usage)
+	for _, c := range append(cmd.Commands(), cmd) {
+		args := c.Args
+		c.Args = func(cmd *cobra.Command, given []string) error { return usage(cmd, args(cmd, given)) }
+	}
+	return cmd
+}
+
+// usage tells who called a command wrongly where to look.
+func usage(cmd *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	return service.Usagef("%w: see `%s --help`", err, cmd.CommandPath())
+}
+
+// migrate creates the schema of one of the services.
+func migrate() *cobra.Command {
+	schemas := map[string]func(context.Context) error{accounts.Name: accounts.Migrate, payments.Name: payments.Migrate}
+	names := []string{accounts.Name, payments.Name}
+	return &cobra.Command{
+		Use:       "migrate {" + strings.Join(names, "|") + "}",
+		Short:     "Create what is missing of a service's schema",
+		Long:      "Creates what is missing of a service's schema in the database that DATABASE_URL names. It may be run again.",
+		Example:   "  DATABASE_URL=postgres://superapp@localhost/accounts superapp migrate accounts",
+		ValidArgs: names,
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		RunE:      func(cmd *cobra.Command, args []string) error { return schemas[args[0]](cmd.Context()) },
+	}
+}

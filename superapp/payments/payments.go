@@ -1,0 +1,170 @@
+// Package payments is the service through which customers pay each other and ask
+// to be paid. It keeps no balances: for each payment it asks the accounts
+// service for one transfer, under a key that follows from the payment's, so that
+// asking again never pays twice.
+//
+// A payment is written as pending first, then the transfer is made, then the
+// payment is completed or declined and answered. If the service dies between, the
+// settler ends what is pending: it asks for the same transfer again.
+package payments
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"dhow/superapp/money"
+	"dhow/superapp/service"
+)
+
+// Name is the service's name: of its command, its database and its logs.
+const Name = "payments"
+
+const (
+	// transferKey begins a transfer's key at the accounts service; the payment's key follows.
+	transferKey = "payment:"
+	// requestKey begins the key of the payment of a request; the request's id follows.
+	requestKey = "request:"
+	// maxKey leaves room for transferKey.
+	maxKey = service.MaxKey - len(transferKey)
+	// maxNote is in characters.
+	maxNote = 140
+)
+
+// States of payments.
+const (
+	Pending   = "pending"
+	Completed = "completed"
+	Declined  = "declined"
+)
+
+// States of requests; they share Declined.
+const (
+	Open     = "open"
+	Accepted = "accepted"
+)
+
+//go:embed schema.sql
+var schema string
+
+// Command runs the service.
+func Command() *cobra.Command {
+	var o service.Options
+	var address string
+	cmd := &cobra.Command{
+		Use:     Name,
+		Short:   "Serve payments and requests for payment",
+		Long:    "Serves payments and requests. DATABASE_URL names the database; `superapp migrate payments` creates its schema.",
+		Example: "  DATABASE_URL=postgres://superapp@localhost/payments superapp payments --listen 127.0.0.1:8082 --accounts-url http://127.0.0.1:8081",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			u, err := url.Parse(address)
+			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+				return service.Usagef("--accounts-url is %q: give the accounts service's address, for example http://127.0.0.1:8081", address)
+			}
+			return Run(cmd.Context(), o, u)
+		},
+	}
+	o.Flags(cmd.Flags())
+	cmd.Flags().StringVar(&address, "accounts-url", "", "`address` of the accounts service")
+	return cmd
+}
+
+// Run serves until ctx ends; accounts is the accounts service's address.
+func Run(ctx context.Context, o service.Options, accounts *url.URL) error {
+	client := newClient(accounts)
+	defer client.close()
+	return service.Run(ctx, Name, o, func(b service.Base) service.App { return build(b, client) })
+}
+
+// Migrate creates what is missing of the schema in the database that DATABASE_URL names.
+func Migrate(ctx context.Context) error { return service.Migrate(ctx, schema) }
+
+// book answers the requests and settles what is pending.
+type book struct {
+	db       *pgxpool.Pool
+	instance string
+	accounts *client
+	log      *slog.Logger
+	payments *prometheus.CounterVec
+	settled  prometheus.Counter
+}
+
+func build(b service.Base, accounts *client) service.App {
+	k := &book{db: b.DB, instance: b.Instance, accounts: accounts, log: b.Log}
+	k.payments = service.NewCounter(b.Metrics, "payments_total", "Payments by the state in which they ended.", "state")
+	k.settled = service.NewCounter(b.Metrics, "payments_settled_total", "Payments that the settler ended.").WithLabelValues()
+	return service.App{
+		Routes: map[string]service.Handler{
+			"POST /payments":              k.pay,
+			"GET /payments/{id}":          k.payment,
+			"POST /requests":              k.ask,
+			"GET /requests/{id}":          k.request,
+			"POST /requests/{id}/accept":  k.accept,
+			"POST /requests/{id}/decline": k.decline,
+		},
+		Background: k.settleAll,
+	}
+}
+
+// key is the request's idempotency key. Names that the service makes itself are not the clients' to use.
+func key(r *http.Request) (string, error) {
+	k, err := service.Key(r)
+	switch {
+	case err != nil:
+		return "", err
+	case len(k) > maxKey:
+		return "", service.InvalidKey(fmt.Sprintf("the idempotency key is longer than %d characters", maxKey))
+	case strings.HasPrefix(k, requestKey):
+		return "", service.InvalidKey("an idempotency key may not begin with " + requestKey)
+	}
+	return k, nil
+}
+
+func invalid(code, text string) error {
+	return &service.Refusal{Status: http.StatusUnprocessableEntity, Code: code, Text: text}
+}
+
+// check holds for payments and for requests alike; that the accounts exist and
+// hold the currency is for the accounts service to say.
+func check(payer, payee, amount int64, currency, note string) error {
+	switch {
+	case payer < 1 || payee < 1:
+		return invalid("invalid_account", "accounts must be whole numbers from 1")
+	case payer == payee:
+		return invalid("same_account", "payer and payee are the same account")
+	case amount < 1 || amount > money.MaxAmount:
+		return invalid("invalid_amount", fmt.Sprintf("amount must be a whole number of minor units from 1 to %d", int64(money.MaxAmount)))
+	}
+	if utf8.RuneCountInString(note) > maxNote || strings.ContainsFunc(note, unicode.IsControl) {
+		return invalid("invalid_note", fmt.Sprintf("note may have %d characters, no control characters", maxNote))
+	}
+	if _, ok := money.Digits(currency); !ok {
+		return invalid("unknown_currency", fmt.Sprintf("%q is no ISO 4217 currency: write its code of three capital letters, for example AED", currency))
+	}
+	return nil
+}
+
+// finishTime bounds the end of a payment that has begun.
+const finishTime = 5 * time.Second
+
+// keepOn is a context for what should be ended although the client may have
+// left: a payment that has begun is better ended now than by the settler.
+func keepOn(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), finishTime)
+}
+
+// errVanished says that a row which was just there is gone: somebody deleted it.
+var errVanished = errors.New("the row is gone")
