@@ -71,6 +71,9 @@ type Config struct {
 	Journal *Journal
 	// Report gets every event; nil means none.
 	Report func(Event)
+	// Confirm is asked once all is ready and the stall is predicted; an error gives
+	// the run up before anything is held. nil means yes.
+	Confirm func(ctx context.Context, predicted time.Duration) error
 	// AfterStep is called when a step stands in the journal and before it acts.
 	// Tests stop the process there.
 	AfterStep func(Step)
@@ -170,6 +173,11 @@ func (m *Machine) Run(ctx context.Context) (Result, error) {
 	m.say("predicted stall %s, of the %s allowed", m.result.Predicted.Round(time.Millisecond), m.cfg.Budget)
 	if m.result.Predicted > m.cfg.Budget {
 		return m.result, fmt.Errorf("%w: %s are predicted and %s allowed, nothing was held: raise cutover.stall_budget, or lessen the load", ErrOverBudget, m.result.Predicted.Round(time.Millisecond), m.cfg.Budget)
+	}
+	if m.cfg.Confirm != nil {
+		if err := m.cfg.Confirm(ctx, m.result.Predicted); err != nil {
+			return m.result, err
+		}
 	}
 	if m.run, err = m.cfg.Journal.Begin(ctx, m.cfg.To); err != nil {
 		return m.result, err
