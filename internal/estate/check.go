@@ -24,13 +24,15 @@ const (
 	// minConnections are what a database's move needs at each end at least: the
 	// exported snapshot, the change stream, a copy, a lane, the state and the fence.
 	minConnections = 6
+	// maxPort is the largest port there is.
+	maxPort = 65535
 	// minChunk is a page of a table, the smallest piece there is.
 	minChunk Size = 8 << 10
 )
 
 var (
-	namePattern = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
-	envPattern  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	namePattern = regexp.MustCompile(nameForm)
+	envPattern  = regexp.MustCompile(envForm)
 )
 
 // check notes all that is wrong with an estate whose defaults are filled in.
@@ -41,7 +43,17 @@ func (e *Estate) check(r *reading) {
 	}
 	if n := len(e.Databases); n > maxDatabases {
 		r.wrong("databases", "%d databases are more than %d, which one cutover can not hold in its stall budget: split them over several estates", n, maxDatabases)
+	} else {
+		e.checkDatabases(r)
 	}
+	e.Limits.check(r, "limits")
+	if e.Gate != nil {
+		e.Gate.check(r)
+	}
+	e.checkCutover(r)
+}
+
+func (e *Estate) checkDatabases(r *reading) {
 	names := map[string]string{}
 	for i := range e.Databases {
 		path := fmt.Sprintf("databases[%d]", i)
@@ -49,11 +61,6 @@ func (e *Estate) check(r *reading) {
 		r.unique(names, path+".name", e.Databases[i].Name, "name")
 	}
 	e.checkOverlap(r)
-	e.Limits.check(r, "limits")
-	if e.Gate != nil {
-		e.Gate.check(r)
-	}
-	e.checkCutover(r)
 }
 
 // name checks a name of the estate's own.
@@ -131,7 +138,7 @@ func (d *Database) check(r *reading, path string) {
 		switch {
 		case !r.sound(at):
 		case !ok || schema == "" || table == "":
-			r.wrong(at, "%q is not a table: want schema.table, for example public.%s", t, strings.Trim(t, "."))
+			r.wrong(at, "%q is not a table: want schema.table, for example public.sessions", t)
 		case slices.Index(d.Exclude, t) < i:
 			r.wrong(at, "%q stands in the list already: remove it", t)
 		case len(d.Schemas) > 0 && !slices.Contains(d.Schemas, schema):
@@ -154,8 +161,8 @@ func (e *Endpoint) check(r *reading, path string) {
 	}
 	r.required(path+".database", e.Database, "the database's name on the server")
 	r.required(path+".user", e.User, "the role to sign in as")
-	if r.sound(path+".port") && (e.Port < 1 || e.Port > 65535) {
-		r.wrong(path+".port", "%d is no port: want 1 to 65535 (%d is the default)", e.Port, DefaultPort)
+	if r.sound(path+".port") && (e.Port < 1 || e.Port > maxPort) {
+		r.wrong(path+".port", "%d is no port: want 1 to %d (%d is the default)", e.Port, maxPort, DefaultPort)
 	}
 	e.Password.check(r, path+".password")
 	mode := path + ".tls.mode"

@@ -58,10 +58,21 @@ func name(n ast.Node) string {
 	return n.GetToken().Value
 }
 
-// decode reads the whole file into e.
-func (d *decoder) decode(root ast.Node, e *Estate) {
+// decode reads the whole file into e. It says whether that is worth checking:
+// of a file that is no mapping, or was not read to its end, nothing more is known.
+func (d *decoder) decode(root ast.Node, e *Estate) bool {
 	d.at[""] = where(root)
-	d.value("", root, reflect.ValueOf(e).Elem())
+	into := reflect.ValueOf(e).Elem()
+	n := d.resolve("", root)
+	if n == nil {
+		return false
+	}
+	if !isMapping(n) {
+		d.problem(where(n), "", "is %s: want %s; `dhow init` writes one to begin with", kind(n), want(into.Type()))
+		return false
+	}
+	d.value("", n, into)
+	return d.budget >= 0
 }
 
 // resolve follows anchors and aliases to the value itself. It returns nil, and
@@ -117,7 +128,7 @@ func (d *decoder) value(path string, n ast.Node, into reflect.Value) {
 		d.at[path] = at
 	}
 	if n.Type() == ast.NullType {
-		d.problem(d.at[path], path, "has no value: give it %s or remove the key", want(into.Type()))
+		d.problem(d.at[path], path, "has no value: give it %s; or remove the key", want(into.Type()))
 		return
 	}
 	switch into.Type() {
@@ -164,6 +175,10 @@ func (d *decoder) value(path string, n ast.Node, into reflect.Value) {
 // mismatch notes that a value is of another type than its key takes.
 func (d *decoder) mismatch(path string, n ast.Node, wanted reflect.Type) {
 	d.problem(d.at[path], path, "is %s: want %s", kind(n), want(wanted))
+}
+
+func isMapping(n ast.Node) bool {
+	return n.Type() == ast.MappingType || n.Type() == ast.MappingValueType
 }
 
 // kind names what a node is.
@@ -236,11 +251,7 @@ func keyOf(f reflect.StructField) string {
 // fields reads a mapping into a struct.
 func (d *decoder) fields(path string, n ast.Node, into reflect.Value) {
 	t := into.Type()
-	if n.Type() != ast.MappingType && n.Type() != ast.MappingValueType {
-		if path == "" {
-			d.problem(where(n), "", "is %s: want %s; `dhow init` writes one to begin with", kind(n), want(t))
-			return
-		}
+	if !isMapping(n) {
 		d.mismatch(path, n, t)
 		return
 	}
@@ -288,7 +299,7 @@ func (d *decoder) list(path string, n ast.Node, into reflect.Value) {
 
 // entries reads a mapping of names to names.
 func (d *decoder) entries(path string, n ast.Node, into reflect.Value) {
-	if n.Type() != ast.MappingType && n.Type() != ast.MappingValueType {
+	if !isMapping(n) {
 		d.mismatch(path, n, into.Type())
 		return
 	}

@@ -21,8 +21,9 @@ import (
 const (
 	// FileName is what an estate file is called where nothing else is said.
 	FileName = "dhow.yaml"
-	// maxFile bounds an estate file, in bytes; a hundred databases need a tenth of it.
-	maxFile = 256 << 10
+	// maxFile bounds an estate file, in bytes; sixty databases and two hundred
+	// routes need half of it.
+	maxFile = 128 << 10
 	// maxNesting bounds how deep lists and mappings stand in one another on one
 	// line; the file's own keys need 6.
 	maxNesting = 32
@@ -64,14 +65,15 @@ func read(path string) ([]byte, error) {
 
 // parse makes an estate of a file's text; dir is what relative paths are relative to.
 func parse(file, dir string, text []byte) (*Estate, error) {
-	r := &reading{file: file, dir: dir, at: map[string]position{}, broken: map[string]bool{}}
+	r := newReading(file, dir)
 	e := &Estate{File: file}
 	if root := r.syntax(text); root != nil {
 		d := decoder{reading: r, aliases: map[*ast.AliasNode]ast.Node{}, budget: maxValues}
 		d.anchors(root, map[string]ast.Node{})
-		d.decode(root, e)
-		e.fill(r)
-		e.check(r)
+		if d.decode(root, e) {
+			e.fill(r)
+			e.check(r)
+		}
 	}
 	if err := r.invalid(); err != nil {
 		return nil, err
@@ -98,7 +100,7 @@ func (r *reading) syntax(text []byte) ast.Node {
 		var syntax yaml.Error
 		if errors.As(err, &syntax) {
 			if said := syntax.GetMessage(); !strings.Contains(said, `"`) {
-				message = said
+				message = strings.ReplaceAll(said, "\t", `\t`)
 			}
 			if t := syntax.GetToken(); t != nil {
 				at = place(t)

@@ -91,7 +91,7 @@ func (d *decoder) merged(path string, n ast.Node) []pair {
 			if m == nil {
 				continue
 			}
-			if m.Type() != ast.MappingType && m.Type() != ast.MappingValueType {
+			if !isMapping(m) {
 				d.problem(where(one), path, "<< merges mappings only: name an anchor of a mapping")
 				continue
 			}

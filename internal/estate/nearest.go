@@ -2,13 +2,14 @@ package estate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // synonyms are the names that other tools give to what a key here is called.
-var synonyms = map[string]string{
-	"dbname": "database", "db": "database", "hostname": "host", "address": "host", "username": "user", "pass": "password",
-	"ssl": "tls", "sslmode": "tls", "sslrootcert": "ca", "upstream": "source",
+var synonyms = map[string][]string{
+	"dbname": {"database"}, "db": {"database"}, "hostname": {"host"}, "address": {"host", "listen"}, "username": {"user"}, "pass": {"password"},
+	"ssl": {"tls"}, "sslmode": {"mode", "tls"}, "sslrootcert": {"ca", "tls"},
 }
 
 // nearest is the name of those known that a writer most likely meant; empty
@@ -25,7 +26,7 @@ func nearest(name string, known []string) string {
 		return best
 	}
 	for _, k := range known {
-		if k == synonyms[folded] {
+		if slices.Contains(synonyms[folded], k) {
 			return k
 		}
 	}

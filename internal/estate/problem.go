@@ -11,6 +11,8 @@ import (
 type Invalid struct {
 	File     string    `json:"file"` // as it was given to Load
 	Problems []Problem `json:"problems"`
+	// More is how many problems beyond those were left out.
+	More int `json:"more,omitempty"`
 }
 
 // Problem is one thing that is wrong with an estate file, and what to do about it.
@@ -25,9 +27,12 @@ type Problem struct {
 
 // Error has a line for each problem, in the order of the file.
 func (e *Invalid) Error() string {
-	lines := make([]string, len(e.Problems))
+	lines := make([]string, len(e.Problems), len(e.Problems)+1)
 	for i, p := range e.Problems {
 		lines[i] = e.Line(p)
+	}
+	if e.More > 0 {
+		lines = append(lines, fmt.Sprintf("%s: and %d more: correct these first", e.File, e.More))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -49,6 +54,7 @@ type reading struct {
 	file     string // as it was given to Load
 	dir      string // the file's folder, absolute
 	problems []Problem
+	known    map[Problem]bool // those of problems
 	// at is where each key's value stands, by path; a path that is missing here was not given.
 	at map[string]position
 	// broken are the paths that have a problem of their own already, so that
@@ -59,11 +65,16 @@ type reading struct {
 // maxProblems bounds the report of one file; who has more starts with these.
 const maxProblems = 100
 
+func newReading(file, dir string) *reading {
+	return &reading{file: file, dir: dir, known: map[Problem]bool{}, at: map[string]position{}, broken: map[string]bool{}}
+}
+
 // problem notes what is wrong at a place, once.
 func (r *reading) problem(at position, path, format string, args ...any) {
 	r.broken[path] = true
 	p := Problem{Line: at.line, Column: at.column, Path: path, Text: fmt.Sprintf(format, args...)}
-	if len(r.problems) < maxProblems && !slices.Contains(r.problems, p) {
+	if !r.known[p] {
+		r.known[p] = true
 		r.problems = append(r.problems, p)
 	}
 }
@@ -115,5 +126,6 @@ func (r *reading) invalid() error {
 	slices.SortStableFunc(r.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	return &Invalid{File: r.file, Problems: r.problems}
+	shown := min(len(r.problems), maxProblems)
+	return &Invalid{File: r.file, Problems: r.problems[:shown], More: len(r.problems) - shown}
 }

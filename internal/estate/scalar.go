@@ -47,6 +47,10 @@ func (d *decoder) whole(path string, n ast.Node, wanted reflect.Type) (int64, bo
 		d.problem(d.at[path], path, "is text: want a whole number, so remove the quotes")
 		return 0, false
 	}
+	if s, ok := n.(*ast.StringNode); ok && wholeNumber.MatchString(s.Value) {
+		d.problem(d.at[path], path, "is too large a number")
+		return 0, false
+	}
 	if n.Type() != ast.IntegerType {
 		d.mismatch(path, n, wanted)
 		return 0, false
@@ -110,7 +114,7 @@ const secretForms = `{env: NAME} for an environment variable, {file: path} for a
 // secret reads where a secret is kept. What is written in its place may be the
 // secret itself, so no problem here quotes the file.
 func (d *decoder) secret(path string, n ast.Node, into reflect.Value) {
-	if n.Type() != ast.MappingType && n.Type() != ast.MappingValueType {
+	if !isMapping(n) {
 		d.problem(d.at[path], path, "holds a secret in the clear: say where it is kept instead, as %s, and change the secret if this file was shared", secretForms)
 		return
 	}
