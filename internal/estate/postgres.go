@@ -53,11 +53,12 @@ func (e Endpoint) ConnConfig(ctx context.Context) (*pgx.ConnConfig, []string, er
 		return nil, nil, err
 	}
 	// pgx takes only configurations that its parser made, and the parser looks at
-	// the environment: each setting that it may find there is given here.
-	cfg, err := pgx.ParseConfig("host=localhost port=5432 user=none dbname=none password=none sslmode=disable sslnegotiation=postgres " +
+	// the environment: each setting that it may find there is given here. For a
+	// socket it leaves the files of certificates alone.
+	cfg, err := pgx.ParseConfig("host=/nowhere port=5432 user=none dbname=none password=none sslmode=disable sslcertmode=allow sslnegotiation=postgres " +
 		"connect_timeout=10 target_session_attrs=any channel_binding=prefer require_auth='' min_protocol_version=3.0 max_protocol_version=3.0")
 	if err != nil {
-		return nil, nil, fmt.Errorf("prepare the connection (is PGSERVICE set? unset it): %w", err)
+		return nil, nil, fmt.Errorf("prepare the connection: unset PGSERVICE, for the estate names the connection: %w", err)
 	}
 	cfg.Host, cfg.Port, cfg.Database, cfg.User, cfg.Password = e.Host, uint16(e.Port), e.Database, e.User, password
 	if e.Port == 0 {
