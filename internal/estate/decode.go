@@ -67,7 +67,7 @@ func (d *decoder) decode(root ast.Node, e *Estate) bool {
 	if n == nil {
 		return false
 	}
-	if !isMapping(n) {
+	if n.Type() != ast.MappingType {
 		d.problem(where(n), "", "is %s: want %s; `dhow init` writes one to begin with", kind(n), want(into.Type()))
 		return false
 	}
@@ -177,14 +177,10 @@ func (d *decoder) mismatch(path string, n ast.Node, wanted reflect.Type) {
 	d.problem(d.at[path], path, "is %s: want %s", kind(n), want(wanted))
 }
 
-func isMapping(n ast.Node) bool {
-	return n.Type() == ast.MappingType || n.Type() == ast.MappingValueType
-}
-
 // kind names what a node is.
 func kind(n ast.Node) string {
 	switch n.Type() {
-	case ast.MappingType, ast.MappingValueType:
+	case ast.MappingType:
 		return "a mapping"
 	case ast.SequenceType:
 		return "a list"
@@ -251,12 +247,13 @@ func keyOf(f reflect.StructField) string {
 // fields reads a mapping into a struct.
 func (d *decoder) fields(path string, n ast.Node, into reflect.Value) {
 	t := into.Type()
-	if !isMapping(n) {
+	m, ok := n.(*ast.MappingNode)
+	if !ok {
 		d.mismatch(path, n, t)
 		return
 	}
 	names := keys(t)
-	for _, p := range d.pairs(path, n) {
+	for _, p := range d.pairs(path, m) {
 		below := join(path, p.key)
 		if d.twice(below, p) {
 			continue
@@ -299,12 +296,13 @@ func (d *decoder) list(path string, n ast.Node, into reflect.Value) {
 
 // entries reads a mapping of names to names.
 func (d *decoder) entries(path string, n ast.Node, into reflect.Value) {
-	if !isMapping(n) {
+	m, ok := n.(*ast.MappingNode)
+	if !ok {
 		d.mismatch(path, n, into.Type())
 		return
 	}
 	into.Set(reflect.MakeMap(into.Type()))
-	for _, p := range d.pairs(path, n) {
+	for _, p := range d.pairs(path, m) {
 		below := join(path, p.key)
 		if d.twice(below, p) {
 			continue

@@ -168,13 +168,8 @@ func place(t *token.Token) position {
 
 // where is the place at which a node begins.
 func where(n ast.Node) position {
-	switch v := n.(type) {
-	case *ast.MappingNode:
-		if !v.IsFlowStyle && len(v.Values) > 0 {
-			return where(v.Values[0].Key)
-		}
-	case *ast.MappingValueNode:
-		return where(v.Key)
+	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
+		return where(m.Values[0].Key)
 	}
 	return place(n.GetToken())
 }

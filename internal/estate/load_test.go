@@ -86,7 +86,7 @@ func TestLoadTakes(t *testing.T) {
 // reload writes an estate out and loads it again: it must be the same.
 func reload(t *testing.T, e *Estate) {
 	t.Helper()
-	text, err := yaml.Marshal(e)
+	text, err := yaml.MarshalWithOptions(e, yaml.JSON()) // every text in quotes
 	if err != nil {
 		t.Fatal(err)
 	}

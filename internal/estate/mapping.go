@@ -19,20 +19,13 @@ type pair struct {
 }
 
 // pairs are a mapping's keys and values, what it merges included.
-func (d *decoder) pairs(path string, n ast.Node) []pair {
-	var values []*ast.MappingValueNode
-	switch v := n.(type) {
-	case *ast.MappingNode:
-		values = v.Values
-	case *ast.MappingValueNode:
-		values = []*ast.MappingValueNode{v}
-	}
+func (d *decoder) pairs(path string, n *ast.MappingNode) []pair {
 	var (
 		found  []pair
 		merges []ast.Node
 	)
 	seen := map[string]int{} // the line of each key's first
-	for _, v := range values {
+	for _, v := range n.Values {
 		if v.Key.IsMergeKey() {
 			merges = append(merges, v.Value)
 			continue
@@ -82,20 +75,18 @@ func (d *decoder) merged(path string, n ast.Node) []pair {
 	switch v := d.resolve(path, n).(type) {
 	case nil:
 		return nil
-	case *ast.MappingNode, *ast.MappingValueNode:
+	case *ast.MappingNode:
 		return d.pairs(path, v)
 	case *ast.SequenceNode:
 		var all []pair
 		for _, one := range v.Values {
-			m := d.resolve(path, one)
-			if m == nil {
-				continue
-			}
-			if !isMapping(m) {
+			switch m := d.resolve(path, one).(type) {
+			case nil:
+			case *ast.MappingNode:
+				all = append(all, d.pairs(path, m)...)
+			default:
 				d.problem(where(one), path, "<< merges mappings only: name an anchor of a mapping")
-				continue
 			}
-			all = append(all, d.pairs(path, m)...)
 		}
 		return all
 	}

@@ -21,7 +21,7 @@ func (d *decoder) text(path string, n ast.Node) (string, bool) {
 		s = v.Value
 	case *ast.LiteralNode:
 		s = v.Value.Value
-	case *ast.MappingNode, *ast.MappingValueNode, *ast.SequenceNode:
+	case *ast.MappingNode, *ast.SequenceNode:
 		d.mismatch(path, n, reflect.TypeFor[string]())
 		return "", false
 	default:
@@ -114,14 +114,15 @@ const secretForms = `{env: NAME} for an environment variable, {file: path} for a
 // secret reads where a secret is kept. What is written in its place may be the
 // secret itself, so no problem here quotes the file.
 func (d *decoder) secret(path string, n ast.Node, into reflect.Value) {
-	if !isMapping(n) {
+	m, ok := n.(*ast.MappingNode)
+	if !ok {
 		d.problem(d.at[path], path, "holds a secret in the clear: say where it is kept instead, as %s, and change the secret if this file was shared", secretForms)
 		return
 	}
 	var s Secret
 	fields := map[string]*string{"env": &s.Env, "file": &s.File, "arn": &s.ARN, "field": &s.Field}
 	known := keys(secretType)
-	for _, p := range d.pairs(path, n) {
+	for _, p := range d.pairs(path, m) {
 		field := fields[p.key]
 		if d.twice(path, p) {
 			continue
