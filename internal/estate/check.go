@@ -218,7 +218,7 @@ func (s *Secret) check(r *reading, path string) {
 	switch {
 	case !below("env") || !below("file") || !below("arn") || !below("field"):
 	case ways == 0:
-		r.wrong(path, "says nothing of where the secret is kept: give one of %s", secretForms)
+		r.wrong(path, "says nothing of where the secret is kept: give one of %s", placesToKeep)
 	case ways > 1:
 		r.wrong(path, "names more than one place: keep one of env, file and arn")
 	case s.Env != "" && !envPattern.MatchString(s.Env):

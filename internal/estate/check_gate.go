@@ -121,7 +121,7 @@ func (g *Gate) checkControl(r *reading, listeners map[string]string) {
 		return
 	}
 	if g.Token.IsZero() && r.sound("gate.token") && !r.given("gate.token") {
-		r.wrong("gate.token", "is missing: every user of this machine can reach %s, so add a token, as %s", g.Control, secretForms)
+		r.wrong("gate.token", "is missing: every user of this machine can reach %s, so add a token, as %s", g.Control, placesToKeep)
 	}
 }
 

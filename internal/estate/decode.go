@@ -198,7 +198,7 @@ func kind(n ast.Node) string {
 func want(t reflect.Type) string {
 	switch t {
 	case secretType:
-		return secretForms
+		return placesToKeep
 	case sizeType:
 		return "a size, for example 64MiB"
 	case durationType:

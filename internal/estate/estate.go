@@ -47,7 +47,7 @@ type Estate struct {
 // Engine is a kind of database server.
 type Engine string
 
-// The engines that move.
+// PostgreSQL is the engine of versions 13 to 17.
 const PostgreSQL Engine = "postgresql"
 
 // Database is one database that moves.

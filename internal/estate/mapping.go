@@ -124,7 +124,7 @@ func (d *decoder) unknown(path string, p pair, t reflect.Type) {
 	below := join(path, p.key)
 	names := keys(t)
 	if t == reflect.TypeFor[Endpoint]() && slices.Contains([]string{"url", "uri", "dsn", "conninfo", "connectionstring"}, fold(p.key)) {
-		d.problem(p.at, below, "a connection string is not taken, for it tends to hold a password: give host, port, database and user each as a key, and the password as %s", secretForms)
+		d.problem(p.at, below, "a connection string is not taken, for it tends to hold a password: give host, port, database and user each as a key, and the password as %s", placesToKeep)
 		for _, n := range names {
 			d.broken[join(path, n)] = true // all that it would have held
 		}

@@ -80,7 +80,7 @@ func dump(t *testing.T, cfg *pgx.ConnConfig, env []string) error {
 // TestConnectionsAreAsSecureAsNamed connects to a real server in every mode, by
 // pgx and by pg_dump, which must agree.
 func TestConnectionsAreAsSecureAsNamed(t *testing.T) {
-	sockets, err := os.MkdirTemp("", "dhow") // a socket's path must be short
+	sockets, err := os.MkdirTemp("", "dhow") //nolint:usetesting // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,11 +8,9 @@ import (
 )
 
 // Invalid is an estate file that can not be used, with everything that is wrong with it.
-type Invalid struct {
+type Invalid struct { //nolint:errname // it is the file that is invalid
 	File     string    `json:"file"` // as it was given to Load
 	Problems []Problem `json:"problems"`
-	// More is how many problems beyond those were left out.
-	More int `json:"more,omitempty"`
 }
 
 // Problem is one thing that is wrong with an estate file, and what to do about it.
@@ -27,12 +25,9 @@ type Problem struct {
 
 // Error has a line for each problem, in the order of the file.
 func (e *Invalid) Error() string {
-	lines := make([]string, len(e.Problems), len(e.Problems)+1)
+	lines := make([]string, len(e.Problems))
 	for i, p := range e.Problems {
 		lines[i] = e.Line(p)
-	}
-	if e.More > 0 {
-		lines = append(lines, fmt.Sprintf("%s: and %d more: correct these first", e.File, e.More))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -126,6 +121,10 @@ func (r *reading) invalid() error {
 	slices.SortStableFunc(r.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	shown := min(len(r.problems), maxProblems)
-	return &Invalid{File: r.file, Problems: r.problems[:shown], More: len(r.problems) - shown}
+	shown := r.problems
+	if more := len(shown) - maxProblems; more > 0 {
+		next := shown[maxProblems]
+		shown = append(shown[:maxProblems:maxProblems], Problem{Line: next.Line, Column: next.Column, Text: fmt.Sprintf("%d more problems follow from here on: correct those above first", more)})
+	}
+	return &Invalid{File: r.file, Problems: shown}
 }

@@ -108,15 +108,15 @@ func (d *decoder) duration(path string, n ast.Node, into reflect.Value) {
 	into.SetInt(int64(v))
 }
 
-// secretForms are the ways to name a secret.
-const secretForms = `{env: NAME} for an environment variable, {file: path} for a file or {arn: "arn:aws:secretsmanager:..."} for AWS Secrets Manager`
+// placesToKeep are the ways to say where a secret is kept.
+const placesToKeep = `{env: NAME} for an environment variable, {file: path} for a file or {arn: "arn:aws:secretsmanager:..."} for AWS Secrets Manager`
 
 // secret reads where a secret is kept. What is written in its place may be the
 // secret itself, so no problem here quotes the file.
 func (d *decoder) secret(path string, n ast.Node, into reflect.Value) {
 	m, ok := n.(*ast.MappingNode)
 	if !ok {
-		d.problem(d.at[path], path, "holds a secret in the clear: say where it is kept instead, as %s, and change the secret if this file was shared", secretForms)
+		d.problem(d.at[path], path, "holds a secret in the clear: say where it is kept instead, as %s, and change the secret if this file was shared", placesToKeep)
 		return
 	}
 	var s Secret
@@ -131,7 +131,7 @@ func (d *decoder) secret(path string, n ast.Node, into reflect.Value) {
 			if near := nearest(p.key, known); near != "" {
 				d.problem(p.at, path, "has an unknown key: did you mean %s?", near)
 			} else {
-				d.problem(p.at, path, "has an unknown key: say where the secret is kept, as %s", secretForms)
+				d.problem(p.at, path, "has an unknown key: say where the secret is kept, as %s", placesToKeep)
 			}
 			continue
 		}

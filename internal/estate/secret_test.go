@@ -141,7 +141,9 @@ func startManager(t *testing.T) *manager {
 			refuse(http.StatusInternalServerError, "InternalServiceError", "try again")
 			return
 		}
-		var in struct{ SecretId string } //nolint:revive // the protocol's name
+		var in struct {
+			SecretID string `json:"SecretId"`
+		}
 		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || r.Method != http.MethodPost || r.Header.Get("X-Amz-Target") != "secretsmanager.GetSecretValue" {
 			refuse(http.StatusBadRequest, "InvalidRequestException", fmt.Sprintf("not a GetSecretValue: %v", err))
 			return
@@ -150,7 +152,7 @@ func startManager(t *testing.T) *manager {
 			refuse(http.StatusBadRequest, "UnrecognizedClientException", "signed otherwise: "+auth)
 			return
 		}
-		name := strings.TrimPrefix(in.SecretId, arnOf(""))
+		name := strings.TrimPrefix(in.SecretID, arnOf(""))
 		text, ok := secrets[name]
 		switch {
 		case name == "slow":
@@ -158,11 +160,11 @@ func startManager(t *testing.T) *manager {
 		case name == "denied":
 			refuse(http.StatusBadRequest, "AccessDeniedException", "not authorized to perform: secretsmanager:GetSecretValue")
 		case name == "bytes":
-			_ = json.NewEncoder(w).Encode(map[string]any{"ARN": in.SecretId, "Name": name, "SecretBinary": []byte(hidden)})
+			_ = json.NewEncoder(w).Encode(map[string]any{"ARN": in.SecretID, "Name": name, "SecretBinary": []byte(hidden)})
 		case !ok:
 			refuse(http.StatusBadRequest, "ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
 		default:
-			_ = json.NewEncoder(w).Encode(map[string]any{"ARN": in.SecretId, "Name": name, "SecretString": text, "VersionId": "1"})
+			_ = json.NewEncoder(w).Encode(map[string]any{"ARN": in.SecretID, "Name": name, "SecretString": text, "VersionId": "1"})
 		}
 	}))
 	t.Cleanup(m.Close)

@@ -26,8 +26,8 @@ const (
 	passwordField = "password"
 )
 
-// secretHints say what to do about the refusals of Secrets Manager.
-var secretHints = map[string]string{
+// refusalHints say what to do about the refusals of Secrets Manager.
+var refusalHints = map[string]string{
 	"AccessDeniedException":       "allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its key, to the role that dhow runs as",
 	"ResourceNotFoundException":   "check the ARN, its region and account, and that the secret has a value",
 	"DecryptionFailure":           "allow kms:Decrypt on the secret's key to the role that dhow runs as",
@@ -57,7 +57,7 @@ func (s Secret) fromSecretsManager(ctx context.Context) (string, error) {
 		var refused smithy.APIError
 		if errors.As(err, &refused) {
 			hint = "see what Secrets Manager says"
-			if h, ok := secretHints[refused.ErrorCode()]; ok {
+			if h, ok := refusalHints[refused.ErrorCode()]; ok {
 				hint = h
 			}
 		}
