@@ -26,14 +26,23 @@ const (
 	passwordField = "password"
 )
 
-// refusalHints say what to do about the refusals of Secrets Manager.
-var refusalHints = map[string]string{
-	"AccessDeniedException":       "allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its key, to the role that dhow runs as",
-	"ResourceNotFoundException":   "check the ARN, its region and account, and that the secret has a value",
-	"DecryptionFailure":           "allow kms:Decrypt on the secret's key to the role that dhow runs as",
-	"InvalidRequestException":     "check that the secret is not marked for deletion",
-	"ExpiredTokenException":       "sign in to AWS again",
-	"UnrecognizedClientException": "check AWS_PROFILE or the access key",
+// remedy is what to do about a refusal of Secrets Manager.
+func remedy(code string) string {
+	switch code {
+	case "AccessDeniedException":
+		return "allow secretsmanager:GetSecretValue on it, and kms:Decrypt on its key, to the role that dhow runs as"
+	case "ResourceNotFoundException":
+		return "check the ARN, its region and account, and that the secret has a value"
+	case "DecryptionFailure":
+		return "allow kms:Decrypt on the secret's key to the role that dhow runs as"
+	case "InvalidRequestException":
+		return "check that the secret is not marked for deletion"
+	case "ExpiredTokenException":
+		return "sign in to AWS again"
+	case "UnrecognizedClientException":
+		return "check AWS_PROFILE or the access key"
+	}
+	return "see what Secrets Manager says"
 }
 
 // fromSecretsManager asks the ARN's region. Credentials, and another endpoint if
@@ -56,10 +65,7 @@ func (s Secret) fromSecretsManager(ctx context.Context) (string, error) {
 		hint := "check the network, and that AWS credentials are set (AWS_PROFILE, AWS_ACCESS_KEY_ID or the machine's role)"
 		var refused smithy.APIError
 		if errors.As(err, &refused) {
-			hint = "see what Secrets Manager says"
-			if h, ok := refusalHints[refused.ErrorCode()]; ok {
-				hint = h
-			}
+			hint = remedy(refused.ErrorCode())
 		}
 		return "", fmt.Errorf("fetch %s: %s: %w", s.ARN, hint, err)
 	}
