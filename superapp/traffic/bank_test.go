@@ -96,7 +96,7 @@ func (b *bank) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(err)
 	}
-	if status == http.StatusCreated {
+	if key != "" && status < 300 {
 		b.answers[key] = text
 	}
 	w.WriteHeader(status)
@@ -125,13 +125,17 @@ func (b *bank) do(r *http.Request, body []byte) (int, object) {
 		for v := b.versions[id]; v > 0 && len(entries) < 20; v-- {
 			entries = append(entries, object{"version": v, "balance": b.balances[id]})
 		}
-		return http.StatusOK, object{"entries": entries}
+		return http.StatusOK, object{"version": b.versions[id], "entries": entries}
 	case part[0] == "transfers", part[0] == "payments":
 		return b.pay(in.From, in.To, in.Amount)
 	case part[0] == "requests" && len(part) == 1:
 		return http.StatusCreated, object{"id": in.Payer*1_000_000 + in.Payee, "state": "open"}
 	case part[0] == "requests":
-		return b.pay(id/1_000_000, id%1_000_000, 1)
+		status, o := b.pay(id/1_000_000, id%1_000_000, 1)
+		if status == http.StatusCreated {
+			o["id"], o["state"], o["payment"], status = id, "accepted", b.last, http.StatusOK
+		}
+		return status, o
 	}
 	return http.StatusNotFound, object{"code": "path"}
 }

@@ -66,7 +66,7 @@ func TestOutcomes(t *testing.T) {
 	const completed = `{"id":1,"state":"completed","transfer":2,"from_balance":5,"from_version":6,"to_version":7}`
 	pay := operation{op: history.Pay, key: "k", from: 1, to: 5, amount: 10, currency: "USD"}
 	transfer, request, accept := pay, pay, pay
-	transfer.op, request.op, accept.op, accept.request = history.Transfer, history.Request, history.Accept, 8
+	transfer.op, request.op, accept.op, accept.request = history.Transfer, history.Request, history.Accept, 1_000_005
 	read := operation{op: history.Read, account: 4}
 	statement := operation{op: history.Statement, account: 4}
 	for name, c := range map[string]struct {
@@ -78,7 +78,10 @@ func TestOutcomes(t *testing.T) {
 		"paid":                        {pay, nil, history.Acknowledged, 201},
 		"transferred":                 {transfer, nil, history.Acknowledged, 201},
 		"requested":                   {request, nil, history.Acknowledged, 201},
-		"accepted":                    {accept, answerWith(200, completed), history.Acknowledged, 200},
+		"accepted":                    {accept, nil, history.Acknowledged, 200},
+		"accepted, no payment":        {accept, answerWith(200, `{"id":1000005,"state":"accepted","transfer":2,"from_version":6}`), history.Unknown, 200},
+		"accepted, another request":   {accept, answerWith(200, `{"id":8,"state":"accepted","payment":4,"transfer":2,"from_version":6}`), history.Unknown, 200},
+		"accepted but open":           {accept, answerWith(200, `{"id":1000005,"state":"open","payment":4,"transfer":2,"from_version":6}`), history.Unknown, 200},
 		"read":                        {read, nil, history.Acknowledged, 200},
 		"statement":                   {statement, nil, history.Acknowledged, 200},
 		"too little money":            {pay, answerWith(422, `{"code":"insufficient_funds"}`), history.Refused, 422},
@@ -102,6 +105,7 @@ func TestOutcomes(t *testing.T) {
 		"account without version":     {read, answerWith(200, `{"id":4}`), history.Unknown, 200},
 		"no entries":                  {statement, answerWith(200, `{}`), history.Unknown, 200},
 		"empty statement":             {statement, answerWith(200, `{"entries":[]}`), history.Acknowledged, 200},
+		"statement of another state":  {statement, answerWith(200, `{"version":5,"entries":[{"version":4}]}`), history.Unknown, 200},
 		"entries with a gap":          {statement, answerWith(200, `{"entries":[{"version":4},{"version":2}]}`), history.Unknown, 200},
 		"an endless answer":           {read, answerWith(200, strings.Repeat(" ", maxAnswer+1)), history.Unknown, 200},
 		"reset before the answer":     {pay, func(w http.ResponseWriter, _ *http.Request) bool { reset(w); return true }, history.Unknown, 0},

@@ -5,23 +5,16 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"text/tabwriter"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+
+	"dhow/superapp/service"
 )
 
-// usageError is a mistake in how the command was called.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-// ExitCode is the process's, for who turns errors into one.
-func (usageError) ExitCode() int { return 2 }
-
-// Command is `superapp traffic`.
+// Command is `superapp traffic`. It ends cleanly when its context does; turning
+// signals into that is the program's.
 func Command() *cobra.Command {
 	cfg := Config{Shares: DefaultShares()}
 	var output string
@@ -43,22 +36,18 @@ check" judges.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
-				return usageError{fmt.Errorf("-o %q: there are text and json", output)}
+				return service.Usagef("-o %q: there are text and json", output)
 			}
 			if err := cfg.Validate(); err != nil {
-				return usageError{err}
+				return service.Usagef("%w", err)
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			// A second signal ends the process at once.
-			go func() { <-ctx.Done(); stop() }()
 			errs := cmd.ErrOrStderr()
 			before, after := "", "\n"
 			if f, ok := errs.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
 				before, after = "\r\x1b[K", ""
 			}
 			cfg.Progress = func(t Tick) { fmt.Fprint(errs, before, t, after) }
-			summary, err := Run(ctx, cfg)
+			summary, err := Run(cmd.Context(), cfg)
 			if before != "" {
 				fmt.Fprintln(errs)
 			}

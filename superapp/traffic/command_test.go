@@ -2,11 +2,13 @@ package traffic
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -25,7 +27,9 @@ func child() bool {
 	cmd := Command()
 	cmd.SetArgs(strings.Split(os.Getenv(childEnv), "\n"))
 	cmd.SilenceUsage = true
-	if err := cmd.Execute(); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := cmd.ExecuteContext(ctx); err != nil {
 		os.Exit(1)
 	}
 	return true

@@ -132,6 +132,7 @@ func understand(rec *history.Record, body []byte) error {
 	var got struct {
 		ID          int64  `json:"id"`
 		State       string `json:"state"`
+		Payment     int64  `json:"payment"`
 		Transfer    int64  `json:"transfer"`
 		Balance     int64  `json:"balance"`
 		Version     *int64 `json:"version"`
@@ -162,11 +163,18 @@ func understand(rec *history.Record, body []byte) error {
 		}
 		rec.Transfer = got.ID
 	case history.Pay, history.Accept:
-		if got.State != "completed" {
-			return fmt.Errorf("the payment's state is %q", clip(got.State))
+		ended := "completed"
+		if rec.Op == history.Accept { // its answer is the request, which names the payment
+			ended, rec.ID = "accepted", got.Payment
+			if got.ID != rec.Request {
+				return fmt.Errorf("the answer is of request %d", got.ID)
+			}
 		}
-		if got.FromVersion <= 0 || got.Transfer <= 0 {
-			return errors.New("the payment's answer lacks its transfer or the payer's version")
+		if got.State != ended {
+			return fmt.Errorf("the state is %q, not %s", clip(got.State), ended)
+		}
+		if got.FromVersion <= 0 || got.Transfer <= 0 || rec.ID <= 0 {
+			return errors.New("the answer lacks its payment, its transfer or the payer's version")
 		}
 		rec.Transfer = got.Transfer
 	}
@@ -179,6 +187,7 @@ func understand(rec *history.Record, body []byte) error {
 // understandStatement takes the newest entry: what the account was after it.
 func understandStatement(rec *history.Record, body []byte) error {
 	var got struct {
+		Version *int64 `json:"version"`
 		Entries *[]struct {
 			Version int64 `json:"version"`
 			Balance int64 `json:"balance"`
@@ -198,6 +207,9 @@ func understandStatement(rec *history.Record, body []byte) error {
 	}
 	if len(list) > 0 {
 		rec.Version, rec.Balance = list[0].Version, list[0].Balance
+	}
+	if got.Version != nil && *got.Version != rec.Version {
+		return fmt.Errorf("the statement is of version %d and its newest entry of %d", *got.Version, rec.Version)
 	}
 	return nil
 }

@@ -1,0 +1,112 @@
+package check
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A fault of the ledger is a row that one of these queries returns: what it is
+// of, and what is wrong with it. Each reads whole tables once, inside the server.
+// They trust no constraint and no index: a move can lose both.
+var ledgerFaults = []struct {
+	kind Kind
+	sql  string
+}{
+	{Doubled, `SELECT 'transfer with key ' || key, count(*) || ' transfers have it: ids ' || string_agg(id::text, ', ' ORDER BY id)
+		FROM transfers GROUP BY key HAVING count(*) > 1`},
+	// The application names a payment's transfer by the payment: so a payment that
+	// moved money twice shows under whatever keys it did.
+	{Doubled, `SELECT 'the money of ' || reference, count(DISTINCT key) || ' transfers with different keys moved it: ids ' || string_agg(id::text, ', ' ORDER BY id)
+		FROM transfers WHERE reference ~ '^payment [0-9]+$' GROUP BY reference HAVING count(DISTINCT key) > 1`},
+	// Each transfer takes from one account what it gives to another, in one currency.
+	{Unbalanced, `SELECT 'transfer ' || coalesce(t.id, e.transfer) || coalesce(' (key ' || t.key || ')', ''),
+			CASE WHEN t.id IS NULL THEN 'there are ' || e.n || ' entries of it and no transfer'
+				WHEN coalesce(e.n, 0) <> 2 THEN 'it has ' || coalesce(e.n, 0) || ' entries, not 2'
+				WHEN e.foreign_currency > 0 THEN 'an account of it is in another currency than ' || t.currency || ', or does not exist'
+				ELSE 'its entries sum to ' || e.sum || ' and the larger is ' || e.most || ', for an amount of ' || t.amount END
+		FROM transfers t FULL JOIN (
+			SELECT e.transfer, count(*) AS n, sum(e.amount) AS sum, max(e.amount) AS most,
+				count(*) FILTER (WHERE a.currency IS DISTINCT FROM t.currency) AS foreign_currency
+			FROM entries e LEFT JOIN accounts a ON a.id = e.account LEFT JOIN transfers t ON t.id = e.transfer
+			GROUP BY e.transfer) e ON e.transfer = t.id
+		WHERE t.id IS NULL OR coalesce(e.n, 0) <> 2 OR e.sum <> 0 OR e.most <> t.amount OR e.foreign_currency > 0`},
+	{CreatedMoney, `SELECT 'currency ' || coalesce(a.currency::text, '(of no account)'), 'all entries sum to ' || sum(e.amount) || ', not 0'
+		FROM entries e LEFT JOIN accounts a ON a.id = e.account GROUP BY a.currency HAVING sum(e.amount) <> 0`},
+	{CreatedMoney, `SELECT 'currency ' || currency::text, 'all balances sum to ' || sum(balance) || ', not 0'
+		FROM accounts GROUP BY currency HAVING sum(balance) <> 0`},
+	// Each entry follows the one before: versions without a gap, balances that add up.
+	{BrokenAccount, `SELECT 'account ' || account || ', entry ' || id,
+			CASE WHEN version <> before + 1 THEN 'version ' || version || ' follows version ' || before
+				ELSE 'balance ' || balance || ' follows balance ' || balance_before || ' by an amount of ' || amount END
+		FROM (SELECT id, account, version, amount, balance, lag(version, 1, 0::bigint) OVER w AS before, lag(balance, 1, 0::bigint) OVER w AS balance_before
+			FROM entries WINDOW w AS (PARTITION BY account ORDER BY version)) e
+		WHERE version <> before + 1 OR balance <> balance_before + amount`},
+	// Each account is what its entries make it.
+	{BrokenAccount, `SELECT 'account ' || coalesce(a.id, e.account),
+			CASE WHEN a.id IS NULL THEN 'it has ' || e.n || ' entries and does not exist'
+				WHEN a.version <> coalesce(e.n, 0) OR a.version <> coalesce(e.last, 0) THEN 'it is at version ' || a.version || ' with ' || coalesce(e.n, 0) || ' entries, the last of version ' || coalesce(e.last, 0)
+				ELSE 'its balance is ' || a.balance || ' and its entries sum to ' || coalesce(e.sum, 0) END
+		FROM accounts a FULL JOIN (
+			SELECT account, count(*) AS n, max(version) AS last, sum(amount) AS sum FROM entries GROUP BY account) e ON e.account = a.id
+		WHERE a.id IS NULL OR a.version <> coalesce(e.n, 0) OR a.version <> coalesce(e.last, 0) OR a.balance <> coalesce(e.sum, 0)`},
+	{Overdrawn, `SELECT 'account ' || a.id, 'it is a customer''s, and is or was at ' || least(a.balance, e.least)
+		FROM accounts a LEFT JOIN (SELECT account, min(balance) AS least FROM entries WHERE balance < 0 GROUP BY account) e ON e.account = a.id
+		WHERE a.kind = 'customer' AND (a.balance < 0 OR e.least < 0)`},
+}
+
+// paymentFaults are the same for the payments database.
+var paymentFaults = []struct {
+	kind Kind
+	sql  string
+}{
+	{Doubled, `SELECT 'payment with key ' || key, count(*) || ' payments have it: ids ' || string_agg(id::text, ', ' ORDER BY id)
+		FROM payments GROUP BY key HAVING count(*) > 1`},
+	{Doubled, `SELECT 'request with key ' || key, count(*) || ' requests have it: ids ' || string_agg(id::text, ', ' ORDER BY id)
+		FROM requests GROUP BY key HAVING count(*) > 1`},
+	{Doubled, `SELECT 'transfer ' || transfer, count(*) || ' payments were made with it: ids ' || string_agg(id::text, ', ' ORDER BY id)
+		FROM payments WHERE transfer IS NOT NULL GROUP BY transfer HAVING count(*) > 1`},
+}
+
+// ledger looks for faults that the databases have by themselves, whatever clients were told.
+func (c *checker) ledger(ctx context.Context) error {
+	r := c.report
+	if err := c.accounts.row(ctx, []any{&r.Accounts, &r.Transfers, &r.Entries},
+		"SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM transfers), (SELECT count(*) FROM entries)"); err != nil {
+		return err
+	}
+	if err := c.payments.row(ctx, []any{&r.Payments, &r.Requests}, "SELECT (SELECT count(*) FROM payments), (SELECT count(*) FROM requests)"); err != nil {
+		return err
+	}
+	for _, f := range ledgerFaults {
+		if err := c.faults(ctx, c.accounts, f.kind, f.sql); err != nil {
+			return err
+		}
+	}
+	for _, f := range paymentFaults {
+		if err := c.faults(ctx, c.payments, f.kind, f.sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// faults counts what a query returns and lists the first of it; no more than
+// those cross the network.
+func (c *checker) faults(ctx context.Context, d *database, kind Kind, sql string) error {
+	var of, what string
+	var all int64
+	rows, err := d.conn.Query(ctx, fmt.Sprintf("SELECT f.*, count(*) OVER () FROM (%s) f (subject, detail) ORDER BY subject LIMIT %d", sql, c.report.most))
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, []any{&of, &what, &all}, func() error {
+			c.report.list(kind, of, what)
+			return nil
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", d.name, err)
+	}
+	c.report.count(kind, all)
+	return nil
+}
