@@ -1,0 +1,316 @@
+// Package demo is a whole voyage on one machine: two real PostgreSQL servers,
+// the super-app with its ledger, the gate, live traffic, the move of all of it
+// and the proof. It uses the same parts as the commands do and knows no
+// shortcut; what it adds is the stage around them and the figures at the end.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"dhow/internal/cutover"
+	"dhow/internal/estate"
+	"dhow/internal/move"
+	"dhow/internal/voyage"
+)
+
+// Defaults of the demo's options.
+const (
+	// DefaultRate is in requests a second.
+	DefaultRate = 500
+	// DefaultConnections are the clients.
+	DefaultConnections = 64
+	// DefaultAccounts and entriesPerAccount make 200,000 accounts and 1,000,000 ledger rows.
+	DefaultAccounts   = 200_000
+	entriesPerAccount = 5
+	// DefaultDuration is how long the traffic runs around the cutover, in all.
+	DefaultDuration = 20 * time.Second
+	// DefaultFrom and DefaultTo are PostgreSQL's major versions.
+	DefaultFrom, DefaultTo = 15, 15
+	// MinimumAccounts are needed for the clients to have somebody to pay.
+	MinimumAccounts = 1000
+	// trafficSeed makes the traffic the same each time.
+	trafficSeed = 1
+	// tellEvery is the pause between two lines about a long piece of work.
+	tellEvery = 2 * time.Second
+)
+
+// Options say what to show.
+type Options struct {
+	Rate, Connections int
+	Accounts          int
+	Duration          time.Duration
+	// Rollback goes there and back again.
+	Rollback bool
+	// Keep leaves everything running until ctx ends, once the voyage is over.
+	Keep     bool
+	From, To int
+	// StallBudget is the estate's; 0 means the default.
+	StallBudget time.Duration
+	// Dir is the folder of the stage and the report; it is emptied first.
+	Dir string
+	// Dhow and Superapp are the programs.
+	Dhow, Superapp string
+	// Out takes what happens, line by line.
+	Out io.Writer
+	Log *slog.Logger
+}
+
+// Run plays the whole voyage and returns its figures. Whatever it started is
+// stopped when it returns, also when it fails and when ctx ends.
+func Run(ctx context.Context, o Options) (_ *Report, err error) {
+	if o.Accounts < MinimumAccounts {
+		return nil, fmt.Errorf("%d accounts are too few for the clients: use at least --accounts %d", o.Accounts, MinimumAccounts)
+	}
+	if err := os.RemoveAll(o.Dir); err != nil {
+		return nil, fmt.Errorf("empty the demo's folder: %w", err)
+	}
+	p := &play{o: o, began: time.Now(), report: &Report{Rate: o.Rate, Accounts: o.Accounts, From: o.From, To: o.To, Began: time.Now().UTC()}}
+	p.say("starting PostgreSQL %d and %d and filling the ledger: %d accounts, %d entries", o.From, o.To, o.Accounts, o.Accounts*entriesPerAccount)
+	p.stage, err = NewStage(ctx, StageConfig{Dir: o.Dir, Dhow: o.Dhow, Superapp: o.Superapp, From: o.From, To: o.To,
+		Accounts: o.Accounts, Entries: o.Accounts * entriesPerAccount, StallBudget: o.StallBudget})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.stage.Close()) }()
+	if err := p.voyage(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.report.write(o.Dir); err != nil {
+		return nil, err
+	}
+	if o.Keep {
+		p.keep(ctx)
+	}
+	return p.report, nil
+}
+
+// play is one run of the demo.
+type play struct {
+	o      Options
+	began  time.Time
+	stage  *Stage
+	report *Report
+	// windows are the stalls, with the stretches of the same length before them.
+	windows []window
+}
+
+func (p *play) say(format string, args ...any) {
+	fmt.Fprintf(p.o.Out, "%7.1fs  %s\n", time.Since(p.began).Seconds(), fmt.Sprintf(format, args...)) //nolint:errcheck // a closed terminal stops nothing
+}
+
+// voyage plays everything between the stage's start and its end.
+func (p *play) voyage(ctx context.Context) error {
+	s := p.stage
+	if err := s.StartGate(ctx); err != nil {
+		return err
+	}
+	if err := s.StartTraffic(p.o.Rate, p.o.Connections, trafficSeed); err != nil {
+		return err
+	}
+	p.say("the application serves clients at http://%s, %d requests a second", s.Gate, p.o.Rate)
+
+	e, err := estate.Load(s.EstateFile)
+	if err != nil {
+		return err
+	}
+	v, err := voyage.Open(ctx, e, voyage.Options{Log: p.o.Log})
+	if err != nil {
+		return err
+	}
+	defer v.Close(context.WithoutCancel(ctx))
+	lock, err := v.Lock("demo")
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+
+	if err := p.preflight(ctx, v); err != nil {
+		return err
+	}
+	if err := p.replicate(ctx, v); err != nil {
+		return err
+	}
+	if err := s.StartServices(ctx, estate.Target); err != nil {
+		return err
+	}
+	p.say("both sides are alike; the target's services are up")
+	if err := p.sail(ctx, p.o.Duration/2); err != nil {
+		return err
+	}
+	serving := estate.Target
+	if err := p.cutover(ctx, v, estate.Target); err != nil {
+		return err
+	}
+	if err := p.sail(ctx, p.o.Duration/2); err != nil {
+		return err
+	}
+	switches := 1
+	if p.o.Rollback {
+		p.say("going back, with all that was written since")
+		if err := p.cutover(ctx, v, estate.Source); err != nil {
+			return err
+		}
+		if err := p.sail(ctx, p.o.Duration/2); err != nil {
+			return err
+		}
+		serving, switches, p.report.RolledBack = estate.Source, 2, true
+	}
+	if err := p.judge(ctx, serving, switches); err != nil {
+		return err
+	}
+	for _, m := range v.Movers {
+		if err := m.Finish(ctx); err != nil {
+			return fmt.Errorf("clean up database %s: %w", m.Name(), err)
+		}
+	}
+	p.say("cleaned up: no slot, publication, trigger or schema of the move is left")
+	return nil
+}
+
+// sail lets the traffic run for a while.
+func (p *play) sail(ctx context.Context, d time.Duration) error {
+	p.say("the traffic runs for %s", d)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.stage.TrafficDone():
+		return errors.New("the clients ended before they were told to, see traffic.log in the demo's folder")
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func (p *play) preflight(ctx context.Context, v *voyage.Voyage) error {
+	for _, m := range v.Movers {
+		issues, err := m.Preflight(ctx)
+		if err != nil {
+			return err
+		}
+		for _, i := range issues {
+			p.say("preflight, %s: %s %s: %s", m.Name(), i.Severity, i.Object, i.Consequence)
+			if i.Severity == move.Loses {
+				return fmt.Errorf("the preflight of database %s found %s at %s: %s", m.Name(), i.Rule, i.Object, i.Fix)
+			}
+		}
+	}
+	p.say("preflight: nothing stands in the way")
+	return nil
+}
+
+// cutover moves the traffic to a side and notes the figures.
+func (p *play) cutover(ctx context.Context, v *voyage.Voyage, to estate.Side) error {
+	j, err := v.Journal(ctx)
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	cfg := v.Config(to, j)
+	cfg.Verify = cfg.Verify && to == estate.Target // on the way back the proof of the first cutover stands
+	cfg.Report = func(e cutover.Event) {
+		switch {
+		case e.Text != "":
+			p.say("%s", e.Text)
+		case e.Step != "":
+			p.say("  %-9s %6.1f ms", e.Step, float64(e.Took.Microseconds())/1000)
+		}
+	}
+	m, err := cutover.New(cfg)
+	if err != nil {
+		return err
+	}
+	r, err := m.Run(ctx)
+	if err != nil {
+		return err
+	}
+	p.say("the %s serves; requests were held for %d ms (%d ms predicted)", to, r.Stall.Milliseconds(), r.Predicted.Milliseconds())
+	p.windows = append(p.windows, window{from: r.HeldAt, to: r.ReleasedAt})
+	leg := Leg{To: string(to), HeldMS: milliseconds(r.Stall), PredictedMS: milliseconds(r.Predicted)}
+	for _, st := range r.Steps {
+		leg.Steps = append(leg.Steps, LegStep{Step: string(st.Step), MS: milliseconds(st.Took)})
+	}
+	for _, c := range r.Compared {
+		leg.RowsCompared += c.Rows
+		leg.RowsDifferent += c.Different
+	}
+	p.say("proof: %d rows compared as they stood at the cutover, %d different", leg.RowsCompared, leg.RowsDifferent)
+	p.report.RowsCompared += leg.RowsCompared
+	p.report.RowsDifferent += leg.RowsDifferent
+	p.report.Legs = append(p.report.Legs, leg)
+	return nil
+}
+
+// replicate copies both databases and returns once both streams follow closely.
+func (p *play) replicate(ctx context.Context, v *voyage.Voyage) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	r := v.Replication(estate.Target)
+	copied := &copyMeter{began: time.Now(), last: map[string]move.Progress{}}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.Run(gctx, copied.hear) })
+	g.Go(func() error {
+		defer stop()
+		return r.Following(gctx)
+	})
+	g.Go(func() error {
+		tick := time.NewTicker(tellEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-gctx.Done():
+				return nil
+			case <-tick.C:
+				for _, s := range r.Standings() {
+					if s.Progress != nil {
+						p.say("%s", describe(*s.Progress))
+					}
+				}
+			}
+		}
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	p.report.CopyRowsPerS, p.report.CopyMBPerS = copied.rates()
+	p.say("copied %.0f rows a second, %.1f MB a second; the streams follow", p.report.CopyRowsPerS, p.report.CopyMBPerS)
+	return nil
+}
+
+// judge ends the traffic and measures what the clients saw.
+func (p *play) judge(ctx context.Context, serving estate.Side, switches int) error {
+	sum, err := p.stage.StopTraffic()
+	if err != nil {
+		return err
+	}
+	p.say("the clients stopped; comparing what they were told with the ledger")
+	r, err := p.stage.Check(ctx, serving, switches)
+	if err != nil {
+		return err
+	}
+	return p.report.fill(sum, r, p.stage.History(), p.windows)
+}
+
+// keep leaves everything running and says how to look at it.
+func (p *play) keep(ctx context.Context) {
+	s := p.stage
+	p.say("kept running until Ctrl-C:")
+	for _, line := range []string{
+		"the application:  curl http://" + s.Gate + "/accounts/1",
+		"the folder:       " + s.Dir + " (dhow.yaml, logs, history, report)",
+		fmt.Sprintf("the source:       PGPASSWORD=$(cat %s) psql -h 127.0.0.1 -p %d -U %s accounts", filepath.Join(s.Dir, "source.password"), s.Source.Port, s.Source.User()),
+		fmt.Sprintf("the target:       PGPASSWORD=$(cat %s) psql -h 127.0.0.1 -p %d -U %s accounts", filepath.Join(s.Dir, "target.password"), s.Target.Port, s.Target.User()),
+	} {
+		p.say("  %s", line)
+	}
+	<-ctx.Done()
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,200 @@
+package demo
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Report is the figures of a voyage. Times are in milliseconds, sizes in 10^6 bytes.
+type Report struct {
+	Began    time.Time `json:"began"`
+	From     int       `json:"from_version"`
+	To       int       `json:"to_version"`
+	Rate     int       `json:"rate"`
+	Accounts int       `json:"accounts"`
+
+	Requests       int64 `json:"requests"`
+	FailedRequests int64 `json:"failed_requests"`
+	// LongestStallMS is the longest that a client waited around the cutover, or
+	// the worse of the two; ControlStallMS the longest in a stretch of the same
+	// length right before: what the machine does by itself.
+	LongestStallMS float64 `json:"longest_stall_ms"`
+	ControlStallMS float64 `json:"control_stall_ms"`
+	P50MS          float64 `json:"p50_ms"`
+	P99MS          float64 `json:"p99_ms"`
+
+	AcknowledgedWrites int64 `json:"acknowledged_writes"`
+	LostWrites         int64 `json:"lost_writes"`
+	DoubledWrites      int64 `json:"doubled_writes"`
+	MoneyConserved     bool  `json:"money_conserved"`
+	StaleReads         int64 `json:"stale_reads"`
+	// BothSidesWrote says that a side was written to while the other one served.
+	BothSidesWrote bool `json:"both_sides_wrote"`
+	// Faults is how many faults the checker found, of all kinds; Findings are the first of them.
+	Faults   int64    `json:"faults"`
+	Findings []string `json:"findings,omitempty"`
+
+	RowsCompared  int64   `json:"rows_compared"`
+	RowsDifferent int64   `json:"rows_different"`
+	CopyRowsPerS  float64 `json:"copy_rows_per_s"`
+	CopyMBPerS    float64 `json:"copy_mb_per_s"`
+	PeakRSSMB     float64 `json:"peak_rss_mb"`
+	RolledBack    bool    `json:"rolled_back"`
+	TookS         float64 `json:"took_s"`
+
+	Legs []Leg `json:"legs"`
+}
+
+// Leg is one cutover of the voyage.
+type Leg struct {
+	To string `json:"to"`
+	// HeldMS is how long the gate held requests; PredictedMS what was said before.
+	HeldMS        float64   `json:"held_ms"`
+	PredictedMS   float64   `json:"predicted_ms"`
+	StallMS       float64   `json:"stall_ms"`
+	ControlMS     float64   `json:"control_ms"`
+	RowsCompared  int64     `json:"rows_compared"`
+	RowsDifferent int64     `json:"rows_different"`
+	Steps         []LegStep `json:"steps"`
+	// Waits are the longest waits of clients over the seconds around the
+	// cutover, for the picture.
+	Waits []Wait `json:"waits"`
+}
+
+// LegStep is how long a step of a cutover took.
+type LegStep struct {
+	Step string  `json:"step"`
+	MS   float64 `json:"ms"`
+}
+
+// Wait is the longest wait of the operations that were sent in a slice of time.
+type Wait struct {
+	// AtMS is relative to the moment at which requests were held.
+	AtMS float64 `json:"at_ms"`
+	MS   float64 `json:"ms"`
+}
+
+// Sound says whether the voyage kept its promise.
+func (r *Report) Sound() bool {
+	return r.FailedRequests == 0 && r.Faults == 0 && r.RowsDifferent == 0
+}
+
+// Table prints the figures for people.
+func (r *Report) Table(w io.Writer) error {
+	var b bytes.Buffer
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range r.rows() {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", row.What, row.Value, row.Note) //nolint:errcheck // into memory
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(b.String()) {
+		if _, err := io.WriteString(w, strings.TrimRight(line, " \n")+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type tableRow struct{ What, Value, Note string }
+
+func (r *Report) rows() []tableRow {
+	yes := map[bool]string{true: "yes", false: "NO"}
+	rows := []tableRow{
+		{"requests", fmt.Sprint(r.Requests), fmt.Sprintf("%d a second", r.Rate)},
+		{"failed requests", fmt.Sprint(r.FailedRequests), ""},
+		{"longest stall", fmt.Sprintf("%.0f ms", r.LongestStallMS), fmt.Sprintf("control, before it: %.0f ms", r.ControlStallMS)},
+		{"latency", fmt.Sprintf("%.1f ms", r.P50MS), fmt.Sprintf("median; p99 %.1f ms", r.P99MS)},
+		{"acknowledged writes", fmt.Sprint(r.AcknowledgedWrites), ""},
+		{"  lost", fmt.Sprint(r.LostWrites), ""},
+		{"  doubled", fmt.Sprint(r.DoubledWrites), ""},
+		{"money conserved", yes[r.MoneyConserved], ""},
+		{"reads back in time", fmt.Sprint(r.StaleReads), ""},
+		{"both sides took writes at once", map[bool]string{true: "YES", false: "no"}[r.BothSidesWrote], ""},
+		{"faults the checker found", fmt.Sprint(r.Faults), ""},
+		{"rows compared", fmt.Sprint(r.RowsCompared), "as they stood at the cutover"},
+		{"  different", fmt.Sprint(r.RowsDifferent), ""},
+		{"copied", fmt.Sprintf("%.0f rows/s", r.CopyRowsPerS), fmt.Sprintf("%.1f MB/s", r.CopyMBPerS)},
+		{"memory of dhow, at most", fmt.Sprintf("%.0f MB", r.PeakRSSMB), ""},
+		{"went back", map[bool]string{true: "yes", false: "no"}[r.RolledBack], ""},
+	}
+	return rows
+}
+
+//go:embed report.html.tmpl
+var page string
+
+// write leaves the report in the folder, for programs and for people.
+func (r *Report) write(dir string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "report.json"), append(text, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	t, err := template.New("report").Parse(page)
+	if err != nil {
+		return fmt.Errorf("read the report's template: %w", err)
+	}
+	var html bytes.Buffer
+	if err := t.Execute(&html, struct {
+		*Report
+		Rows   []tableRow
+		Charts []chart
+	}{r, r.rows(), r.charts()}); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "report.html"), html.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
+
+// chart is the picture of a leg: the longest waits around the cutover.
+type chart struct {
+	Title  string
+	Bars   []bar
+	HeldX  float64
+	HeldW  float64
+	MostMS float64
+}
+
+type bar struct{ X, W, Y, H float64 }
+
+// The chart's size, in the units of its drawing.
+const (
+	chartWidth, chartHeight = 720.0, 180.0
+)
+
+func (r *Report) charts() []chart {
+	var charts []chart
+	for _, l := range r.Legs {
+		if len(l.Waits) == 0 {
+			continue
+		}
+		c := chart{Title: fmt.Sprintf("to the %s: requests held for %.0f ms, the longest wait %.0f ms (control %.0f ms)", l.To, l.HeldMS, l.StallMS, l.ControlMS)}
+		for _, w := range l.Waits {
+			c.MostMS = max(c.MostMS, w.MS)
+		}
+		first, last := l.Waits[0].AtMS, l.Waits[len(l.Waits)-1].AtMS+sliceMS
+		x := func(at float64) float64 { return (at - first) / (last - first) * chartWidth }
+		for _, w := range l.Waits {
+			h := w.MS / max(c.MostMS, 1) * chartHeight
+			c.Bars = append(c.Bars, bar{X: x(w.AtMS), W: x(w.AtMS+sliceMS) - x(w.AtMS) - 0.5, Y: chartHeight - h, H: h})
+		}
+		c.HeldX, c.HeldW = x(0), max(x(l.HeldMS)-x(0), 1)
+		charts = append(charts, c)
+	}
+	return charts
+}

@@ -1,0 +1,86 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"dhow/internal/estate"
+	"dhow/superapp/check"
+	"dhow/superapp/traffic"
+)
+
+// StartTraffic starts the clients; they run until StopTraffic.
+func (s *Stage) StartTraffic(rate, connections int, seed uint64) error {
+	cmd := exec.Command(s.cfg.Superapp, "traffic", "--url", "http://"+s.Gate, "--rate", strconv.Itoa(rate), "--connections", strconv.Itoa(connections), //nolint:noctx // it lives until StopTraffic
+		"--duration", "0", "--accounts", strconv.Itoa(s.cfg.Accounts), "--seed", strconv.FormatUint(seed, 10), "--history", s.History(), "-o", "json")
+	summary, err := os.OpenFile(s.summary(), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("create the traffic's summary: %w", err)
+	}
+	defer summary.Close() // the child has its own
+	cmd.Stdout = summary
+	return s.start("traffic", cmd)
+}
+
+// History is the file that the traffic writes, one line an operation.
+func (s *Stage) History() string { return filepath.Join(s.Dir, "history.jsonl") }
+
+func (s *Stage) summary() string { return filepath.Join(s.Dir, "traffic.json") }
+
+// StopTraffic lets the operations in flight end and returns what the clients saw.
+func (s *Stage) StopTraffic() (traffic.Summary, error) {
+	var sum traffic.Summary
+	p := s.running["traffic"]
+	if p == nil {
+		return sum, errors.New("no traffic runs")
+	}
+	if err := p.StopWithin(2*processStop, syscall.SIGTERM); err != nil {
+		return sum, err
+	}
+	delete(s.running, "traffic")
+	if err := p.Err(); err != nil {
+		return sum, err
+	}
+	text, err := os.ReadFile(s.summary())
+	if err != nil {
+		return sum, fmt.Errorf("read the traffic's summary: %w", err)
+	}
+	if err := json.Unmarshal(text, &sum); err != nil {
+		return sum, fmt.Errorf("read the traffic's summary: %w", err)
+	}
+	return sum, nil
+}
+
+// TrafficDone is closed when the clients have ended by themselves, which they should not.
+func (s *Stage) TrafficDone() <-chan struct{} { return s.running["traffic"].Done() }
+
+// Check judges the history against the ledger of the side that serves, and
+// audits that the two sides took turns: the serving side changed at most switches times.
+func (s *Stage) Check(ctx context.Context, serving estate.Side, switches int) (check.Report, error) {
+	env := []string{"ACCOUNTS_URL=" + s.URL(accountsName, serving), "PAYMENTS_URL=" + s.URL(paymentsName, serving)}
+	for _, db := range databases {
+		for _, side := range []estate.Side{estate.Source, estate.Target} {
+			env = append(env, fmt.Sprintf("%s_%s_URL=%s", upper(db), upper(string(side)), s.URL(db, side)))
+		}
+	}
+	var report check.Report
+	out, err := s.run(ctx, env, "check", "--history", s.History(), "--switches", strconv.Itoa(switches), "-o", "json")
+	if len(out) == 0 && err != nil {
+		return report, err
+	}
+	// A check that found something exits with 1 and still prints what.
+	if jerr := json.Unmarshal(out, &report); jerr != nil {
+		return report, errors.Join(fmt.Errorf("read the checker's report: %w", jerr), err)
+	}
+	return report, nil
+}
+
+func upper(s string) string { return string(bytes.ToUpper([]byte(s))) }
