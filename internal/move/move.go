@@ -198,6 +198,9 @@ type Comparison struct {
 	// Different counts the differing rows, also those beyond VerifyOptions.Most.
 	Different   int64        `json:"different"`
 	Differences []Difference `json:"differences"`
+	// Undecided counts rows of moving data that changed too fast to be judged.
+	// They are not among the different; the pinned comparison judges every row.
+	Undecided int64 `json:"undecided,omitempty"`
 }
 
 // Rehearsal says how long the parts of a cutover that clients wait for will take.

@@ -64,17 +64,21 @@ func Open(ctx context.Context, e *estate.Estate, o Options) (*Voyage, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	v := &Voyage{Estate: e, log: o.Log}
+	var wrong []error // all at once: who sets one credential can set the next too
 	for _, d := range e.Databases {
 		if err := v.add(ctx, d); err != nil {
-			return nil, fmt.Errorf("database %s: %w", d.Name, err)
+			wrong = append(wrong, fmt.Errorf("database %s: %w", d.Name, err))
 		}
 	}
 	if e.Gate != nil {
 		token, err := e.Gate.Token.Resolve(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("the gate's token: %w", err)
+			wrong = append(wrong, fmt.Errorf("the gate's token: %w", err))
 		}
 		v.Gate = gate.Dial(e.Gate.Control, token)
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return nil, err
 	}
 	return v, nil
 }
@@ -93,11 +97,15 @@ func (v *Voyage) add(ctx context.Context, d estate.Database) error {
 		Schemas: d.Schemas, Exclude: d.Exclude, Roles: d.Roles,
 		Limits: limits, Stragglers: postgres.Stragglers(v.Estate.Cutover.Stragglers), Log: v.log,
 	}
+	var wrong [2]error
 	if cfg.Source, cfg.SourceEnv, err = d.Source.ConnConfig(ctx); err != nil {
-		return fmt.Errorf("source: %w", err)
+		wrong[0] = fmt.Errorf("source: %w", err)
 	}
 	if cfg.Target, _, err = d.Target.ConnConfig(ctx); err != nil {
-		return fmt.Errorf("target: %w", err)
+		wrong[1] = fmt.Errorf("target: %w", err)
+	}
+	if err := errors.Join(wrong[:]...); err != nil {
+		return err
 	}
 	for _, c := range []*pgx.ConnConfig{cfg.Source, cfg.Target} {
 		c.RuntimeParams["application_name"] = "dhow " + v.Estate.Name + "/" + d.Name

@@ -309,8 +309,10 @@ func moveOp(c *change) op {
 // ahead of the stream. The result is right once the stream has passed.
 func (l *lane) applyAgain(ctx context.Context, c *change) error {
 	r := c.rel
-	if c.truncate != nil || len(r.key) == 0 { // such tables are copied whole under one snapshot, see relation.start
-		return l.session.run(ctx, single(c))
+	if c.truncate != nil || len(r.key) == 0 {
+		// Such tables are copied whole under one snapshot, see relation.start, so the
+		// row is there; it is not only where a repair has yet to bring it.
+		return l.session.run(ctx, lenient(single(c)))
 	}
 	if c.msg.kind == 'D' {
 		return l.session.run(ctx, lenient(single(c)))
@@ -347,6 +349,24 @@ func (l *lane) applyAgain(ctx context.Context, c *change) error {
 	return l.refetch(ctx, r, set)
 }
 
+// applyOrLeave applies a change for a stream that runs while rows are repaired: a
+// row that is still wrong may hold a value that must be unique, and then the
+// change is left out, for the repair to bring its row whole.
+func (l *lane) applyOrLeave(ctx context.Context, c *change) error {
+	if err := l.session.run(ctx, []op{{sql: "SAVEPOINT leave", expect: -1}}); err != nil {
+		return err
+	}
+	end := []op{{sql: "RELEASE leave", expect: -1}}
+	if err := l.applyAgain(ctx, c); err != nil {
+		if !isConstraint(err) {
+			return err
+		}
+		l.relay.leaveOut()
+		end = append([]op{{sql: "ROLLBACK TO leave", expect: -1}}, end...)
+	}
+	return l.session.run(ctx, end)
+}
+
 func lenient(ops []op) []op {
 	for i := range ops {
 		ops[i].expect = -1
@@ -363,9 +383,12 @@ func (l *lane) refetch(ctx context.Context, r *relation, of row) error {
 		return err
 	}
 	defer hangUp(ctx, source)
-	cols := make([]string, len(r.all))
-	for i := range r.all {
-		cols[i] = fmt.Sprintf("CASE WHEN num_nulls(t.%s) = 0 THEN format('%%s', t.%s) END", r.name(i), r.name(i))
+	cols := make([]string, len(r.columns))
+	for i, c := range r.columns {
+		cols[i] = "NULL"
+		if c != nil {
+			cols[i] = fmt.Sprintf("CASE WHEN num_nulls(t.%s) = 0 THEN format('%%s', t.%s) END", r.name(i), r.name(i))
+		}
 	}
 	keys := make([]any, len(r.key))
 	where := make([]string, len(r.key))
@@ -373,7 +396,7 @@ func (l *lane) refetch(ctx context.Context, r *relation, of row) error {
 		keys[i] = string(of[k].text)
 		where[i] = fmt.Sprintf("t.%s = $%d::text::%s", r.name(k), i+1, r.columns[k].Type)
 	}
-	values := make([]*string, len(r.all))
+	values := make([]*string, len(r.columns))
 	scan := make([]any, len(r.all))
 	for i := range values {
 		scan[i] = &values[i]

@@ -83,6 +83,8 @@ type Column struct {
 	Binary bool
 	// Always: GENERATED ALWAYS AS IDENTITY, which no UPDATE may set.
 	Always bool
+	// Filled: a row that is inserted without it gets a value.
+	Filled bool
 }
 
 // Sent are the columns that are copied and streamed: all but the generated ones.
@@ -213,7 +215,7 @@ func oids(tables map[uint32]*Table) []uint32 {
 
 func loadColumns(ctx context.Context, conn *pgx.Conn, tables map[uint32]*Table) error {
 	rows, err := conn.Query(ctx, `
-		SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.attnotnull, a.attgenerated <> '', a.attidentity = 'a',
+		SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.attnotnull, a.attgenerated <> '', a.attidentity = 'a', a.atthasdef OR a.attidentity <> '',
 			ty.typsend <> 0 AND ty.typreceive <> 0 AND ty.typname NOT LIKE 'reg%' AND ty.typname NOT LIKE '\_reg%' AND (ty.oid < 16384 OR ty.typtype = 'e' OR ty.typtype = 'b' AND ty.typelem = 0)
 		FROM pg_attribute a JOIN pg_type ty ON ty.oid = a.atttypid WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`, oids(tables))
 	if err != nil {
@@ -221,7 +223,7 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, tables map[uint32]*Table) 
 	}
 	var table uint32
 	var col Column
-	_, err = pgx.ForEachRow(rows, []any{&table, &col.Name, &col.Type, &col.TypeOID, &col.NotNull, &col.Generated, &col.Always, &col.Binary}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&table, &col.Name, &col.Type, &col.TypeOID, &col.NotNull, &col.Generated, &col.Always, &col.Filled, &col.Binary}, func() error {
 		tables[table].Columns = append(tables[table].Columns, col)
 		return nil
 	})

@@ -137,6 +137,10 @@ func storePlan(ctx context.Context, tx pgx.Tx, stream string, chunks []chunk) er
 	if _, err := tx.Exec(ctx, "DELETE FROM dhow.chunk WHERE stream = $1", stream); err != nil {
 		return fmt.Errorf("store the plan of the copy: %w", err)
 	}
+	return addChunks(ctx, tx, stream, chunks)
+}
+
+func addChunks(ctx context.Context, tx pgx.Tx, stream string, chunks []chunk) error {
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"dhow", "chunk"}, []string{"stream", "id", "schema_name", "table_name", "filenode", "kind", "low", "high", "estimate"},
 		pgx.CopyFromSlice(len(chunks), func(i int) ([]any, error) {
 			c := chunks[i]

@@ -243,9 +243,12 @@ func (l *lane) transaction(ctx context.Context, at place, do func() error) error
 func (l *lane) oneByOne(ctx context.Context, batch []*change, settled LSN) error {
 	for _, c := range batch {
 		var err error
-		if c.lsn <= settled {
+		switch {
+		case l.relay.mending:
+			err = l.applyOrLeave(ctx, c)
+		case c.lsn <= settled:
 			err = l.applyAgain(ctx, c)
-		} else {
+		default:
 			err = l.session.run(ctx, single(c))
 		}
 		if err != nil {

@@ -18,32 +18,36 @@ const objectBlock = 1 << 20
 const objectSums = `SELECT m.oid, coalesce((SELECT sum(hashtextextended(encode(l.data, 'hex') COLLATE "C", l.pageno)) FROM pg_largeobject l WHERE l.loid = m.oid), 0)::text
 	FROM pg_largeobject_metadata m ORDER BY m.oid`
 
-func (m *Mover) copyLargeObjects(ctx context.Context, source, target *pgx.Conn) error {
+// copyLargeObjects makes the target's large objects equal to the source's and
+// says how many it had to change.
+func (m *Mover) copyLargeObjects(ctx context.Context, source, target *pgx.Conn) (changed int, err error) {
 	want, err := objects(ctx, source)
 	if err != nil {
-		return fmt.Errorf("list the source's large objects: %w", err)
+		return 0, fmt.Errorf("list the source's large objects: %w", err)
 	}
 	have, err := objects(ctx, target)
 	if err != nil {
-		return fmt.Errorf("list the target's large objects: %w", err)
+		return 0, fmt.Errorf("list the target's large objects: %w", err)
 	}
 	for oid, sum := range want {
 		if old, ok := have[oid]; ok && old == sum {
 			continue
 		}
 		if err := copyObject(ctx, source, target, oid); err != nil {
-			return fmt.Errorf("copy large object %d: %w", oid, err)
+			return changed, fmt.Errorf("copy large object %d: %w", oid, err)
 		}
+		changed++
 	}
 	for oid := range have {
 		if _, ok := want[oid]; ok {
 			continue
 		}
 		if _, err := target.Exec(ctx, "SELECT lo_unlink($1)", oid); err != nil {
-			return fmt.Errorf("remove large object %d, which the source no longer has: %w", oid, err)
+			return changed, fmt.Errorf("remove large object %d, which the source no longer has: %w", oid, err)
 		}
+		changed++
 	}
-	return nil
+	return changed, nil
 }
 
 func objects(ctx context.Context, conn *pgx.Conn) (map[uint32]string, error) {

@@ -214,6 +214,10 @@ func (l *loader) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	schema, err := l.schemaAtSnapshot(ctx)
+	if err != nil {
+		return err
+	}
 	sizes, err := indexSizes(ctx, l.source)
 	if err != nil {
 		return err
@@ -250,6 +254,9 @@ func (l *loader) begin(ctx context.Context) error {
 			return fmt.Errorf("read what was created on the target: %w", err)
 		}
 		if err := installFence(ctx, tx, made, m.moveName(), "target"); err != nil {
+			return err
+		}
+		if err := storeAccepted(ctx, tx, m.stream, schema); err != nil {
 			return err
 		}
 		return writeStream(ctx, tx, m.stream, *l.state)

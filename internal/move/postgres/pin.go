@@ -51,6 +51,28 @@ func (m *Mover) pinSide(ctx context.Context, d dialer) (pin, error) {
 	return p, nil
 }
 
+// pinTargetAnew replaces the target's snapshot by one that also shows the large
+// objects, which no stream carries and which were completed since. The rows are
+// the same in both: the stream has stopped and the target takes no writes.
+func (m *Mover) pinTargetAnew(ctx context.Context) error {
+	m.mu.Lock()
+	p := m.pins
+	m.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	fresh, err := m.pinSide(ctx, m.targetSide())
+	if err != nil {
+		return fmt.Errorf("pin the target: %w", err)
+	}
+	old := p.target.conn
+	m.mu.Lock()
+	p.target = fresh
+	m.mu.Unlock()
+	hangUp(ctx, old)
+	return nil
+}
+
 // Unpin gives the snapshots back.
 func (m *Mover) Unpin(ctx context.Context) {
 	m.mu.Lock()

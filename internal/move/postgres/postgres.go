@@ -109,6 +109,10 @@ type Mover struct {
 	running *relay // the change stream while Replicate is in its last phase
 	fence   *fence // the open fence, if any
 	pins    *pins  // the pinned snapshots, if any
+	// schemaNote names what the source's schema has and the target's lacks, without
+	// harm to the rows; pulse is the source's when the two were last compared.
+	schemaNote string
+	pulse      string
 
 	spares spares // sessions for the steps of the cutover
 }

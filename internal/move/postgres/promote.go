@@ -34,6 +34,9 @@ func (m *Mover) Prepare(ctx context.Context) error {
 	if err := ensureState(ctx, source); err != nil {
 		return err
 	}
+	if err := m.sameSchema(ctx, source, target); err != nil {
+		return err
+	}
 	c, err := m.catalog(ctx, target)
 	if err != nil {
 		return err
@@ -43,7 +46,7 @@ func (m *Mover) Prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := m.copyLargeObjects(ctx, source, target); err != nil {
+	if _, err := m.copyLargeObjects(ctx, source, target); err != nil {
 		return err
 	}
 	if err := m.openWayBack(ctx, target, c); err != nil {
@@ -187,11 +190,17 @@ func (m *Mover) Seal(ctx context.Context) error {
 		return err
 	}
 	defer m.putBack(ctx, m.sourceSide(), source)
-	if err := m.copyLargeObjects(ctx, source, target); err != nil {
+	changed, err := m.copyLargeObjects(ctx, source, target)
+	if err != nil {
 		return err
 	}
+	if changed > 0 {
+		if err := m.pinTargetAnew(ctx); err != nil {
+			return err
+		}
+	}
 	if err := copySequences(ctx, source, target, f.catalog.Sequences); err != nil {
-		return err
+		return errors.Join(m.sameSchema(ctx, source, target), err)
 	}
 	start, err := insertPosition(ctx, target)
 	if err != nil {
@@ -212,6 +221,10 @@ func (m *Mover) Seal(ctx context.Context) error {
 		return fmt.Errorf("begin the stream back: %w", err)
 	}
 	if err := writeStream(ctx, f.conn, m.back, streamState{Phase: phaseStream, Slot: m.back, SourceID: id, Lanes: m.limits.Lanes, Start: start, Settled: start}); err != nil {
+		return err
+	}
+	// The locks keep tables from being changed, but not from being created.
+	if err := m.sameSchema(ctx, source, target); err != nil {
 		return err
 	}
 	if err := installFence(ctx, f.conn, f.catalog, m.moveName(), "sealed"); err != nil {

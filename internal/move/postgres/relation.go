@@ -24,6 +24,9 @@ type relation struct {
 	byKey bool
 	// start: changes that committed at or before it are in the copy already.
 	start LSN
+	// refused says why changes of this table can not be applied; nil mostly. It
+	// matters only once there is a change that has to be.
+	refused error
 }
 
 // lanableTypes are those whose equality is the equality of their text. Rows of
@@ -31,8 +34,12 @@ type relation struct {
 var lanableTypes = []uint32{16, 17, 18, 19, 20, 21, 23, 26, 1082, 1083, 1114, 1184, 2950}
 
 // newRelation joins a relation message with the target's table. A difference is
-// refused before anything is applied: the source's schema was changed.
-func newRelation(msg *pglogrepl.RelationMessage, c *Catalog, starts map[Name]LSN) (*relation, error) {
+// refused before anything is applied: the source's schema was changed. The
+// message describes the table as it was when its changes were made, so a column
+// that is gone from both sides since (source is the source's catalog now, or nil
+// when it was not looked at) is left out, and one that came since is filled by
+// the target.
+func newRelation(msg *pglogrepl.RelationMessage, c, source *Catalog, starts map[Name]LSN) (*relation, error) {
 	name := Name{msg.Namespace, msg.RelationName}
 	t := c.table(name)
 	if t == nil {
@@ -43,6 +50,9 @@ func newRelation(msg *pglogrepl.RelationMessage, c *Catalog, starts map[Name]LSN
 		tc := t.column(col.Name)
 		const firstUserOID = 16384 // types below have the same OID everywhere
 		switch {
+		case tc == nil && source.lacks(name, col.Name) && (r.full || col.Flags&1 == 0):
+			r.columns = append(r.columns, nil)
+			continue
 		case tc == nil:
 			return nil, schemaChanged(name, fmt.Sprintf("column %s is not on the target", col.Name))
 		case col.DataType < firstUserOID && tc.TypeOID < firstUserOID && col.DataType != tc.TypeOID:
@@ -62,11 +72,9 @@ func newRelation(msg *pglogrepl.RelationMessage, c *Catalog, starts map[Name]LSN
 			r.notKey = append(r.notKey, i)
 		}
 	}
-	if sent := t.Sent(); len(sent) != len(r.columns) {
-		for _, c := range sent {
-			if !slices.ContainsFunc(r.columns, func(have *Column) bool { return have.Name == c.Name }) {
-				return nil, schemaChanged(name, fmt.Sprintf("column %s is not on the source", c.Name))
-			}
+	for _, c := range t.Sent() {
+		if c.NotNull && !c.Filled && !slices.ContainsFunc(r.columns, func(have *Column) bool { return have != nil && have.Name == c.Name }) {
+			return nil, schemaChanged(name, fmt.Sprintf("column %s, which may not be null, is not on the source", c.Name))
 		}
 	}
 	r.byKey = len(r.key) > 0 && !t.OtherUnique
@@ -74,6 +82,15 @@ func newRelation(msg *pglogrepl.RelationMessage, c *Catalog, starts map[Name]LSN
 		r.byKey = r.byKey && slices.Contains(append([]uint32{textOID, 1043}, lanableTypes...), r.columns[k].TypeOID)
 	}
 	return r, nil
+}
+
+// lacks says that the catalog was read and has no such column.
+func (c *Catalog) lacks(table Name, column string) bool {
+	if c == nil {
+		return false
+	}
+	t := c.table(table)
+	return t != nil && t.column(column) == nil
 }
 
 func schemaChanged(table Name, what string) error {

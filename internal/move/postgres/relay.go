@@ -35,6 +35,9 @@ type relay struct {
 	log  *slog.Logger
 	slot string
 	n    int // lanes
+	// mending: the stream runs for a repair. It applies leniently without an end,
+	// and what stands in its way is left out; the repair brings it.
+	mending bool
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced when marker or done changes
@@ -47,6 +50,7 @@ type relay struct {
 	rows     int64
 	bytes    int64
 	retained int64
+	leftOut  int64 // changes that a mending stream left out
 	rate     meter
 }
 
@@ -129,9 +133,26 @@ func (r *relay) session(ctx context.Context) error {
 }
 
 func (r *relay) settledAt() LSN {
+	if r.mending {
+		return ^LSN(0)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.settled
+}
+
+// leaveOut counts a change that a mending stream leaves to the repair.
+func (r *relay) leaveOut() {
+	r.mu.Lock()
+	r.leftOut++
+	r.mu.Unlock()
+}
+
+// left is how many changes were left to the repair.
+func (r *relay) left() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.leftOut
 }
 
 func (r *relay) settleBehind(at LSN) {

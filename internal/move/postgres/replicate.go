@@ -23,7 +23,25 @@ func (m *Mover) Replicate(ctx context.Context, report func(move.Progress)) error
 		return err
 	}
 	defer unlock()
-	state, err := m.load(ctx, report)
+	report = m.withNote(report)
+	for {
+		err := m.explain(ctx, m.replicate(ctx, report))
+		if !errors.Is(err, errFollowed) {
+			return err
+		}
+	}
+}
+
+// replicate goes as far as the source's schema stays as it is.
+func (m *Mover) replicate(ctx context.Context, report func(move.Progress)) error {
+	if err := m.adopt(ctx, report); err != nil {
+		return err
+	}
+	var state *streamState
+	err := m.watching(ctx, func(ctx context.Context) (err error) {
+		state, err = m.load(ctx, report)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -98,7 +116,13 @@ func (m *Mover) lock(ctx context.Context) (unlock func(), err error) {
 		hangUp(ctx, conn)
 		return nil, &move.Refused{Reason: fmt.Sprintf("another dhow moves database %s already %s", m.cfg.Name, who), Fix: "stop it, or look at it with `dhow status`"}
 	}
-	return func() { hangUp(ctx, conn) }, nil
+	return func() {
+		ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		defer cancel()
+		// The session's end gives it back as well, but a moment after hangUp.
+		_, _ = conn.Exec(ended, "SELECT pg_advisory_unlock(hashtextextended($1, 0))", m.stream)
+		hangUp(ctx, conn)
+	}, nil
 }
 
 // State asks both servers where the move stands.

@@ -25,6 +25,7 @@ import (
 //	marker    numbers written at a stream's source and seen by the applier: the
 //	          only rows of this schema that are published
 //	fence     a row while this database refuses writes
+//	shape     the source's schema as this database last followed it, piece by piece
 const stateDDL = `
 CREATE SCHEMA IF NOT EXISTS dhow;
 COMMENT ON SCHEMA dhow IS 'state of a move by dhow; removed by "dhow finish"';
@@ -49,7 +50,9 @@ CREATE TABLE IF NOT EXISTS dhow.postdata (
 	stream text, id int, type text NOT NULL, name text NOT NULL, sql text NOT NULL, size bigint NOT NULL, done timestamptz,
 	PRIMARY KEY (stream, id));
 CREATE TABLE IF NOT EXISTS dhow.marker (stream text PRIMARY KEY, n bigint NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
-CREATE TABLE IF NOT EXISTS dhow.fence (move text PRIMARY KEY, reason text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());`
+CREATE TABLE IF NOT EXISTS dhow.fence (move text PRIMARY KEY, reason text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
+CREATE TABLE IF NOT EXISTS dhow.shape (
+	stream text NOT NULL, kind text NOT NULL, schema_name text NOT NULL, relation text NOT NULL, item text NOT NULL, detail text NOT NULL, local text NOT NULL);`
 
 // stateLock serialises the making of the schema: CREATE ... IF NOT EXISTS is not safe against itself.
 const stateLock = 0x64686f77

@@ -288,13 +288,24 @@ func (in *intake) describe(ctx context.Context, msg *pglogrepl.RelationMessage) 
 		in.ignored[msg.RelationID] = true
 		return nil
 	}
-	rel, err := newRelation(msg, in.catalog, in.starts)
+	rel, err := newRelation(msg, in.catalog, nil, in.starts)
 	if err != nil {
-		// The target's table may have been changed since: look once more.
-		if in.catalog, err = in.targetCatalog(ctx); err != nil {
+		// Either side may have been changed since: look once more.
+		var source *Catalog
+		if in.catalog, source, err = in.catalogs(ctx); err != nil {
 			return err
 		}
-		if rel, err = newRelation(msg, in.catalog, in.starts); err != nil {
+		if in.catalog.table(name) == nil && source.table(name) == nil { // dropped, or renamed and copied again
+			in.ignored[msg.RelationID] = true
+			return nil
+		}
+		if rel, err = newRelation(msg, in.catalog, source, in.starts); err != nil {
+			rel = &relation{table: &Table{Name: name}, start: in.starts[name], refused: err}
+		}
+	}
+	if old := in.relations[msg.RelationID]; old != nil && (old.byKey != rel.byKey || !slices.Equal(old.key, rel.key)) {
+		// Rows are dealt out by other columns from here on.
+		if err := in.barrier(ctx); err != nil {
 			return err
 		}
 	}
@@ -302,13 +313,23 @@ func (in *intake) describe(ctx context.Context, msg *pglogrepl.RelationMessage) 
 	return nil
 }
 
-func (in *intake) targetCatalog(ctx context.Context) (*Catalog, error) {
+// catalogs reads both sides' catalogs as they are now.
+func (in *intake) catalogs(ctx context.Context) (target, source *Catalog, err error) {
 	conn, err := in.r.m.target(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer hangUp(ctx, conn)
-	return in.r.m.catalog(ctx, conn)
+	if target, err = in.r.m.catalog(ctx, conn); err != nil {
+		return nil, nil, err
+	}
+	other, err := in.r.m.source(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer hangUp(ctx, other)
+	source, err = in.r.m.catalog(ctx, other)
+	return target, source, err
 }
 
 func (in *intake) row(ctx context.Context, data []byte) error {
@@ -330,6 +351,9 @@ func (in *intake) row(ctx context.Context, data []byte) error {
 	}
 	if in.commit < rel.start {
 		return nil // the copy holds it
+	}
+	if rel.refused != nil {
+		return rel.refused
 	}
 	for _, r := range []row{m.old, m.new} {
 		if r != nil && len(r) != len(rel.columns) {
@@ -395,6 +419,9 @@ func (in *intake) truncate(ctx context.Context, msg *pglogrepl.TruncateMessage) 
 	t := &truncation{cascade: msg.Option&1 != 0, restart: msg.Option&2 != 0}
 	for _, id := range msg.RelationIDs {
 		if rel := in.relations[id]; rel != nil && in.commit >= rel.start {
+			if rel.refused != nil {
+				return rel.refused
+			}
 			t.relations = append(t.relations, rel)
 		}
 	}
