@@ -163,6 +163,9 @@ type VerifyOptions struct {
 	Repair bool
 	// Most bounds the differing rows named for each table; 0 means DefaultMostDifferences.
 	Most int
+	// Tables are those that are compared, by qualified name; empty means all, and
+	// with them what is in no table: sequences and large objects. Not with Pinned.
+	Tables []string
 }
 
 // DefaultMostDifferences is how many differing rows of a table are named, so

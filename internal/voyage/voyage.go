@@ -66,7 +66,7 @@ func Open(ctx context.Context, e *estate.Estate, o Options) (*Voyage, error) {
 	v := &Voyage{Estate: e, log: o.Log}
 	var wrong []error // all at once: who sets one credential can set the next too
 	for _, d := range e.Databases {
-		if err := v.add(ctx, d); err != nil {
+		for _, err := range v.add(ctx, d) {
 			wrong = append(wrong, fmt.Errorf("database %s: %w", d.Name, err))
 		}
 	}
@@ -83,40 +83,39 @@ func Open(ctx context.Context, e *estate.Estate, o Options) (*Voyage, error) {
 	return v, nil
 }
 
-// add makes a database's mover and its way back.
-func (v *Voyage) add(ctx context.Context, d estate.Database) error {
+// add makes a database's mover and its way back, or says all that stands in the way.
+func (v *Voyage) add(ctx context.Context, d estate.Database) (wrong []error) {
 	if d.Engine != "" && d.Engine != estate.PostgreSQL {
-		return fmt.Errorf("engine %q can not be moved, only %s", d.Engine, estate.PostgreSQL)
+		return []error{fmt.Errorf("engine %q can not be moved, only %s", d.Engine, estate.PostgreSQL)}
 	}
 	limits, err := sessionsWithin(merge(d.Limits, v.Estate.Limits))
 	if err != nil {
-		return err
+		wrong = append(wrong, err)
 	}
 	cfg := postgres.Config{
 		Estate: v.Estate.Name, Name: d.Name,
 		Schemas: d.Schemas, Exclude: d.Exclude, Roles: d.Roles,
 		Limits: limits, Stragglers: postgres.Stragglers(v.Estate.Cutover.Stragglers), Log: v.log,
 	}
-	var wrong [2]error
 	if cfg.Source, cfg.SourceEnv, err = d.Source.ConnConfig(ctx); err != nil {
-		wrong[0] = fmt.Errorf("source: %w", err)
+		wrong = append(wrong, fmt.Errorf("source: %w", err))
 	}
 	if cfg.Target, _, err = d.Target.ConnConfig(ctx); err != nil {
-		wrong[1] = fmt.Errorf("target: %w", err)
+		wrong = append(wrong, fmt.Errorf("target: %w", err))
 	}
-	if err := errors.Join(wrong[:]...); err != nil {
-		return err
+	if len(wrong) > 0 {
+		return wrong
 	}
 	for _, c := range []*pgx.ConnConfig{cfg.Source, cfg.Target} {
 		c.RuntimeParams["application_name"] = "dhow " + v.Estate.Name + "/" + d.Name
 	}
 	there, err := postgres.New(cfg)
 	if err != nil {
-		return err
+		return []error{err}
 	}
 	back, err := there.Reverse()
 	if err != nil {
-		return err
+		return []error{err}
 	}
 	v.Movers, v.Back = append(v.Movers, there), append(v.Back, back)
 	v.ends = append(v.ends, end{d.Name, cutover.Source, cfg.Source}, end{d.Name, cutover.Target, cfg.Target})

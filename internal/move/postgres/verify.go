@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,8 +84,8 @@ func (m *Mover) Verify(ctx context.Context, o move.VerifyOptions, report func(mo
 	v := &verifier{m: m, o: o, progress: newProgress(m.cfg.Name, report), suspects: make(chan suspect, suspectBatch)}
 	v.found.most = o.Most
 	if o.Pinned {
-		if o.Repair {
-			return move.Comparison{}, errors.New("what is pinned can not be repaired: compare the moving data with repair")
+		if o.Repair || len(o.Tables) > 0 {
+			return move.Comparison{}, errors.New("what is pinned can not be repaired, and is compared whole: compare the moving data")
 		}
 		m.mu.Lock()
 		v.pins = m.pins
@@ -123,7 +124,7 @@ func (v *verifier) run(ctx context.Context) (move.Comparison, error) {
 	if n := v.leftOut(); n > 0 {
 		return move.Comparison{}, &move.Refused{Reason: fmt.Sprintf("the source wrote %d times to rows of database %s that were still in each other's way while they were repaired", n, v.m.cfg.Name), Fix: "repair once more"}
 	}
-	if sealed {
+	if sealed && len(v.o.Tables) == 0 {
 		if err := v.compareObjects(ctx); err != nil {
 			return move.Comparison{}, err
 		}
@@ -190,6 +191,11 @@ func (v *verifier) tables(ctx context.Context) (tables []*comparedTable, sealed 
 		return nil, false, err
 	}
 	source, target := catalogs[0], catalogs[1]
+	if len(v.o.Tables) > 0 {
+		if err := v.confine(source, target); err != nil {
+			return nil, false, err
+		}
+	}
 	for _, lists := range [][2][]*Table{{source.Tables, target.Tables}, {source.Roots, target.Roots}} {
 		for i, kind := range []move.Kind{move.Missing, move.Extra} {
 			other := Catalog{Tables: lists[1-i]}
@@ -214,6 +220,25 @@ func (v *verifier) tables(ctx context.Context) (tables []*comparedTable, sealed 
 	}
 	slices.SortStableFunc(tables, func(a, b *comparedTable) int { return int(min(max(b.source.Bytes-a.source.Bytes, -1), 1)) })
 	return tables, sealed, nil
+}
+
+// confine leaves only the named tables in both catalogs; rows of a partitioned
+// table are in its partitions, so those are named.
+func (v *verifier) confine(both ...*Catalog) error {
+	unknown := slices.Clone(v.o.Tables)
+	for _, c := range both {
+		for _, t := range c.Tables {
+			unknown = slices.DeleteFunc(unknown, func(name string) bool { return name == t.Name.String() })
+		}
+	}
+	if len(unknown) > 0 {
+		return &move.Refused{Reason: fmt.Sprintf("no table %s moves with database %s", strings.Join(unknown, ", "), v.m.cfg.Name), Fix: "name a table as schema.table, and a partitioned one by its partitions"}
+	}
+	for _, c := range both {
+		c.Tables = slices.DeleteFunc(c.Tables, func(t *Table) bool { return !slices.Contains(v.o.Tables, t.Name.String()) })
+		c.Roots = nil
+	}
+	return nil
 }
 
 // joined pairs a table's columns by name. Generated ones are compared too.
