@@ -40,14 +40,18 @@ type Gate interface {
 	Release(ctx context.Context) error
 }
 
-// Defaults; the first is what the estate's stall_budget overrides.
+// Defaults and bounds; the first is what the estate's stall_budget overrides.
 const (
 	// DefaultBudget is how long requests may be held, in all.
 	DefaultBudget = 300 * time.Millisecond
 	// undoTime bounds each attempt to undo.
 	undoTime = 15 * time.Second
-	// forwardTime bounds what comes behind the point of no return; the next try goes on from there.
-	forwardTime = 30 * time.Second
+	// DefaultPersistence bounds what comes behind the point of no return; the next run goes on from there.
+	DefaultPersistence = 30 * time.Second
+	// DefaultPatience is how long a run waits for a moment in which the stall would be short enough.
+	DefaultPatience = 10 * time.Second
+	// calmEvery is the pause between two predictions.
+	calmEvery = 500 * time.Millisecond
 	// forwardRetry is the pause between two tries behind the point of no return.
 	forwardRetry = 50 * time.Millisecond
 	// rehearsals is how many markers are timed to predict the stall.
@@ -64,6 +68,12 @@ type Config struct {
 	Gate   Gate
 	To     Side
 	Budget time.Duration
+	// Patience is how long a run waits for a moment in which the predicted stall
+	// fits the budget, before it gives up with nothing held; 0 means DefaultPatience.
+	Patience time.Duration
+	// Persistence is how long each step behind the point of no return is tried
+	// before the run stops and must be started again; 0 means DefaultPersistence.
+	Persistence time.Duration
 	// Proof compares, after the traffic has moved, all data as it stood at the cutover point.
 	Proof bool
 	// Verify compares the moving data before, and refuses to cut over when it differs.
@@ -143,6 +153,12 @@ func New(cfg Config) (*Machine, error) {
 	if cfg.Budget <= 0 {
 		cfg.Budget = DefaultBudget
 	}
+	if cfg.Patience <= 0 {
+		cfg.Patience = DefaultPatience
+	}
+	if cfg.Persistence <= 0 {
+		cfg.Persistence = DefaultPersistence
+	}
 	if cfg.Report == nil {
 		cfg.Report = func(Event) {}
 	}
@@ -167,12 +183,11 @@ func (m *Machine) Run(ctx context.Context) (Result, error) {
 		return m.result, err
 	}
 	m.startStreams(ctx, m.cfg.Movers)
-	if m.result.Predicted, err = m.rehearse(ctx); err != nil {
+	if err = m.rehearse(ctx); err != nil {
 		return m.result, err
 	}
-	m.say("predicted stall %s, of the %s allowed", m.result.Predicted.Round(time.Millisecond), m.cfg.Budget)
-	if m.result.Predicted > m.cfg.Budget {
-		return m.result, fmt.Errorf("%w: %s are predicted and %s allowed, nothing was held: raise cutover.stall_budget, or lessen the load", ErrOverBudget, m.result.Predicted.Round(time.Millisecond), m.cfg.Budget)
+	if err := m.awaitCalm(ctx); err != nil {
+		return m.result, err
 	}
 	if m.cfg.Confirm != nil {
 		if err := m.cfg.Confirm(ctx, m.result.Predicted); err != nil {
@@ -200,8 +215,10 @@ func (m *Machine) Rehearse(ctx context.Context) (Result, error) {
 		return m.result, err
 	}
 	m.startStreams(ctx, m.cfg.Movers)
-	m.result.Predicted, err = m.rehearse(ctx)
-	return m.result, err
+	if err := m.rehearse(ctx); err != nil {
+		return m.result, err
+	}
+	return m.result, m.predict(ctx)
 }
 
 // ready checks, at the servers, that there is something to cut over.
@@ -224,24 +241,44 @@ func (m *Machine) ready(ctx context.Context) error {
 	return nil
 }
 
-// rehearse brings the streams up to date, compares, prepares, and predicts the stall.
-func (m *Machine) rehearse(ctx context.Context) (time.Duration, error) {
+// rehearse brings the streams up to date, compares, and prepares.
+func (m *Machine) rehearse(ctx context.Context) error {
 	if err := m.awaitStreams(ctx); err != nil {
-		return 0, err
+		return err
 	}
 	if m.cfg.Verify {
 		m.say("comparing both sides while they move")
 		compared, err := m.compare(ctx, m.cfg.Movers, move.VerifyOptions{})
 		m.result.Before = compared
 		if err != nil {
-			return 0, err
+			return err
 		}
 	}
 	m.say("preparing what can be done before the fence")
-	if err := m.each(ctx, m.cfg.Movers, prepareMover); err != nil {
-		return 0, err
+	return m.each(ctx, m.cfg.Movers, prepareMover)
+}
+
+// awaitCalm returns at a moment in which the predicted stall fits the budget.
+func (m *Machine) awaitCalm(ctx context.Context) error {
+	until := time.Now().Add(m.cfg.Patience)
+	for {
+		if err := m.predict(ctx); err != nil {
+			return err
+		}
+		predicted := m.result.Predicted.Round(time.Millisecond)
+		m.say("predicted stall %s, of the %s allowed", predicted, m.cfg.Budget)
+		if m.result.Predicted <= m.cfg.Budget {
+			return nil
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("%w: %s are predicted and %s allowed, nothing was held: raise cutover.stall_budget, or lessen the load", ErrOverBudget, predicted, m.cfg.Budget)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(calmEvery):
+		}
 	}
-	return m.predict(ctx)
 }
 
 // drive does the steps in order. Any failure before the point of no return is undone.
@@ -304,7 +341,7 @@ func (m *Machine) step(ctx context.Context, st step) error {
 // untilDone repeats a step that has no undo until it succeeds or its time is
 // over. Neither the budget nor Ctrl-C stops it halfway.
 func (st step) untilDone(m *Machine, ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forwardTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Persistence)
 	defer cancel()
 	for {
 		err := st.do(m, ctx)

@@ -104,7 +104,7 @@ func (m *Machine) awaitStreams(ctx context.Context) error {
 }
 
 // predict rehearses all movers at once, as the cutover will, and takes the worst of several rounds.
-func (m *Machine) predict(ctx context.Context) (time.Duration, error) {
+func (m *Machine) predict(ctx context.Context) error {
 	var worst time.Duration
 	for range rehearsals {
 		var mu sync.Mutex
@@ -120,11 +120,12 @@ func (m *Machine) predict(ctx context.Context) (time.Duration, error) {
 			return nil
 		})
 		if err != nil {
-			return 0, err
+			return err
 		}
 		worst = max(worst, round)
 	}
-	return worst, nil
+	m.result.Predicted = worst
+	return nil
 }
 
 // compare verifies all movers, one after the other: a comparison takes what it gets of both servers.

@@ -61,7 +61,9 @@ type Options struct {
 	Dhow, Superapp string
 	// Out takes what happens, line by line.
 	Out io.Writer
-	Log *slog.Logger
+	// Show is given the figures once they are known, before Keep waits.
+	Show func(*Report) error
+	Log  *slog.Logger
 }
 
 // Run plays the whole voyage and returns its figures. Whatever it started is
@@ -70,6 +72,12 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	if o.Accounts < MinimumAccounts {
 		return nil, fmt.Errorf("%d accounts are too few for the clients: use at least --accounts %d", o.Accounts, MinimumAccounts)
 	}
+	// Another demo in the same folder would lose the ground under its feet.
+	lock, err := cutover.TakeLock(o.Dir+".lock", "demo")
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Release()
 	if err := os.RemoveAll(o.Dir); err != nil {
 		return nil, fmt.Errorf("empty the demo's folder: %w", err)
 	}
@@ -85,6 +93,9 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, err
 	}
 	if err := p.report.write(o.Dir); err != nil {
+		return nil, err
+	}
+	if err := o.Show(p.report); err != nil {
 		return nil, err
 	}
 	if o.Keep {
@@ -206,6 +217,10 @@ func (p *play) preflight(ctx context.Context, v *voyage.Voyage) error {
 	return nil
 }
 
+// attempts is how often a cutover that would take, or took, longer than the
+// budget is tried in all; each one is undone before the next.
+const attempts = 3
+
 // cutover moves the traffic to a side and notes the figures.
 func (p *play) cutover(ctx context.Context, v *voyage.Voyage, to estate.Side) error {
 	j, err := v.Journal(ctx)
@@ -213,6 +228,17 @@ func (p *play) cutover(ctx context.Context, v *voyage.Voyage, to estate.Side) er
 		return err
 	}
 	defer j.Close()
+	for attempt := 1; ; attempt++ {
+		err := p.attempt(ctx, v, j, to)
+		if !errors.Is(err, cutover.ErrOverBudget) || attempt == attempts {
+			return err
+		}
+		p.say("trying again: %v", err)
+	}
+}
+
+// attempt is one run of the cutover.
+func (p *play) attempt(ctx context.Context, v *voyage.Voyage, j *cutover.Journal, to estate.Side) error {
 	cfg := v.Config(to, j)
 	cfg.Verify = cfg.Verify && to == estate.Target // on the way back the proof of the first cutover stands
 	cfg.Report = func(e cutover.Event) {
@@ -220,7 +246,7 @@ func (p *play) cutover(ctx context.Context, v *voyage.Voyage, to estate.Side) er
 		case e.Text != "":
 			p.say("%s", e.Text)
 		case e.Step != "":
-			p.say("  %-9s %6.1f ms", e.Step, float64(e.Took.Microseconds())/1000)
+			p.say("  %-9s %6.1f ms", e.Step, milliseconds(e.Took))
 		}
 	}
 	m, err := cutover.New(cfg)
@@ -228,12 +254,22 @@ func (p *play) cutover(ctx context.Context, v *voyage.Voyage, to estate.Side) er
 		return err
 	}
 	r, err := m.Run(ctx)
+	if !r.HeldAt.IsZero() && !r.ReleasedAt.IsZero() { // clients waited, whatever came of it
+		p.note(r)
+	}
 	if err != nil {
 		return err
 	}
 	p.say("the %s serves; requests were held for %d ms (%d ms predicted)", to, r.Stall.Milliseconds(), r.Predicted.Milliseconds())
+	leg := p.report.Legs[len(p.report.Legs)-1]
+	p.say("proof: %d rows compared as they stood at the cutover, %d different", leg.RowsCompared, leg.RowsDifferent)
+	return nil
+}
+
+// note takes a run's figures over.
+func (p *play) note(r cutover.Result) {
 	p.windows = append(p.windows, window{from: r.HeldAt, to: r.ReleasedAt})
-	leg := Leg{To: string(to), HeldMS: milliseconds(r.Stall), PredictedMS: milliseconds(r.Predicted)}
+	leg := Leg{To: string(r.To), Outcome: string(r.Outcome), HeldMS: milliseconds(r.Stall), PredictedMS: milliseconds(r.Predicted)}
 	for _, st := range r.Steps {
 		leg.Steps = append(leg.Steps, LegStep{Step: string(st.Step), MS: milliseconds(st.Took)})
 	}
@@ -241,11 +277,9 @@ func (p *play) cutover(ctx context.Context, v *voyage.Voyage, to estate.Side) er
 		leg.RowsCompared += c.Rows
 		leg.RowsDifferent += c.Different
 	}
-	p.say("proof: %d rows compared as they stood at the cutover, %d different", leg.RowsCompared, leg.RowsDifferent)
 	p.report.RowsCompared += leg.RowsCompared
 	p.report.RowsDifferent += leg.RowsDifferent
 	p.report.Legs = append(p.report.Legs, leg)
-	return nil
 }
 
 // replicate copies both databases and returns once both streams follow closely.

@@ -57,6 +57,8 @@ type Report struct {
 // Leg is one cutover of the voyage.
 type Leg struct {
 	To string `json:"to"`
+	// Outcome is done, or undone for an attempt that took longer than the budget.
+	Outcome string `json:"outcome"`
 	// HeldMS is how long the gate held requests; PredictedMS what was said before.
 	HeldMS        float64   `json:"held_ms"`
 	PredictedMS   float64   `json:"predicted_ms"`
@@ -183,7 +185,7 @@ func (r *Report) charts() []chart {
 		if len(l.Waits) == 0 {
 			continue
 		}
-		c := chart{Title: fmt.Sprintf("to the %s: requests held for %.0f ms, the longest wait %.0f ms (control %.0f ms)", l.To, l.HeldMS, l.StallMS, l.ControlMS)}
+		c := chart{Title: fmt.Sprintf("to the %s, %s: requests held for %.0f ms, the longest wait %.0f ms (control %.0f ms)", l.To, l.Outcome, l.HeldMS, l.StallMS, l.ControlMS)}
 		for _, w := range l.Waits {
 			c.MostMS = max(c.MostMS, w.MS)
 		}

@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dhow/internal/demo"
+	"dhow/internal/estate"
+	"dhow/internal/pgserver"
+)
+
+func (a *app) demoCommand() *cobra.Command {
+	o := demo.Options{Connections: demo.DefaultConnections}
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Move a live application on this machine, and measure what its clients notice",
+		Long: `Starts two PostgreSQL servers, an application with a ledger, the gate and clients
+that pay and read, all on free ports of this machine. Then it moves the application
+from one server to the other while the clients go on, and says what they noticed:
+failed requests, the longest wait, lost or doubled writes, and whether every row is
+equal. A report is left in ` + demoDir + `.
+
+Ctrl-C stops everything that it started.`,
+		Example: `  dhow demo
+
+  # there and back again, with more traffic
+  dhow demo --rollback --rate 800
+
+  # look around afterwards
+  dhow demo --keep
+
+  # the figures for programs
+  dhow demo -o json | jq '{failed_requests, lost_writes, longest_stall_ms}'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.demo(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.Rate, "rate", demo.DefaultRate, "requests a `second`")
+	f.IntVar(&o.Accounts, "accounts", demo.DefaultAccounts, "accounts in the ledger, with five entries each")
+	f.DurationVar(&o.Duration, "duration", demo.DefaultDuration, "how long the traffic runs around the cutover, half before and half behind")
+	f.BoolVar(&o.Rollback, "rollback", false, "go there and back again")
+	f.BoolVar(&o.Keep, "keep", false, "leave everything running until Ctrl-C, and say how to look")
+	f.IntVar(&o.From, "from", demo.DefaultFrom, "the source's PostgreSQL `version`")
+	f.IntVar(&o.To, "to", demo.DefaultTo, "the target's PostgreSQL `version`")
+	f.DurationVar(&o.StallBudget, "stall-budget", estate.DefaultStallBudget, "how long requests may be held, or the cutover is undone")
+	return cmd
+}
+
+// demoDir is the folder of the demo, below the state folder.
+const demoDir = ".dhow/demo"
+
+// Bounds of the demo's flags.
+const (
+	mostRate     = 20_000
+	mostAccounts = 50_000_000
+	leastTime    = 2 * time.Second
+	mostTime     = time.Hour
+)
+
+func checkDemo(o demo.Options) error {
+	var text string
+	switch {
+	case o.Rate < 1 || o.Rate > mostRate:
+		text = fmt.Sprintf("--rate %d: want 1 to %d", o.Rate, mostRate)
+	case o.Accounts < demo.MinimumAccounts || o.Accounts > mostAccounts:
+		text = fmt.Sprintf("--accounts %d: want %d to %d", o.Accounts, demo.MinimumAccounts, mostAccounts)
+	case o.Duration < leastTime || o.Duration > mostTime:
+		text = fmt.Sprintf("--duration %s: want %s to %s", o.Duration, leastTime, mostTime)
+	case o.StallBudget <= 0:
+		text = fmt.Sprintf("--stall-budget %s: want more than 0", o.StallBudget)
+	case o.To < o.From:
+		text = fmt.Sprintf("--from %d --to %d: the target's version may not be lower", o.From, o.To)
+	}
+	if text != "" {
+		return &usageError{text: text, see: "dhow demo"}
+	}
+	for _, v := range []int{o.From, o.To} {
+		if _, err := pgserver.Binaries(v); err != nil {
+			return &usageError{text: err.Error(), see: "dhow demo"}
+		}
+	}
+	return nil
+}
+
+// superappName is the program of the application, which is built beside dhow.
+const superappName = "superapp"
+
+func (a *app) demo(ctx context.Context, o demo.Options) error {
+	if err := checkDemo(o); err != nil {
+		return err
+	}
+	dhow, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find the program dhow: %w", err)
+	}
+	o.Dhow, o.Superapp = dhow, filepath.Join(filepath.Dir(dhow), superappName)
+	if _, err := os.Stat(o.Superapp); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the application %s is not there: run `make build`, which puts it beside dhow", o.Superapp)
+	}
+	o.Dir, o.Out, o.Log = demoDir, a.Out, a.log
+	if a.json() {
+		o.Out = a.Err // standard output is the figures' alone
+	}
+	o.Show = func(r *demo.Report) error {
+		if a.json() {
+			return a.printJSON(r)
+		}
+		a.printf("")
+		if err := r.Table(a.Out); err != nil {
+			return err
+		}
+		a.printf("\nreport: %s", filepath.Join(demoDir, "report.html"))
+		return nil
+	}
+	r, err := demo.Run(ctx, o)
+	if err != nil {
+		return err
+	}
+	if !r.Sound() {
+		return errors.New("the voyage did not keep its promise: see the figures above and the logs in " + demoDir)
+	}
+	return nil
+}
