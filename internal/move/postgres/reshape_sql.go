@@ -285,7 +285,8 @@ func remakeView(n Name, old, now piece, had, has bool) []string {
 }
 
 // ordered sorts statements so that each finds what it needs: types before
-// tables, tables before their partitions, foreign keys last.
+// tables, a table gone before its successor comes, tables before their
+// partitions, foreign keys last.
 func ordered(sql []string) []string {
 	slices.SortStableFunc(sql, func(a, b string) int { return statementRank(a) - statementRank(b) })
 	return sql
@@ -304,10 +305,14 @@ func statementRank(sql string) int {
 		return 2
 	case prefix("CREATE OR REPLACE FUNCTION", "CREATE OR REPLACE PROCEDURE"):
 		return 3
-	case prefix("CREATE TABLE", "CREATE UNLOGGED TABLE") && !strings.Contains(sql, " PARTITION OF ") && !strings.Contains(sql, " INHERITS ("):
+	case prefix("DROP VIEW", "DROP MATERIALIZED VIEW"):
 		return 4
-	case strings.Contains(sql, " FOREIGN KEY ("), prefix("ALTER SEQUENCE"):
+	case prefix("DROP TABLE"):
+		return 5
+	case prefix("CREATE TABLE", "CREATE UNLOGGED TABLE") && !strings.Contains(sql, " PARTITION OF ") && !strings.Contains(sql, " INHERITS ("):
 		return 6
+	case strings.Contains(sql, " FOREIGN KEY ("), prefix("ALTER SEQUENCE"):
+		return 8
 	}
-	return 5
+	return 7
 }

@@ -187,8 +187,13 @@ func (s *survey) refusal(m *Mover) error {
 	// What the statements lean upon is made with them.
 	need := slices.Clone(left)
 	for _, c := range s.left(false) {
-		if k := c.keys[0].Kind; k == kindSchema || k == kindExtension || k == kindType || k == kindFunction {
+		switch k := c.keys[0]; k.Kind {
+		case kindSchema, kindExtension, kindType, kindFunction:
 			need = append(need, c)
+		case kindView: // a view that is gone from the source may still hold a column or a table of the target
+			if _, still := s.now[k]; !still {
+				need = append(need, c)
+			}
 		}
 	}
 	fix := "make the same change on the target"

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -156,6 +155,7 @@ const baseSchema = `
 	CREATE TABLE parts (id int, day date, v text, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
 	CREATE TABLE parts_a PARTITION OF parts FOR VALUES FROM ('2026-01-01') TO ('2026-02-01'); INSERT INTO parts SELECT i, '2026-01-05', 'p' FROM generate_series(1, 20) i;
 	CREATE TABLE other (id int PRIMARY KEY, a int NOT NULL, b int NOT NULL); INSERT INTO other SELECT i, i, i FROM generate_series(1, 20) i;
+	CREATE TABLE viewed (id int PRIMARY KEY); CREATE VIEW seen AS SELECT id FROM viewed;
 	CREATE TABLE refers (id int PRIMARY KEY, t int REFERENCES t); INSERT INTO refers SELECT i, i FROM generate_series(1, 20) i;`
 
 // reshapings are changes of the source's schema, each with writes before and
@@ -203,6 +203,7 @@ var reshapings = []struct {
 	{name: "another_identity", before: "UPDATE other SET a = a + 100", change: "CREATE UNIQUE INDEX other_a ON other (a); ALTER TABLE other REPLICA IDENTITY USING INDEX other_a", after: "UPDATE other SET id = id + 1000; DELETE FROM other WHERE a = 105", says: "table public.other got another replica identity", again: "public.other"},
 	{name: "identity_full", before: "UPDATE other SET b = b + 100", change: "ALTER TABLE other REPLICA IDENTITY FULL", after: "UPDATE other SET id = id + 1000; DELETE FROM other WHERE a = 5", says: "table public.other got another replica identity"},
 	{name: "replace_table_by_its_like", before: "UPDATE other SET a = 5", change: "DROP TABLE other; CREATE TABLE other (id int PRIMARY KEY, a int NOT NULL, b int NOT NULL); INSERT INTO other VALUES (1, 7, 7)", after: "INSERT INTO other VALUES (2, 8, 8)"},
+	{name: "drop_table_with_its_view", change: "DROP VIEW seen; DROP TABLE viewed", after: "UPDATE t SET w = 3", says: "table public.viewed was dropped"},
 	{name: "create_sequence", change: "CREATE SEQUENCE steps INCREMENT 7 START 70 CYCLE MAXVALUE 1000", after: "SELECT nextval('steps')", says: "sequence public.steps was created"},
 	{name: "unpublished", before: "UPDATE other SET a = 1", change: "ALTER PUBLICATION dhow_test_unpublished DROP TABLE ONLY other", after: "UPDATE other SET a = 2; INSERT INTO other VALUES (101, 1, 1)"},
 }
@@ -297,5 +298,3 @@ func (v *voyage) plain(t *testing.T, cfg *pgx.ConnConfig) *pgx.Conn {
 	t.Cleanup(func() { hangUp(context.Background(), conn) })
 	return conn
 }
-
-var _ = fmt.Sprint
