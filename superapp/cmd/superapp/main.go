@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dhow/superapp/accounts"
+	"dhow/superapp/check"
 	"dhow/superapp/payments"
 	"dhow/superapp/seed"
 	"dhow/superapp/service"
@@ -57,7 +58,7 @@ func root() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(accounts.Command(), payments.Command(), migrate(), seed.Command(), traffic.Command())
+	cmd.AddCommand(accounts.Command(), payments.Command(), migrate(), seed.Command(), traffic.Command(), check.Command())
 	cmd.SetFlagErrorFunc(usage)
 	for _, c := range append(cmd.Commands(), cmd) {
 		args := c.Args
