@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -19,8 +18,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"dhow/internal/cutover"
 	"dhow/internal/estate"
-	"dhow/internal/voyage"
 )
 
 // Exit codes.
@@ -34,6 +33,10 @@ const (
 type IO struct {
 	In       io.Reader
 	Out, Err io.Writer
+	// AfterStep is told of each step of a cutover or a rollback, when it stands in
+	// the journal and before it acts; nil tells nobody. It is for programs that
+	// stop a run at a certain step, as tests do: Main sets none.
+	AfterStep func(cutover.Step)
 }
 
 // Main runs the command line of this process and returns its exit code. The
@@ -48,7 +51,7 @@ func Main() int {
 // Run runs one command and returns its exit code. The end of ctx is an interrupt.
 func Run(ctx context.Context, args []string, std IO) int {
 	a := &app{IO: std}
-	root := a.root()
+	root := a.root() //nolint:contextcheck // each command takes the context that it is executed with
 	root.SetArgs(args)
 	root.SetIn(std.In)
 	root.SetOut(std.Out)
@@ -57,6 +60,9 @@ func Run(ctx context.Context, args []string, std IO) int {
 	a.screen.close()
 	if err == nil {
 		return exitDone
+	}
+	if a.screen == nil && wantsJSON(args) { // the flags were not read to their end
+		a.output = outputJSON
 	}
 	var silent *exitError
 	if !errors.As(err, &silent) {
@@ -90,6 +96,24 @@ const (
 
 func (a *app) json() bool { return a.output == outputJSON }
 
+// wantsJSON says whether arguments that can not be read whole ask for JSON, so
+// that their error comes in the form that was asked for.
+func wantsJSON(args []string) bool {
+	for i, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			if i+1 < len(args) && args[i+1] == outputJSON {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dhow",
@@ -117,6 +141,7 @@ estate file is not valid.`,
 
   # begin one of your own
   dhow init && dhow preflight`,
+		Version:           readVersion().Version,
 		Args:              noArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -129,9 +154,12 @@ estate file is not valid.`,
 	f.BoolVar(&a.noColor, "no-color", false, "print without colours, as NO_COLOR does")
 	f.CountVarP(&a.verbose, "verbose", "v", "log what is done; twice for details")
 	f.StringVar(&a.logFormat, "log-format", logText, "how log lines on standard error are written: text or json")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
+	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
+		a.demoCommand(),
 		a.initCommand(),
 		a.preflightCommand(),
 		a.replicateCommand(),
@@ -173,22 +201,41 @@ func (a *app) prepare() error {
 	return nil
 }
 
-// load reads the estate file.
-func (a *app) load() (*estate.Estate, error) {
-	e, err := estate.Load(a.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &missingFile{err}
-	}
-	return e, err
-}
+// helpCommand is cobra's, but for a command that does not exist it is an error.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about any command",
+		Long:  "Prints what a command does, its flags and examples of it, as its flag --help does.",
+		Example: `  dhow help cutover
 
-// open reads the estate file and makes what it describes.
-func (a *app) open(ctx context.Context) (*voyage.Voyage, error) {
-	e, err := a.load()
-	if err != nil {
-		return nil, err
+  # the same
+  dhow cutover --help`,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			of, _, err := cmd.Root().Find(args)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			var names []cobra.Completion
+			for _, c := range of.Commands() {
+				if c.IsAvailableCommand() {
+					names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err != nil { // cobra's own words name no next step
+				of, rest = cmd.Root(), args
+			}
+			if len(rest) > 0 {
+				return noArgs(of, rest)
+			}
+			of.InitDefaultHelpFlag()
+			return of.Help()
+		},
 	}
-	return voyage.Open(ctx, e, voyage.Options{Log: a.log})
 }
 
 // noArgs refuses arguments, and names the command that was probably meant.
@@ -208,26 +255,15 @@ func flagError(cmd *cobra.Command, err error) error {
 	u := &usageError{text: err.Error(), see: cmd.CommandPath()}
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
-		// Flags are compared as cobra compares commands.
-		flags := &cobra.Command{SuggestionsMinimumDistance: suggestWithin}
+		var known []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			if !f.Hidden {
-				flags.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
+				known = append(known, f.Name)
 			}
 		})
-		if near := flags.SuggestionsFor(unknown.GetSpecifiedName()); len(near) > 0 && unknown.GetSpecifiedShortnames() == "" {
-			u.text += ", did you mean --" + strings.Join(near, " or --") + "?"
+		if found := near(unknown.GetSpecifiedName(), known); len(found) > 0 && unknown.GetSpecifiedShortnames() == "" {
+			u.text += ", did you mean --" + strings.Join(found, " or --") + "?"
 		}
 	}
 	return u
-}
-
-// suggestWithin is how many letters a name may be away from what was typed.
-const suggestWithin = 2
-
-func didYouMean(names []string) string {
-	if len(names) == 0 {
-		return ""
-	}
-	return ", did you mean " + strings.Join(names, " or ") + "?"
 }

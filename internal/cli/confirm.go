@@ -11,6 +11,15 @@ import (
 // errDeclined says that a person did not want it.
 var errDeclined = errors.New("given up: nothing was changed")
 
+// mayAsk refuses a command that asks before it acts where nobody can answer: a
+// script says that it means it.
+func (a *app) mayAsk(what string, yes bool) error {
+	if yes || isTerminal(a.In) && a.screen.live && !a.json() {
+		return nil
+	}
+	return &usageError{text: fmt.Sprintf("%s asks before it acts, and there is nobody here to answer: add --yes", what), see: "dhow " + what}
+}
+
 // confirm asks on the terminal; anything but yes declines.
 func (a *app) confirm(ctx context.Context, question string) error {
 	done := a.screen.ask(a.out.bold(question) + " [y/N] ")
@@ -22,7 +31,7 @@ func (a *app) confirm(ctx context.Context, question string) error {
 	}()
 	select {
 	case <-ctx.Done():
-		fmt.Fprintln(a.Out)
+		_, _ = fmt.Fprintln(a.Out) // a terminal that is gone has nobody to tell
 		return ctx.Err()
 	case line := <-answered:
 		switch strings.ToLower(strings.TrimSpace(line)) {

@@ -21,7 +21,6 @@ func (f *moveFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "do all that nobody notices, print the predicted stall, and stop before the fence")
 	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
 	cmd.Flags().BoolVar(&f.stay, "stay", false, "go on streaming back until Ctrl-C, so that the way back stays fresh")
-	cmd.MarkFlagsMutuallyExclusive("dry-run", "stay")
 }
 
 func (a *app) cutoverCommand() *cobra.Command {
@@ -55,6 +54,14 @@ state folder.`,
 
 // moveTraffic moves the traffic to a side: the cutover, and the rollback.
 func (a *app) moveTraffic(ctx context.Context, to cutover.Side, f moveFlags) error {
+	if f.dryRun && f.stay {
+		return &usageError{text: "--dry-run moves nothing, so there is no way back to stay for: give one of --dry-run and --stay", see: "dhow " + command(to)}
+	}
+	if !f.dryRun {
+		if err := a.mayAsk(command(to), f.yes); err != nil {
+			return err
+		}
+	}
 	v, err := a.open(ctx)
 	if err != nil {
 		return err
@@ -72,15 +79,15 @@ func (a *app) moveTraffic(ctx context.Context, to cutover.Side, f moveFlags) err
 	if err != nil {
 		return err
 	}
-	defer journal.Close()
+	defer func() { _ = journal.Close() }() // every step is on the disk already
 	before, err := journal.Last(ctx)
 	if err != nil {
 		return err
 	}
-	r := &run{app: a, to: to, budget: v.Estate.Cutover.StallBudget, reporter: a.newReporter(names(v.Movers), a.Out, false)}
+	r := &run{app: a, to: to, budget: v.Estate.Cutover.StallBudget, reporter: a.newReporter(ctx, names(v.Movers), a.Out, false)}
 	cfg := v.Config(to, journal)
-	cfg.Report = r.event
-	if !f.yes && !f.dryRun && isTerminal(a.In) && a.screen.live {
+	cfg.Report, cfg.AfterStep = r.event, a.AfterStep
+	if !f.yes && !f.dryRun {
 		cfg.Confirm = func(ctx context.Context, predicted time.Duration) error {
 			return a.confirm(ctx, fmt.Sprintf("hold the traffic for about %s and move it to the %s?", took(predicted), to))
 		}

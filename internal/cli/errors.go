@@ -25,16 +25,16 @@ type exitError struct{ why string }
 
 func (e *exitError) Error() string { return e.why }
 
-// missingFile says that there is no estate file: the command was called in the
+// missingFileError says that there is no estate file: the command was called in the
 // wrong place.
-type missingFile struct{ error }
+type missingFileError struct{ path string }
 
-func (e *missingFile) Unwrap() error { return e.error }
+func (e *missingFileError) Error() string { return "there is no estate file " + e.path }
 
 func exitCode(err error) int {
 	var usage *usageError
 	var invalid *estate.Invalid
-	var missing *missingFile
+	var missing *missingFileError
 	if errors.As(err, &usage) || errors.As(err, &invalid) || errors.As(err, &missing) {
 		return exitUsage
 	}
@@ -73,7 +73,10 @@ func complaints(err error) []complaint {
 	c := complaint{Error: err.Error()}
 	var usage *usageError
 	var refused *move.Refused
+	var missing *missingFileError
 	switch {
+	case errors.As(err, &missing):
+		c.Next = "write one with `dhow init`, or name another with --file"
 	case errors.As(err, &refused) && refused.Fix != "":
 		c.Error, c.Next = strings.Replace(c.Error, refused.Error(), refused.Reason, 1), refused.Fix
 	case errors.As(err, &usage) && usage.see != "":
@@ -108,14 +111,14 @@ func (a *app) printError(err error) {
 		}
 		return
 	}
-	for _, c := range list {
+	for _, c := range list { // standard error that is gone has nobody to tell
 		text := c.Error
 		if c.File != "" {
 			text = (&estate.Invalid{File: c.File}).Line(estate.Problem{Line: c.Line, Path: c.Path, Text: c.Error})
 		}
-		fmt.Fprintf(a.Err, "%s %s\n", a.err.red("dhow:"), text)
+		_, _ = fmt.Fprintf(a.Err, "%s %s\n", a.err.red("dhow:"), text)
 		if c.Next != "" {
-			fmt.Fprintf(a.Err, "  %s %s\n", a.err.bold("next:"), c.Next)
+			_, _ = fmt.Fprintf(a.Err, "  %s %s\n", a.err.bold("next:"), c.Next)
 		}
 	}
 }

@@ -40,6 +40,9 @@ copy up: that needs --abandon. A running dhow replicate is ended first.`,
 }
 
 func (a *app) finish(ctx context.Context, abandon, yes bool) error {
+	if err := a.mayAsk("finish", yes); err != nil {
+		return err
+	}
 	v, err := a.open(ctx)
 	if err != nil {
 		return err
@@ -49,7 +52,7 @@ func (a *app) finish(ctx context.Context, abandon, yes bool) error {
 	if err != nil {
 		return err
 	}
-	if !yes && !a.json() && isTerminal(a.In) && a.screen.live {
+	if !yes {
 		question := "close the way back, and remove what the move left behind?"
 		if serving == cutover.Source {
 			question = "give the move up, and remove what it left behind?"
@@ -58,16 +61,14 @@ func (a *app) finish(ctx context.Context, abandon, yes bool) error {
 			return err
 		}
 	}
-	lock, yielded, err := v.TakeOver(ctx, "finish")
+	lock, _, err := v.TakeOver(ctx, "finish")
 	if err != nil {
 		return err
 	}
 	defer lock.Release()
-	if yielded {
-		// What ran until now may have changed where the move stands.
-		if serving, err = finishable(ctx, v, abandon); err != nil {
-			return err
-		}
+	// What ran until now may have changed where the move stands.
+	if serving, err = finishable(ctx, v, abandon); err != nil {
+		return err
 	}
 	before, err := v.Leftovers(ctx)
 	if err != nil {
@@ -92,6 +93,9 @@ func finishable(ctx context.Context, v *voyage.Voyage, abandon bool) (cutover.Si
 		return "", err
 	}
 	if last != nil && last.Outcome == "" {
+		if pid := underWay(v, last); pid != 0 {
+			return "", &move.Refused{Reason: fmt.Sprintf("a run to the %s is under way in process %d", last.To, pid), Fix: "wait for its end, then finish"}
+		}
 		return "", &move.Refused{Reason: fmt.Sprintf("a run to the %s was cut off at step %q", last.To, last.Last), Fix: fmt.Sprintf("run `dhow %s` again, it ends in a safe state; then finish", command(last.To))}
 	}
 	serving, states, err := cutover.Where(ctx, v.Movers)

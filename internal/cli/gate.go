@@ -105,17 +105,20 @@ func noGate(file string) error {
 }
 
 func (a *app) gateStatus(ctx context.Context) error {
-	v, err := a.open(ctx)
+	e, err := a.load()
 	if err != nil {
 		return err
 	}
-	defer v.Close(ctx)
-	if v.Gate == nil {
-		return noGate(v.Estate.File)
+	if e.Gate == nil {
+		return noGate(e.File)
+	}
+	token, err := e.Gate.Token.Resolve(ctx) // and no credential of a database: the gate has none
+	if err != nil {
+		return fmt.Errorf("the gate's token: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
-	s, err := v.Gate.Status(ctx)
+	s, err := gate.Dial(e.Gate.Control, token).Status(ctx)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,8 @@ import (
 )
 
 func (a *app) preflightCommand() *cobra.Command {
-	return &cobra.Command{
+	var databases []string
+	cmd := &cobra.Command{
 		Use:   "preflight",
 		Short: "Find what would stop the move or lose data, and the statement that mends it",
 		Long: `Looks at both sides of every database for all that would lose data, stop the
@@ -27,8 +28,10 @@ Exits with 1 when something must be mended before the move (severity error).`,
   # the fixes that must be made, as SQL
   dhow preflight -o json | jq -r '.databases[].issues[] | select(.severity == "error") | .fix'`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.preflight(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.preflight(cmd.Context(), databases) },
 	}
+	a.databaseFlag(cmd, &databases)
+	return cmd
 }
 
 // inspected is what preflight found in one database.
@@ -41,8 +44,8 @@ type inspected struct {
 	err error
 }
 
-func (a *app) preflight(ctx context.Context) error {
-	v, err := a.open(ctx)
+func (a *app) preflight(ctx context.Context, databases []string) error {
+	v, err := a.open(ctx, databases...)
 	if err != nil {
 		return err
 	}

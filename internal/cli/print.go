@@ -10,9 +10,9 @@ import (
 	"dhow/internal/move"
 )
 
-// stamped prints a line with the time in front.
+// stamped prints a line with the time in front; a reader that is gone stops nothing.
 func stamped(w io.Writer, at time.Time, format string, args ...any) {
-	fmt.Fprintf(w, at.Format(clock)+"  "+format+"\n", args...)
+	_, _ = fmt.Fprintf(w, at.Format(clock)+"  "+format+"\n", args...)
 }
 
 // printJSON prints a result for programs.

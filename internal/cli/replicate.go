@@ -75,9 +75,9 @@ func command(to cutover.Side) string {
 // The reasons for which a stream is told to end.
 var errFollows = errors.New("every stream follows closely")
 
-type yieldedTo struct{ what string }
+type yieldedError struct{ what string }
 
-func (y *yieldedTo) Error() string { return "handed over to `dhow " + y.what + "`" }
+func (y *yieldedError) Error() string { return "handed over to `dhow " + y.what + "`" }
 
 // stream replicates towards a side, shows how it goes and answers on the socket,
 // until ctx ends, another command asks for the estate, or, where that is wanted,
@@ -88,14 +88,14 @@ func (a *app) stream(ctx context.Context, v *voyage.Voyage, to cutover.Side, unt
 		return err
 	}
 	repl := v.Replication(to)
-	rep := a.newReporter(names(v.Movers), a.Out, true)
+	rep := a.newReporter(ctx, names(v.Movers), a.Out, true)
 	if !a.json() {
 		a.printf("replicating %s to the %s; Ctrl-C ends it, started again it goes on", counted(int64(len(v.Movers)), "database"), to)
 	}
 	work, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var g errgroup.Group
-	g.Go(func() error { return repl.Serve(work, socket, a.log, func(what string) { end(&yieldedTo{what}) }) })
+	g.Go(func() error { return repl.Serve(work, socket, a.log, func(what string) { end(&yieldedError{what}) }) })
 	g.Go(func() error {
 		repl.Failures(work, func(database string, err error) {
 			rep.fail(database, err)
@@ -120,7 +120,7 @@ func (a *app) stream(ctx context.Context, v *voyage.Voyage, to cutover.Side, unt
 
 // ended says why the streams ended, and whether that is a failure.
 func (a *app) ended(repl *voyage.Replication, rep *reporter, cause, failure error) error {
-	var yielded *yieldedTo
+	var yielded *yieldedError
 	reason, text := "interrupted", "stopped; `dhow replicate` goes on from here"
 	switch {
 	case failure != nil:

@@ -16,6 +16,8 @@ const (
 	// lineEvery is how often a line is printed of each database where nobody looks
 	// at a terminal: often enough to see it move, seldom enough for a log.
 	lineEvery = 5 * time.Second
+	// fewTables is how many tables, the busiest, follow the line of a database.
+	fewTables = 3
 )
 
 // clock is the time in front of a line.
@@ -32,6 +34,8 @@ type reporter struct {
 
 	mu   sync.Mutex
 	told map[string]told
+	// summed is when a line about all databases was printed last.
+	summed time.Time
 	stop context.CancelFunc
 	done chan struct{}
 }
@@ -46,7 +50,7 @@ type told struct {
 // newReporter starts a reporter; close ends it. plain gets the lines where the
 // output is not a terminal. With -o json, objects says whether progress is
 // printed too, as lines of its own.
-func (a *app) newReporter(databases []string, plain io.Writer, objects bool) *reporter {
+func (a *app) newReporter(ctx context.Context, databases []string, plain io.Writer, objects bool) *reporter {
 	r := &reporter{screen: a.screen, view: newView(a.out, databases), told: map[string]told{}, done: make(chan struct{})}
 	switch {
 	case a.json() && objects:
@@ -55,7 +59,8 @@ func (a *app) newReporter(databases []string, plain io.Writer, objects bool) *re
 	case !a.screen.live:
 		r.lines = plain
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	// It goes on when the work is told to end, and shows how it does.
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
 	if a.json() || !a.screen.live {
 		close(r.done)
@@ -97,6 +102,13 @@ func (r *reporter) report(p move.Progress) {
 		r.line("%s  %s  %s", p.Database, p.Phase, describe(p))
 		if p.Note != "" && p.Note != last.note {
 			r.line("%s  %s", p.Database, p.Note)
+		}
+		for _, l := range r.view.tables(p, fewTables) {
+			r.line("%s%s", p.Database, l.text)
+		}
+		if len(r.view.order) > 1 && time.Since(r.summed) >= lineEvery {
+			r.summed = time.Now()
+			r.line("%s", r.view.all())
 		}
 	}
 	r.told[p.Database] = now

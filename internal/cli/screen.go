@@ -34,12 +34,12 @@ func newScreen(out, err io.Writer) *screen {
 	return &screen{out: out, err: err, live: isTerminal(out), both: isTerminal(out) && isTerminal(err)}
 }
 
-// printf prints a line above the view.
+// printf prints a line above the view; a reader that is gone stops nothing.
 func (s *screen) printf(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.erase()
-	fmt.Fprintf(s.out, format+"\n", args...)
+	_, _ = fmt.Fprintf(s.out, format+"\n", args...)
 	s.redraw()
 }
 
@@ -82,7 +82,7 @@ func (s *screen) ask(question string) (answered func()) {
 
 func (s *screen) erase() {
 	if s.drawn > 0 {
-		fmt.Fprintf(s.out, "\x1b[%dA\r\x1b[J", s.drawn)
+		_, _ = fmt.Fprintf(s.out, "\x1b[%dA\r\x1b[J", s.drawn)
 		s.drawn = 0
 	}
 }

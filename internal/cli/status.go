@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -46,6 +47,8 @@ type estateStatus struct {
 	Replicate *replicateStatus `json:"replicate,omitempty"`
 	Gate      *gateStatus      `json:"gate,omitempty"`
 	LastRun   *cutover.Run     `json:"last_run,omitempty"`
+	// RunBy is the process that drives the last run at this moment, if one does.
+	RunBy int `json:"run_by,omitempty"`
 	// Errors are what did not answer, besides what stands at its place.
 	Errors []string `json:"errors,omitempty"`
 
@@ -109,9 +112,6 @@ func (a *app) ask(ctx context.Context, v *voyage.Voyage) *estateStatus {
 				return
 			}
 			d.State, d.Serves = &state, serves(state)
-			if d.Serves == servesNeither || d.Serves == servesBoth {
-				fail(fmt.Errorf("%s take writes of database %s: run `dhow cutover` or `dhow rollback` again, they end in a safe state", map[string]string{servesNeither: "neither side may", servesBoth: "both sides"}[d.Serves], mv.Name()), true)
-			}
 		})
 	}
 	wg.Go(func() {
@@ -119,6 +119,7 @@ func (a *app) ask(ctx context.Context, v *voyage.Voyage) *estateStatus {
 		if s.LastRun, err = v.LastRun(ctx); err != nil {
 			fail(err, false)
 		}
+		s.RunBy = underWay(v, s.LastRun)
 	})
 	wg.Go(func() { s.Gate = askGate(ctx, v, fail) })
 	var running *voyage.Status
@@ -129,6 +130,13 @@ func (a *app) ask(ctx context.Context, v *voyage.Voyage) *estateStatus {
 		}
 	})
 	wg.Wait()
+	if s.RunBy == 0 { // a run that is under way passes through both
+		for _, d := range s.Databases {
+			if who := map[string]string{servesNeither: "neither side may", servesBoth: "both sides"}[d.Serves]; who != "" {
+				fail(fmt.Errorf("%s take writes of database %s: run `dhow cutover` or `dhow rollback` again, they end in a safe state", who, d.Database), true)
+			}
+		}
+	}
 	if running != nil {
 		s.Replicate = &replicateStatus{Pid: running.Pid, Started: running.Started, To: running.To}
 		for _, r := range running.Databases {
@@ -144,6 +152,8 @@ func (a *app) ask(ctx context.Context, v *voyage.Voyage) *estateStatus {
 			}
 		}
 	}
+	slices.SortFunc(s.failed, func(x, y error) int { return strings.Compare(x.Error(), y.Error()) })
+	slices.Sort(s.Errors)
 	return s
 }
 
@@ -189,8 +199,19 @@ func (a *app) printStatus(s *estateStatus) error {
 	if s.Gate != nil {
 		a.printGate(s.Gate)
 	}
-	a.printLastRun(s.LastRun)
+	a.printLastRun(s.LastRun, s.RunBy)
 	return nil
+}
+
+// underWay is the process that drives a run at this moment; 0 where none does.
+func underWay(v *voyage.Voyage, r *cutover.Run) int {
+	if r == nil || r.Outcome != "" {
+		return 0
+	}
+	if what, pid := v.Holder(); what == command(r.To) {
+		return pid
+	}
+	return 0
 }
 
 func paintIf(really bool, paint func(string) string) func(string) string {
@@ -228,19 +249,23 @@ func (a *app) now(s *estateStatus, d databaseStatus) string {
 	return "-"
 }
 
-func (a *app) printLastRun(r *cutover.Run) {
+func (a *app) printLastRun(r *cutover.Run, by int) {
 	if r == nil {
 		a.printf("last run: none")
 		return
 	}
-	switch r.Outcome {
-	case cutover.Done:
-		a.printf("last run: %d to the %s, begun %s: %s", r.ID, r.To, r.Started.Format(time.DateTime), a.out.green("done"))
-	case cutover.Undone:
-		a.printf("last run: %d to the %s, begun %s: %s, %s", r.ID, r.To, r.Started.Format(time.DateTime), a.out.yellow("undone"), r.Detail)
+	var came string
+	switch {
+	case r.Outcome == cutover.Done:
+		came = a.out.green("done")
+	case r.Outcome == cutover.Undone:
+		came = a.out.yellow("undone") + ", " + r.Detail
+	case by != 0:
+		came = fmt.Sprintf("%s in process %d, at step %q", a.out.yellow("under way"), by, r.Last)
 	default:
-		a.printf("last run: %d to the %s, begun %s: %s at step %q: run `dhow %s` again, it ends in a safe state", r.ID, r.To, r.Started.Format(time.DateTime), a.out.red("cut off"), r.Last, command(r.To))
+		came = fmt.Sprintf("%s at step %q: run `dhow %s` again, it ends in a safe state", a.out.red("cut off"), r.Last, command(r.To))
 	}
+	a.printf("last run: %d to the %s, begun %s: %s", r.ID, r.To, r.Started.Format(time.DateTime), came)
 	for _, e := range r.Steps {
 		a.printf("%s%s  %s", indent, e.At.Format(clockMillis), e.Step)
 	}

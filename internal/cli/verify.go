@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,7 @@ import (
 
 func (a *app) verifyCommand() *cobra.Command {
 	var o move.VerifyOptions
+	var databases []string
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Compare both sides row by row, while they move, and name what differs",
@@ -32,6 +34,9 @@ Exits with 1 when anything differs that was not repaired.`,
   # mend what differs, and name at most ten rows of each table
   dhow verify --repair --most 10
 
+  # one table alone
+  dhow verify --database accounts --table public.entries
+
   # the keys of all differing rows
   dhow verify -o json | jq -r '.databases[].differences[] | "\(.table) \(.key)"'`,
 		Args: noArgs,
@@ -39,9 +44,11 @@ Exits with 1 when anything differs that was not repaired.`,
 			if o.Most < 1 {
 				return &usageError{text: fmt.Sprintf("--most is %d: at least one row has to be named", o.Most), see: cmd.CommandPath()}
 			}
-			return a.verify(cmd.Context(), o)
+			return a.verify(cmd.Context(), databases, o)
 		},
 	}
+	a.databaseFlag(cmd, &databases)
+	a.tableFlag(cmd, &o.Tables, &databases)
 	cmd.Flags().BoolVar(&o.Repair, "repair", false, "make differing rows of the target equal to the source's")
 	cmd.Flags().IntVar(&o.Most, "most", move.DefaultMostDifferences, "name at most so many differing rows of each table")
 	return cmd
@@ -62,12 +69,15 @@ type compared struct {
 // remaining is how many rows still differ.
 func (c compared) remaining() int64 { return c.Different - int64(c.Repaired) }
 
-func (a *app) verify(ctx context.Context, o move.VerifyOptions) error {
-	v, err := a.open(ctx)
+func (a *app) verify(ctx context.Context, databases []string, o move.VerifyOptions) error {
+	v, err := a.open(ctx, databases...)
 	if err != nil {
 		return err
 	}
 	defer v.Close(ctx)
+	if len(o.Tables) > 0 && len(v.Movers) > 1 {
+		return &usageError{text: "--table needs --database, because the estate has several: " + strings.Join(names(v.Movers), ", "), see: "dhow verify"}
+	}
 	lock, err := lockBeside(ctx, v)
 	if err != nil {
 		return err
@@ -80,7 +90,7 @@ func (a *app) verify(ctx context.Context, o move.VerifyOptions) error {
 		return err
 	}
 	movers, _ := v.Toward(serving.Other())
-	rep := a.newReporter(names(movers), a.screen.errors(), false)
+	rep := a.newReporter(ctx, names(movers), a.screen.errors(), false)
 	found := make([]compared, len(movers))
 	for i, mv := range movers { // one after the other: a comparison takes what it gets of both servers
 		c, err := mv.Verify(ctx, o, rep.report)
@@ -165,10 +175,8 @@ func (a *app) printComparisons(to cutover.Side, found []compared, remaining int6
 	if undecided > 0 {
 		a.printf("%s changed too fast to be judged while they move; the proof of the cutover judges every row", counted(undecided, "row"))
 	}
-	for _, f := range found {
-		if f.err != nil {
-			return nil // the error has the last word
-		}
+	if slices.ContainsFunc(found, func(c compared) bool { return c.err != nil }) {
+		return nil // the error has the last word
 	}
 	if remaining == 0 {
 		a.printf("%s", a.out.green("both sides are equal"))

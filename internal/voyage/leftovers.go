@@ -52,7 +52,7 @@ func (e end) leftovers(ctx context.Context) ([]Leftover, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it has said all
 	rows, err := conn.Query(ctx, leftovers)
 	if err != nil {
 		return nil, err

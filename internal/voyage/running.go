@@ -82,7 +82,7 @@ func (r Running) ask(ctx context.Context, method, path string, with any) (body i
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}}
-	res, err := t.RoundTrip(req)
+	res, err := t.RoundTrip(req) //nolint:bodyclose // hangUp closes it
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, nil, ErrNotRunning
 	}

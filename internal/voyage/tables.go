@@ -29,7 +29,7 @@ func (v *Voyage) Tables(ctx context.Context, database string) ([]string, error) 
 	if err != nil {
 		return nil, fmt.Errorf("list the tables of database %s: %w", database, err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it has said all
 	rows, err := conn.Query(ctx, tables, notNil(v.Estate.Databases[d].Schemas), notNil(v.Estate.Databases[d].Exclude))
 	if err != nil {
 		return nil, fmt.Errorf("list the tables of database %s: %w", database, err)

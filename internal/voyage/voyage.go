@@ -163,7 +163,7 @@ func (v *Voyage) LastRun(ctx context.Context) (*cutover.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer j.Close()
+	defer func() { _ = j.Close() }() // nothing was written
 	return j.Last(ctx)
 }
 
