@@ -95,12 +95,14 @@ func (m *Mover) openWayBack(ctx context.Context, target *pgx.Conn, c *Catalog) e
 	return nil
 }
 
-// publish makes the publication of a stream, or brings its list of tables up to date.
+// publish makes the publication hold the tables of the catalog. Each table is
+// added by itself: a statement that locks many would meet transactions of the
+// application that lock them in another order, and one of the two would be ended.
 func publish(ctx context.Context, conn *pgx.Conn, name string, c *Catalog) error {
-	list := "dhow.marker"
+	want := map[Name]bool{{"dhow", "marker"}: true}
 	for _, t := range c.Tables {
 		if !t.Unlogged {
-			list += ", ONLY " + t.SQL()
+			want[t.Name] = true
 		}
 	}
 	var has bool
@@ -108,12 +110,33 @@ func publish(ctx context.Context, conn *pgx.Conn, name string, c *Catalog) error
 		return fmt.Errorf("look for publication %s: %w", name, err)
 	}
 	id := pgx.Identifier{name}.Sanitize()
-	sql := "CREATE PUBLICATION " + id + " FOR TABLE " + list
-	if has {
-		sql = "ALTER PUBLICATION " + id + " SET TABLE " + list
+	if !has {
+		if _, err := conn.Exec(ctx, "CREATE PUBLICATION "+id); err != nil {
+			return fmt.Errorf("create publication %s in database %s: %w", name, conn.Config().Database, err)
+		}
 	}
-	if _, err := conn.Exec(ctx, sql); err != nil {
-		return fmt.Errorf("publish the tables of database %s: %w", conn.Config().Database, err)
+	rows, err := conn.Query(ctx, `SELECT n.nspname, c.relname FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid JOIN pg_class c ON c.oid = r.prrelid
+		JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1`, name)
+	if err != nil {
+		return fmt.Errorf("list the tables of publication %s: %w", name, err)
+	}
+	have, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Name])
+	if err != nil {
+		return fmt.Errorf("list the tables of publication %s: %w", name, err)
+	}
+	for _, n := range have {
+		if want[n] {
+			delete(want, n)
+			continue
+		}
+		if _, err := conn.Exec(ctx, fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE ONLY %s", id, n.SQL())); err != nil {
+			return fmt.Errorf("take table %s out of publication %s: %w", n, name, err)
+		}
+	}
+	for n := range want {
+		if _, err := conn.Exec(ctx, fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE ONLY %s", id, n.SQL())); err != nil {
+			return fmt.Errorf("publish table %s of database %s: %w", n, conn.Config().Database, err)
+		}
 	}
 	return nil
 }
