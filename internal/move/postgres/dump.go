@@ -4,18 +4,30 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"dhow/internal/move"
 )
 
 // This file asks pg_dump, which knows every kind of object, for the schema, and
 // takes its answer apart into entries.
+
+const (
+	// dumpLockWait bounds pg_dump's wait for locks: shorter than a server's
+	// deadlock_timeout (a second unless set), so that it is never the application
+	// whose transaction is ended.
+	dumpLockWait = 700 * time.Millisecond
+	// dumpTries bounds the tries for the locks, with a pause of about dumpPause in between.
+	dumpTries = 30
+	dumpPause = 200 * time.Millisecond
+)
 
 // entry is an object of the schema as pg_dump describes it.
 type entry struct {
@@ -69,7 +81,8 @@ func (m *Mover) dumpSchema(ctx context.Context, snapshot string, server version)
 	}
 	defer os.RemoveAll(dir)
 	archive := filepath.Join(dir, "schema")
-	args := []string{"-Fc", "--schema-only", "--no-publications", "--no-subscriptions", "--no-tablespaces", "--no-security-labels", "-N", "dhow", "--snapshot=" + snapshot, "-f", archive}
+	args := []string{"-Fc", "--schema-only", "--no-publications", "--no-subscriptions", "--no-tablespaces", "--no-security-labels", "-N", "dhow", "--snapshot=" + snapshot,
+		"--lock-wait-timeout=" + strconv.FormatInt(dumpLockWait.Milliseconds(), 10), "-f", archive}
 	for _, s := range m.cfg.Schemas {
 		args = append(args, "-n", pattern(s))
 	}
@@ -86,10 +99,8 @@ func (m *Mover) dumpSchema(ctx context.Context, snapshot string, server version)
 	// The environment of a process is its user's alone; its arguments are not.
 	cmd.Env = append(append(os.Environ(), "LC_ALL=C", "PGHOST="+src.Host, "PGPORT="+strconv.Itoa(int(src.Port)), "PGDATABASE="+src.Database,
 		"PGUSER="+src.User, "PGPASSWORD="+src.Password, "PGAPPNAME=dhow", "PGCONNECT_TIMEOUT=10", ssl), m.cfg.SourceEnv...)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("dump the source's schema with %s: %w: %s", dump, err, bytes.TrimSpace(errs.Bytes()))
+	if err := runDump(ctx, cmd); err != nil {
+		return nil, fmt.Errorf("dump the source's schema with %s: %w", dump, err)
 	}
 	d := &schemaDump{}
 	restore := filepath.Join(filepath.Dir(dump), "pg_restore")
@@ -101,6 +112,30 @@ func (m *Mover) dumpSchema(ctx context.Context, snapshot string, server version)
 		d.settings, *into = splitDump(string(out))
 	}
 	return d, nil
+}
+
+// runDump runs pg_dump, and again when it did not get its locks: it locks all
+// tables against changes of their definition, and a transaction that truncates
+// tables in another order would wait for it as it waits for the transaction.
+func runDump(ctx context.Context, cmd *exec.Cmd) error {
+	for try := 1; ; try++ {
+		again := exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
+		again.Env = cmd.Env
+		var errs bytes.Buffer
+		again.Stderr = &errs
+		err := again.Run()
+		if err == nil {
+			return nil
+		}
+		if !bytes.Contains(errs.Bytes(), []byte("LOCK TABLE")) || try == dumpTries {
+			return fmt.Errorf("%w: %s", err, bytes.TrimSpace(errs.Bytes()))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(dumpPause/2 + rand.N(dumpPause)):
+		}
+	}
 }
 
 // pattern makes of a name a pattern for pg_dump that matches it alone.
