@@ -16,8 +16,13 @@ import (
 const progressEvery = 500 * time.Millisecond
 
 // Replicate brings the target from wherever it stands to the stream, and
-// streams until ctx ends.
+// streams until ctx ends. A connection that is lost on the way is sought again.
 func (m *Mover) Replicate(ctx context.Context, report func(move.Progress)) error {
+	return m.persistently(ctx, report, m.locked)
+}
+
+// locked replicates while this process holds the move's lock.
+func (m *Mover) locked(ctx context.Context, report func(move.Progress)) error {
 	unlock, err := m.lock(ctx)
 	if err != nil {
 		return err
@@ -114,7 +119,7 @@ func (m *Mover) lock(ctx context.Context) (unlock func(), err error) {
 			FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted
 			AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended($1, 0)`, m.stream).Scan(&who)
 		hangUp(ctx, conn)
-		return nil, &move.Refused{Reason: fmt.Sprintf("another dhow moves database %s already %s", m.cfg.Name, who), Fix: "stop it, or look at it with `dhow status`"}
+		return nil, &lockHeld{&move.Refused{Reason: fmt.Sprintf("another dhow moves database %s already %s", m.cfg.Name, who), Fix: "stop it, or look at it with `dhow status`"}}
 	}
 	return func() {
 		ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)

@@ -1,0 +1,113 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"dhow/internal/move"
+)
+
+// How a connection that was lost is sought again.
+const (
+	// awayLongest is how long a server may be away before the move stops and a
+	// person must look. A managed server's failover takes a minute or two.
+	awayLongest = 10 * time.Minute
+	// firstPause and longestPause bound the pause between two tries; each is
+	// shortened or lengthened by chance, so that movers do not come back at once.
+	firstPause   = 100 * time.Millisecond
+	longestPause = 10 * time.Second
+)
+
+// SQLSTATEs of a server that goes away.
+const (
+	classConnection = "08"
+	adminShutdown   = "57P01"
+	crashShutdown   = "57P02"
+)
+
+// lost says whether an error means that a connection went away, or that the
+// server is on its way down or up: what may be over a moment later.
+func lost(err error) bool {
+	var refused *move.Refused
+	if errors.As(err, &refused) {
+		return false
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		case adminShutdown, crashShutdown, cannotConnectNow, tooManyConnections, objectInUse:
+			return true
+		}
+		return strings.HasPrefix(pg.Code, classConnection)
+	}
+	var network net.Error
+	var attempt *pgconn.ConnectError
+	return errors.As(err, &network) || errors.As(err, &attempt) && !isTLS(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) ||
+		strings.Contains(err.Error(), closedText)
+}
+
+// closedText is a session that ended before it was used; the driver has no type for it.
+const closedText = "conn closed"
+
+// lockHeld says that another session runs this move. After a connection was
+// lost it may be an old one of our own, which the server has not missed yet.
+type lockHeld struct{ *move.Refused }
+
+func (e *lockHeld) Unwrap() error { return e.Refused }
+
+// persistently runs the move, and runs it again when a connection was lost; it
+// resumes from what the target holds. What fails before anything has gone well
+// is told at once: a server that was never reached is rather a wrong address.
+func (m *Mover) persistently(ctx context.Context, report func(move.Progress), run func(context.Context, func(move.Progress)) error) error {
+	var mu sync.Mutex
+	var last move.Progress
+	var heard time.Time
+	listen := func(p move.Progress) {
+		mu.Lock()
+		last, heard = p, time.Now()
+		mu.Unlock()
+		report(p)
+	}
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval, pauses.MaxInterval = firstPause, longestPause
+	var lostAt time.Time
+	for {
+		err := run(ctx, listen)
+		mu.Lock()
+		p, at := last, heard
+		mu.Unlock()
+		var held *lockHeld
+		again := !lostAt.IsZero() && errors.As(err, &held)
+		if err == nil || ctx.Err() != nil || at.IsZero() || !lost(err) && !again {
+			return err
+		}
+		if at.After(lostAt) { // it went well in between
+			lostAt = time.Now()
+			pauses.Reset()
+		}
+		if away := time.Since(lostAt); away > awayLongest {
+			return fmt.Errorf("no connection for %s: %w", away.Round(time.Second), err)
+		}
+		pause := pauses.NextBackOff()
+		m.log.Warn("a connection was lost, trying again", "error", err, "pause", pause)
+		p.Note = fmt.Sprintf("trying again since %s: %v", lostAt.Format(time.TimeOnly), err)
+		p.At = time.Now()
+		report(p)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
