@@ -106,6 +106,9 @@ func (m *Mover) dumpSchema(ctx context.Context, snapshot string, server version)
 	restore := filepath.Join(filepath.Dir(dump), "pg_restore")
 	for section, into := range map[string]*[]entry{"pre-data": &d.pre, "post-data": &d.post} {
 		out, err := exec.CommandContext(ctx, restore, "--section="+section, "-f", "-", archive).Output()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read the %s section of the schema with %s: %w", section, restore, err)
 		}
@@ -126,6 +129,9 @@ func runDump(ctx context.Context, cmd *exec.Cmd) error {
 		err := again.Run()
 		if err == nil {
 			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if !bytes.Contains(errs.Bytes(), []byte("LOCK TABLE")) || try == dumpTries {
 			return fmt.Errorf("%w: %s", err, bytes.TrimSpace(errs.Bytes()))
