@@ -79,12 +79,23 @@ type Column struct {
 	// Generated columns are computed by the target; they are never sent.
 	Generated bool
 	// Binary: the type's binary form means the same on every server. It does not
-	// where it holds OIDs of what each server numbers by itself.
+	// where it holds OIDs of what each server numbers by itself, and no server
+	// takes an empty vector or query in the form in which it sends it.
 	Binary bool
 	// Always: GENERATED ALWAYS AS IDENTITY, which no UPDATE may set.
 	Always bool
+	// ByInput: the type's cast from text is not its input function, which reads what the output function printed.
+	ByInput bool
 	// Filled: a row that is inserted without it gets a value.
 	Filled bool
+}
+
+// cast makes a value of the column's type of an expression of type text.
+func (c *Column) cast(text string) string {
+	if c.ByInput { // the cast takes a name only, and not "-" or a number
+		text = "pg_catalog.regclassin(pg_catalog.textout(" + text + "))"
+	}
+	return text + "::" + c.Type
 }
 
 // Sent are the columns that are copied and streamed: all but the generated ones.
@@ -216,14 +227,15 @@ func oids(tables map[uint32]*Table) []uint32 {
 func loadColumns(ctx context.Context, conn *pgx.Conn, tables map[uint32]*Table) error {
 	rows, err := conn.Query(ctx, `
 		SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.attnotnull, a.attgenerated <> '', a.attidentity = 'a', a.atthasdef OR a.attidentity <> '',
-			ty.typsend <> 0 AND ty.typreceive <> 0 AND ty.typname NOT LIKE 'reg%' AND ty.typname NOT LIKE '\_reg%' AND (ty.oid < 16384 OR ty.typtype = 'e' OR ty.typtype = 'b' AND ty.typelem = 0)
+			'regclass'::regtype IN (ty.oid, ty.typbasetype),
+			ty.typsend <> 0 AND ty.typreceive <> 0 AND ty.typname NOT LIKE 'reg%' AND ty.typname NOT LIKE '\_reg%' AND ty.typname !~ '^_?(int2vector|oidvector|tsquery)$' AND (ty.oid < 16384 OR ty.typtype = 'e' OR ty.typtype = 'b' AND ty.typelem = 0)
 		FROM pg_attribute a JOIN pg_type ty ON ty.oid = a.atttypid WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`, oids(tables))
 	if err != nil {
 		return fmt.Errorf("list the columns: %w", err)
 	}
 	var table uint32
 	var col Column
-	_, err = pgx.ForEachRow(rows, []any{&table, &col.Name, &col.Type, &col.TypeOID, &col.NotNull, &col.Generated, &col.Always, &col.Filled, &col.Binary}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&table, &col.Name, &col.Type, &col.TypeOID, &col.NotNull, &col.Generated, &col.Always, &col.Filled, &col.ByInput, &col.Binary}, func() error {
 		tables[table].Columns = append(tables[table].Columns, col)
 		return nil
 	})

@@ -160,7 +160,7 @@ func unnest(n int) string {
 func (r *relation) matches() string {
 	parts := make([]string, len(r.key))
 	for i, k := range r.key {
-		parts[i] = fmt.Sprintf("t.%s = v.c%d::%s", r.name(k), i, r.columns[k].Type)
+		parts[i] = fmt.Sprintf("t.%s = %s", r.name(k), r.columns[k].cast(fmt.Sprintf("v.c%d", i)))
 	}
 	return strings.Join(parts, " AND ")
 }
@@ -174,7 +174,7 @@ func (r *relation) deleteSQL() string {
 func (r *relation) updateSQL(columns []int) string {
 	sets := make([]string, len(columns))
 	for i, c := range columns {
-		sets[i] = fmt.Sprintf("%s = v.c%d::%s", r.name(c), len(r.key)+i, r.columns[c].Type)
+		sets[i] = fmt.Sprintf("%s = %s", r.name(c), r.columns[c].cast(fmt.Sprintf("v.c%d", len(r.key)+i)))
 	}
 	return fmt.Sprintf("UPDATE ONLY %s AS t SET %s FROM %s WHERE %s", r.table.SQL(), strings.Join(sets, ", "), unnest(len(r.key)+len(columns)), r.matches())
 }
@@ -183,7 +183,7 @@ func (r *relation) updateSQL(columns []int) string {
 func (r *relation) casts(columns []int, offset int) string {
 	list := make([]string, len(columns))
 	for i, c := range columns {
-		list[i] = fmt.Sprintf("v.c%d::%s", offset+i, r.columns[c].Type)
+		list[i] = r.columns[c].cast(fmt.Sprintf("v.c%d", offset+i))
 	}
 	return strings.Join(list, ", ")
 }
@@ -279,7 +279,7 @@ func (r *relation) updateWhole(old, set row) op {
 	sets := make([]string, len(cols))
 	params := make([][]byte, len(cols))
 	for i, c := range cols {
-		sets[i] = fmt.Sprintf("%s = $%d::text::%s", r.name(c), i+1, r.columns[c].Type)
+		sets[i] = fmt.Sprintf("%s = %s", r.name(c), r.columns[c].cast(fmt.Sprintf("$%d::text", i+1)))
 		if set[c].kind == datumText {
 			params[i] = set[c].text
 		}

@@ -89,7 +89,7 @@ func (r *relay) open(ctx context.Context) (_ *intake, err error) {
 	cfg := r.m.cfg.Source.Copy()
 	cfg.RuntimeParams = map[string]string{"replication": "database", "application_name": "dhow stream " + r.name}
 	for k, v := range sessionSettings {
-		if k != "statement_timeout" && k != "search_path" && k != "row_security" && k != "default_transaction_read_only" {
+		if k != "statement_timeout" && k != "row_security" && k != "default_transaction_read_only" {
 			cfg.RuntimeParams[k] = v
 		}
 	}
