@@ -207,7 +207,7 @@ func (u *unit) where() (string, []any) {
 		for i, text := range b.bound {
 			params = append(params, text)
 			names[i] = "t." + identifiers([]string{u.table.key[i].Name})
-			values[i] = fmt.Sprintf("$%d::text::%s", len(params), u.table.key[i].Type)
+			values[i] = u.table.key[i].cast(fmt.Sprintf("$%d::text", len(params)))
 		}
 		parts = append(parts, fmt.Sprintf("(%s) %s (%s)", strings.Join(names, ", "), b.sign, strings.Join(values, ", ")))
 	}
