@@ -226,8 +226,9 @@ func (g *Gate) doHold(_ context.Context, c command) (routes []*route, changed []
 		if err != nil {
 			return nil, nil, err
 		}
-		if began {
+		if began != nil {
 			changed = append(changed, r.name)
+			g.handlers.Go(func() { g.openAhead(r, began) })
 		}
 	}
 	return routes, changed, nil

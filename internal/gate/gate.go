@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
@@ -120,7 +121,7 @@ func New(cfg Config) (*Gate, error) {
 	for _, rc := range cfg.Routes {
 		r := &route{name: rc.Name, host: bareHost(rc.Host), prefix: strings.TrimRight(rc.Path, "/"), upstreams: map[Side]*upstream{}, meter: newMeter(g.metrics, rc.Name)}
 		for side, raw := range map[Side]string{estate.Source: rc.Source, estate.Target: rc.Target} {
-			up, err := newUpstream(raw, rc.H2C, cfg.AnswerTime, cfg.Log, buffers)
+			up, err := newUpstream(raw, rc.H2C, cfg.AnswerTime, cfg.Log, buffers, g.metrics.ahead.MustCurryWith(prometheus.Labels{"route": rc.Name, "side": string(side)}))
 			if err != nil {
 				return nil, fmt.Errorf("the %s of route %s: %w", side, rc.Name, err)
 			}

@@ -34,6 +34,7 @@ type metrics struct {
 	switches   *prometheus.CounterVec // route, to
 	longClosed *prometheus.CounterVec // route
 	noRoute    prometheus.Counter
+	ahead      *prometheus.CounterVec // route, side, end
 }
 
 // stallBuckets are for what a cutover takes, in seconds; the budget is 0.3.
@@ -62,8 +63,10 @@ func newMetrics() *metrics {
 			Help: "WebSockets and event streams that were closed because their side is served no more."}, []string{"route"}),
 		noRoute: prometheus.NewCounter(prometheus.CounterOpts{Name: name("no_route_total"),
 			Help: "Requests that no route takes."}),
+		ahead: prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("spare_connections_total"),
+			Help: "Connections to the other side that were opened while requests were held, by what became of them."}, []string{"route", "side", "end"}),
 	}
-	m.registry.MustRegister(m.requests, m.failures, m.duration, m.held, m.holds, m.drains, m.switches, m.longClosed, m.noRoute)
+	m.registry.MustRegister(m.requests, m.failures, m.duration, m.held, m.holds, m.drains, m.switches, m.longClosed, m.noRoute, m.ahead)
 	return m
 }
 

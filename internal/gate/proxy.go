@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -51,10 +53,12 @@ type upstream struct {
 	// plain speaks HTTP/1.1, h2c HTTP/2 in the clear; the latter is nil unless the
 	// route wants it, and even then a switch of protocols needs the former.
 	plain, h2c *http.Transport
+	// ahead and aheadH2C hold connections that were opened before they are needed.
+	ahead, aheadH2C *spares
 }
 
 // newUpstream makes the proxy to an upstream.
-func newUpstream(raw string, h2c bool, answerTime time.Duration, log *slog.Logger, buffers *bufferPool) (*upstream, error) {
+func newUpstream(raw string, h2c bool, answerTime time.Duration, log *slog.Logger, buffers *bufferPool, opened *prometheus.CounterVec) (*upstream, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, errors.New("want http:// or https:// and a host, for example http://127.0.0.1:9001")
@@ -62,10 +66,13 @@ func newUpstream(raw string, h2c bool, answerTime time.Duration, log *slog.Logge
 	if h2c && u.Scheme != "http" {
 		return nil, errors.New("h2c is HTTP/2 in the clear, so the URL begins with http://")
 	}
-	up := &upstream{url: u, plain: newTransport(answerTime)}
+	dialer := &net.Dialer{Timeout: dialTime, KeepAlive: pingTime}
+	up := &upstream{url: u, ahead: newSpares(u, dialer, false, opened)}
+	up.plain = newTransport(answerTime, up.ahead)
 	up.plain.Protocols.SetHTTP1(true)
 	if h2c {
-		up.h2c = newTransport(answerTime)
+		up.aheadH2C = newSpares(u, dialer, true, opened)
+		up.h2c = newTransport(answerTime, up.aheadH2C)
 		up.h2c.Protocols.SetUnencryptedHTTP2(true)
 		up.h2c.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingTime, PingTimeout: pongTime}
 	}
@@ -82,10 +89,9 @@ func newUpstream(raw string, h2c bool, answerTime time.Duration, log *slog.Logge
 	return up, nil
 }
 
-func newTransport(answerTime time.Duration) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTime, KeepAlive: pingTime}
+func newTransport(answerTime time.Duration, ahead *spares) *http.Transport {
 	return &http.Transport{
-		DialContext:           dialer.DialContext,
+		DialContext:           ahead.dial,
 		TLSHandshakeTimeout:   tlsTime,
 		MaxIdleConnsPerHost:   keptConnections,
 		IdleConnTimeout:       keptTime,
@@ -106,9 +112,19 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	return u.plain.RoundTrip(r)
 }
 
+// spares are those of the protocol that most requests need.
+func (u *upstream) spares() *spares {
+	if u.aheadH2C != nil {
+		return u.aheadH2C
+	}
+	return u.ahead
+}
+
 func (u *upstream) close() {
+	u.ahead.close()
 	u.plain.CloseIdleConnections()
 	if u.h2c != nil {
+		u.aheadH2C.close()
 		u.h2c.CloseIdleConnections()
 	}
 }
@@ -203,6 +219,10 @@ func answered(res *http.Response) error {
 	if types := res.Header["Content-Type"]; len(types) > 0 && isEventStream(types[0]) {
 		x.long = true
 		x.pass.lasts()
+	}
+	if x.in.ProtoAtLeast(1, 1) && len(res.Trailer) > 0 {
+		// HTTP/2 has trailers behind a body of known length, HTTP/1.1 behind chunks only.
+		res.Header.Del("Content-Length")
 	}
 	x.answer.x, x.answer.src = x, res.Body
 	res.Body = &x.answer

@@ -383,6 +383,7 @@ func TestExpectContinueIsTheUpstreams(t *testing.T) {
 func TestEarlyAnswer(t *testing.T) {
 	l := newLab(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
+			_ = http.NewResponseController(w).EnableFullDuplex() // else this server reads on before it answers
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 			return
 		}
@@ -504,30 +505,32 @@ func TestUpstreamFails(t *testing.T) {
 }
 
 func TestClientGoesAway(t *testing.T) {
-	left := make(chan struct{}, 1)
+	arrived, left := make(chan struct{}, 1), make(chan struct{}, 1)
 	l := newLab(t, func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
 		if r.URL.Path == "/endless" {
 			for r.Context().Err() == nil {
 				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
 					break
 				}
 			}
-		} else {
+		} else if _, err := io.Copy(io.Discard, r.Body); err == nil { // a server sees that its client is gone only once the body is read
 			<-r.Context().Done()
 		}
 		left <- struct{}{}
 	}, nil)
 	for _, path := range []string{"/wait", "/endless"} {
 		conn := raw(t, l.gate.Addrs().Data, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
-		l.awaitInFlight(t, 1)
+		<-arrived
 		_ = conn.Close()
 		<-left
 		l.awaitInFlight(t, 0)
 	}
 	// Half a body: the client's fault, not the application's.
 	conn := raw(t, l.gate.Addrs().Data, "POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf")
-	l.awaitInFlight(t, 1)
+	<-arrived
 	_ = conn.Close()
+	<-left
 	l.awaitInFlight(t, 0)
 	await(t, "three requests", func() bool { return l.gate.Status().Requests == 3 })
 	if n := l.gate.Status().Failures; n != 0 {

@@ -100,6 +100,8 @@ type hold struct {
 	since time.Time
 	timer *time.Timer
 	over  chan struct{} // closed at its end
+	more  chan struct{} // holds a token when requests came since it was taken
+	most  int           // how many a release will let go, as far as is known
 }
 
 // pass is a request's way through the valve.
@@ -149,6 +151,7 @@ func (v *valve) enter(p *pass, long bool) (held bool, err error) {
 		p.ready = make(chan struct{})
 		p.stage = queued
 		p.place = v.queue.PushBack(p)
+		v.hold.tell()
 		return true, nil
 	case v.hold == nil: // the queue is full but moves: nobody is refused for that
 		v.let(p)
@@ -272,21 +275,41 @@ func (v *valve) grow() {
 	v.pump()
 }
 
-// keep begins a hold. It reports false when one is under way already, whose time
+// keep begins a hold. It gives none when one is under way already, whose time
 // runs on: a hold that is asked for twice lasts no longer.
-func (v *valve) keep() (bool, error) {
+func (v *valve) keep() (*hold, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.stopping {
-		return false, ErrStopping
+		return nil, ErrStopping
 	}
 	if v.hold != nil {
-		return false, nil
+		return nil, nil //nolint:nilnil // none was begun, and that is no error
 	}
-	h := &hold{since: time.Now(), over: make(chan struct{})}
+	// Those in flight now will be followed by others: mostly as many.
+	h := &hold{since: time.Now(), over: make(chan struct{}), more: make(chan struct{}, 1), most: v.inFlight}
 	h.timer = time.AfterFunc(v.time, func() { v.expire(h) })
 	v.hold = h
-	return true, nil
+	return h, nil
+}
+
+// tell wakes who waits for more held requests; a nil hold has nobody.
+func (h *hold) tell() {
+	if h == nil {
+		return
+	}
+	select {
+	case h.more <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// waiting is how many requests the hold's release will let go, as far as is known.
+func (v *valve) waiting(h *hold) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	h.most = max(h.most, v.queue.Len())
+	return h.most
 }
 
 // release ends the hold. It reports false when there is none.
