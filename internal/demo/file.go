@@ -35,8 +35,10 @@ func (s *Stage) writeEstate() error {
 		SourcePort, TargetPort string
 		User, Gate             string
 		Routes                 []route
-		StallBudget            string
-	}{User: s.Source.User(), Gate: s.Gate}
+		StallBudget, HoldTime  string
+		RowsPerSecond          int
+		Quick                  bool
+	}{User: s.Source.User(), Gate: s.Gate, RowsPerSecond: s.cfg.RowsPerSecond, Quick: s.cfg.Quick}
 	for _, db := range databases {
 		data.Databases = append(data.Databases, database{db})
 	}
@@ -45,6 +47,9 @@ func (s *Stage) writeEstate() error {
 	}
 	if s.cfg.StallBudget > 0 {
 		data.StallBudget = s.cfg.StallBudget.String()
+	}
+	if s.cfg.HoldTime > 0 {
+		data.HoldTime = s.cfg.HoldTime.String()
 	}
 	for _, one := range []struct {
 		side       estate.Side

@@ -61,8 +61,11 @@ type StageConfig struct {
 	// estate file, for a test that stands between dhow and a server. They are
 	// called once the servers run.
 	SourceAddress, TargetAddress func(server string) string
-	// StallBudget is the estate's; 0 means the default.
-	StallBudget time.Duration
+	// StallBudget, HoldTime and RowsPerSecond are the estate's; 0 means the defaults.
+	StallBudget, HoldTime time.Duration
+	RowsPerSecond         int
+	// Quick leaves out the comparison before each cutover; the proof behind it stays.
+	Quick bool
 }
 
 // Names of the stage's databases, which are also the services' names.
@@ -317,11 +320,15 @@ func (s *Stage) Close() error {
 	return errors.Join(errs...)
 }
 
-// connect opens a session as the application.
-func (s *Stage) connect(ctx context.Context, db string, side estate.Side) (*pgx.Conn, error) {
-	conn, err := pgx.Connect(ctx, s.URL(db, side))
+// Transfers counts the transfers that a side's ledger holds.
+func (s *Stage) Transfers(ctx context.Context, side estate.Side) (n int, err error) {
+	conn, err := pgx.Connect(ctx, s.URL(accountsName, side))
 	if err != nil {
-		return nil, fmt.Errorf("connect to database %s of the %s: %w", db, side, err)
+		return 0, fmt.Errorf("connect to database %s of the %s: %w", accountsName, side, err)
 	}
-	return conn, nil
+	defer conn.Close(context.WithoutCancel(ctx))
+	if err := conn.QueryRow(ctx, "SELECT count(*) FROM transfers").Scan(&n); err != nil {
+		return 0, fmt.Errorf("count the transfers at the %s: %w", side, err)
+	}
+	return n, nil
 }
