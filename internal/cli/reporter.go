@@ -36,8 +36,8 @@ type reporter struct {
 	told map[string]told
 	// summed is when a line about all databases was printed last.
 	summed time.Time
-	stop context.CancelFunc
-	done chan struct{}
+	stop   context.CancelFunc
+	done   chan struct{}
 }
 
 // told is what was printed of a database last.

@@ -140,6 +140,8 @@ type Machine struct {
 	marks   []move.Marker
 	// pinned says that the snapshots of the cutover point are held.
 	pinned bool
+	// passed says that the point of no return is behind: a target may be open.
+	passed bool
 }
 
 // New makes a Machine.
@@ -295,7 +297,7 @@ func (m *Machine) drive(ctx context.Context) error {
 		if err == nil {
 			continue
 		}
-		if st.stage != undoable {
+		if m.passed {
 			return fmt.Errorf("step %s (behind the point of no return, run the same command again to go on): %w", st.name, err)
 		}
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
@@ -311,19 +313,25 @@ func (m *Machine) drive(ctx context.Context) error {
 // arrive records that the traffic has moved. Rows that differ are the caller's to
 // know: the way back is open.
 func (m *Machine) arrive(ctx context.Context) error {
-	if err := m.cfg.Journal.End(context.WithoutCancel(ctx), m.run, Done, ""); err != nil {
-		return err
-	}
 	m.result.Outcome = Done
+	if err := m.cfg.Journal.End(context.WithoutCancel(ctx), m.run, Done, ""); err != nil {
+		return fmt.Errorf("the %s serves, but that is not in the journal; run the same command again once it can be written: %w", m.cfg.To, err)
+	}
 	return different(m.result.Compared)
 }
 
 // step records a step, then lets it act.
 func (m *Machine) step(ctx context.Context, st step) error {
 	if err := m.cfg.Journal.Step(context.WithoutCancel(ctx), m.run, st.name); err != nil {
-		return err
+		if !m.passed {
+			return err
+		}
+		// Clients wait, and only forward is a way; a run that goes on after a crash
+		// believes the servers, not the journal.
+		m.log.Error("a step is not in the journal; going on without", "step", string(st.name), "error", err)
 	}
 	m.cfg.AfterStep(st.name)
+	m.passed = m.passed || st.stage == final
 	began := time.Now()
 	do := st.do
 	if st.stage == final {

@@ -81,7 +81,7 @@ func (j *Journal) Begin(ctx context.Context, to Side) (*Run, error) {
 		r.ID, err = res.LastInsertId()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("write the journal (nothing was changed): %w", err)
+		return nil, fmt.Errorf("write the journal (nothing was changed; make room on its disk where that is full, and try again): %w", err)
 	}
 	return r, nil
 }

@@ -52,6 +52,7 @@ func (m *Machine) recover(ctx context.Context) (arrived bool, err error) {
 	}
 	m.result.Recovered = fmt.Sprintf("an earlier run was cut off at step %q, behind the point of no return: it was brought to its end", last.Last)
 	m.say("%s", m.result.Recovered)
+	m.passed = true
 	for _, st := range table {
 		if st.stage == undoable {
 			continue

@@ -1,0 +1,368 @@
+package cli_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"dhow/internal/cutover"
+	"dhow/internal/pgserver/pgtest"
+)
+
+// TestBadInput gives the commands what can not be worked with. Each says what is
+// wrong and what to do next, ends with 1, and leaves both sides as they were.
+func TestBadInput(t *testing.T) {
+	s := newStage(t, 15, 15)
+	for _, c := range []struct {
+		name string
+		// bends an end of the estate, or both sides before the command.
+		change  func(t *testing.T, database string) func(cutover.Side, *end)
+		prepare func(t *testing.T, database string)
+		says    []string
+		// preflight finds it as an issue of this rule; empty: it fails as the others do.
+		rule string
+	}{
+		{
+			name:   "wrong credentials",
+			change: func(*testing.T, string) func(cutover.Side, *end) { return wrongPassword(cutover.Source) },
+			says:   []string{"connect to the source", "the server does not accept the password", "check what databases[].source.password points at"},
+		},
+		{
+			name:   "wrong credentials of the target",
+			change: func(*testing.T, string) func(cutover.Side, *end) { return wrongPassword(cutover.Target) },
+			says:   []string{"connect to the target", "the server does not accept the password", "check what databases[].target.password points at"},
+		},
+		{
+			name: "an unreachable host",
+			change: func(t *testing.T, _ string) func(cutover.Side, *end) {
+				port := freePort(t)
+				return func(side cutover.Side, e *end) {
+					if side == cutover.Target {
+						e.port = port
+					}
+				}
+			},
+			says: []string{"connect to the target", "nothing answers on that port", "check databases[].target.host and databases[].target.port"},
+		},
+		{
+			name: "a host that has no address",
+			change: func(*testing.T, string) func(cutover.Side, *end) {
+				return func(side cutover.Side, e *end) {
+					if side == cutover.Source {
+						e.host = "nowhere.invalid, tls: {mode: disable}"
+					}
+				}
+			},
+			says: []string{"connect to the source", "the name nowhere.invalid is not known", "check databases[].source.host"},
+		},
+		{
+			name: "a database that is not there",
+			change: func(*testing.T, string) func(cutover.Side, *end) {
+				return func(side cutover.Side, e *end) {
+					if side == cutover.Target {
+						e.database = "another"
+					}
+				}
+			},
+			says: []string{"connect to the target", "there is no such database on that server", `CREATE DATABASE "another"`},
+		},
+		{
+			// The estate compares names; that two names are one server only the server knows.
+			name: "the same server as both ends",
+			change: func(t *testing.T, _ string) func(cutover.Side, *end) {
+				port := relay(t, s.source.Port)
+				return func(side cutover.Side, e *end) {
+					if side == cutover.Target {
+						e.port, e.password = port, s.source.Password()
+					}
+				}
+			},
+			says: []string{"are the same database", "name another target in the estate"},
+			rule: "same",
+		},
+		{
+			name: "a target that is not empty",
+			prepare: func(t *testing.T, database string) {
+				s.exec(t, cutover.Target, database, "CREATE TABLE customers (id int PRIMARY KEY); INSERT INTO customers VALUES (1)")
+			},
+			says: []string{"is not empty, it holds public.customers", "name an empty database in the estate, or empty this one"},
+			rule: "empty",
+		},
+		{
+			name:    "an unsupported version",
+			prepare: func(t *testing.T, database string) { s.exec(t, cutover.Source, database, pretend(120022)) },
+			says:    []string{"is PostgreSQL 12; versions 13 to 17 are supported", "upgrade it, or use a newer dhow"},
+			rule:    "version",
+		},
+		{
+			name:    "a version that is too new",
+			prepare: func(t *testing.T, database string) { s.exec(t, cutover.Target, database, pretend(190001)) },
+			says:    []string{"is PostgreSQL 19; versions 13 to 17 are supported"},
+			rule:    "version",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			database := strings.ReplaceAll(c.name, " ", "_")
+			s.create(t, database)
+			if c.prepare != nil {
+				c.prepare(t, database)
+			}
+			var change func(cutover.Side, *end)
+			if c.change != nil {
+				change = c.change(t, database)
+			}
+			p := s.estateOf(t, "", change, database)
+			before := s.look(t, database)
+
+			replicate := p.run(t, 1, "replicate", "--until-streaming")
+			replicate.says(t, c.says...)
+			p.run(t, 1, "replicate", "--until-streaming", "-o", "json").says(t, `{"error":"`)
+			p.run(t, 1, "cutover", "--yes")
+			p.run(t, 1, "verify")
+			preflight := p.run(t, 1, "preflight")
+			if c.rule == "" {
+				preflight.says(t, c.says...)
+			} else {
+				preflight.prints(t, c.rule, "fix: ")
+			}
+			s.unchanged(t, before, database)
+			for _, side := range []cutover.Side{cutover.Source, cutover.Target} {
+				for _, said := range []string{replicate.out.String(), replicate.err.String(), preflight.out.String(), preflight.err.String()} {
+					if strings.Contains(said, s.server(side).Password()) || strings.Contains(said, wrong) {
+						t.Errorf("a password is shown: %s", said)
+					}
+				}
+			}
+			// The source goes on.
+			s.exec(t, cutover.Source, database, "INSERT INTO log (line) VALUES ('still open')")
+		})
+	}
+}
+
+const wrong = "not-the-password"
+
+func wrongPassword(of cutover.Side) func(cutover.Side, *end) {
+	return func(side cutover.Side, e *end) {
+		if side == of {
+			e.password = wrong
+		}
+	}
+}
+
+// pretend makes a database say that its server is of another version. No such
+// server is needed: what dhow asks is answered as one would.
+func pretend(version int) string {
+	return `ALTER FUNCTION pg_catalog.current_setting(text) RENAME TO current_setting_of_this_server;
+		CREATE FUNCTION pg_catalog.current_setting(name text) RETURNS text STABLE LANGUAGE sql AS
+		$$ SELECT CASE name WHEN 'server_version_num' THEN '` + strconv.Itoa(version) + `' ELSE pg_catalog.current_setting_of_this_server(name) END $$`
+}
+
+// freePort is a port that nobody listens on.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// relay makes a port that leads to another one, as a tunnel does.
+func relay(t *testing.T, port int) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	t.Cleanup(func() { _ = l.Close(); all.Wait() })
+	all.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+				all.Go(func() {
+					_, _ = io.Copy(way[0], way[1]) // an end of either is an end of both
+					_, _ = client.Close(), server.Close()
+				})
+			}
+		}
+	})
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// TestSecondDhow starts a second dhow on an estate that one works on, on the same
+// machine and on another, and kills the first.
+func TestSecondDhow(t *testing.T) {
+	s := newStage(t, 15, 15)
+	s.create(t, "app")
+	p := s.estateOf(t, roomy, nil, "app")
+	elsewhere := s.estateOf(t, "state: elsewhere\n"+roomy, nil, "app")
+
+	first := start(t, p.dir, "replicate")
+	pid := strconv.Itoa(first.Process.Pid)
+	eventually(t, "the first streams", func() bool {
+		return strings.Contains(p.run(t, 0, "status", "-o", "json").out.String(), `"phase": "stream"`)
+	})
+	p.run(t, 1, "replicate").says(t, "another dhow works on this estate (dhow replicate, process "+pid+")", "wait for it, or stop it")
+	elsewhere.run(t, 1, "replicate").says(t, "another dhow moves database app already", "next: stop it, or look at it with `dhow status`")
+	p.run(t, 0, "status").prints(t, "replicate: process "+pid+" streams to the target")
+
+	// Killed, it holds nothing any more: neither the file's lock, nor the
+	// database's, nor the socket.
+	if err := first.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Wait() // it was killed
+	p.run(t, 0, "status").prints(t, "replicate: not running")
+	p.run(t, 0, "replicate", "--until-streaming").prints(t, "every stream follows closely")
+
+	// A signal ends one cleanly.
+	second := start(t, p.dir, "replicate")
+	eventually(t, "the second streams", func() bool {
+		return strings.Contains(p.run(t, 0, "status", "-o", "json").out.String(), `"phase": "stream"`)
+	})
+	if err := second.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Wait(); err != nil {
+		t.Errorf("an interrupted replicate ends with %v", err)
+	}
+	p.run(t, 0, "finish", "--abandon", "--yes")
+}
+
+// TestFullDisk fills the disk of the state folder before a cutover.
+func TestFullDisk(t *testing.T) {
+	if testing.Short() || os.Getuid() != 0 {
+		t.Skip("needs servers, and root to mount a small disk (testing.Short, or another account)")
+	}
+	s := newStage(t, 15, 15)
+	s.create(t, "app")
+	p := s.estateOf(t, "state: small\n"+roomy, nil, "app")
+	state := filepath.Join(p.dir, "small")
+	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", state, "tmpfs", 0, "size=256k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(state, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	p.run(t, 0, "replicate", "--until-streaming")
+	before := s.look(t, "app")
+
+	// No room for a journal, and then none for one that is there.
+	fill(t, filepath.Join(state, "ballast"))
+	p.run(t, 1, "cutover", "--yes").says(t, "journal", "is the disk full")
+	s.untouched(t, before)
+	empty(t, filepath.Join(state, "ballast"))
+	p.run(t, 0, "cutover", "--dry-run")
+	fill(t, filepath.Join(state, "ballast"))
+	refused := p.run(t, 1, "cutover", "--yes", "-o", "json")
+	refused.says(t, "write the journal (nothing was changed; make room on its disk")
+	s.untouched(t, before)
+	p.run(t, 0, "status").prints(t, "source", "last run: none")
+
+	empty(t, filepath.Join(state, "ballast"))
+
+	// Full in the middle of a run, at each step: before the point of no return all
+	// is undone, behind it the run goes on.
+	for _, step := range []cutover.Step{cutover.StepFence, cutover.StepSeal, cutover.StepOpen} {
+		r := p.runStopping(t, step, func() { fill(t, filepath.Join(state, "ballast")) }, "cutover", "--yes")
+		if step != cutover.StepOpen {
+			r.ends(t, 1)
+			r.says(t, "into the journal", "database or disk is full")
+			s.untouched(t, before)
+			empty(t, filepath.Join(state, "ballast"))
+			continue
+		}
+		r.ends(t, 1)
+		r.prints(t, "the target serves")
+		r.says(t, "the target serves, but that is not in the journal; run the same command again")
+		empty(t, filepath.Join(state, "ballast"))
+	}
+	// What could not be written down is made good by the next run.
+	p.run(t, 0, "cutover", "--yes").prints(t, "the target serves")
+	p.run(t, 0, "finish", "--yes")
+}
+
+// untouched checks that the source serves as before, and the target does not.
+func (s *stage) untouched(t *testing.T, before sides) {
+	t.Helper()
+	s.exec(t, cutover.Source, "app", "INSERT INTO log (line) VALUES ('still open')")
+	if err := s.target.Exec(context.Background(), "app", "INSERT INTO log (line) VALUES ('too early')"); err == nil {
+		t.Error("the target takes writes")
+	}
+	after := s.look(t, "app")
+	if got, want := strings.Join(after["source app"], "\n"), strings.Join(before["source app"], "\n"); got != want && !strings.Contains(got, "_back") {
+		t.Errorf("the source was changed: %s, before: %s", got, want)
+	}
+}
+
+// fill writes a file until the disk is full.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, piece := range []int{4096, 1} {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, piece))
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func empty(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUnfinishedMove starts a copy anew that was killed: a target that holds a
+// part of it is no stranger's.
+func TestUnfinishedMove(t *testing.T) {
+	s := newStage(t, 15, 15)
+	pgtest.Database(t, s.source, "app")
+	pgtest.Database(t, s.target, "app")
+	s.exec(t, cutover.Source, "app", schema+"; INSERT INTO log (line) SELECT repeat('x', 500) FROM generate_series(1, 40000)")
+	p := s.estateOf(t, "limits: {rows_per_second: 20000, chunk: 64KiB}\n"+roomy, nil, "app")
+	first := start(t, p.dir, "replicate")
+	eventually(t, "the copy has begun", func() bool {
+		status := p.run(t, 0, "status", "-o", "json").out.String()
+		return strings.Contains(status, `"phase": "copy"`) && !strings.Contains(status, `"rows": 0,`)
+	})
+	if err := first.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Wait() // it was killed
+	p.run(t, 0, "status").prints(t, "copying")
+	p.run(t, 1, "cutover", "--yes").says(t, "database app is not copied yet", "next: run `dhow replicate` until it streams")
+	p.run(t, 0, "replicate", "--until-streaming")
+	is(t, p.run(t, 0, "verify", "-o", "json").object(t), 45600, "databases", 0, "rows")
+	p.run(t, 0, "finish", "--abandon", "--yes").prints(t, "given up")
+}
