@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -124,6 +125,17 @@ func (l *loader) begunAnew(ctx context.Context, c *Catalog, chunks []chunk) erro
 			return fmt.Errorf("begin the copy of table %s anew: %w", t.Name, err)
 		}
 	}
+	// Of the others no block was read yet: what they are like now is as good.
+	for n := range unfinished {
+		t := c.table(n)
+		if t == nil {
+			continue
+		}
+		if _, err := l.target.Exec(ctx, `UPDATE dhow.chunk SET filenode = $4 WHERE stream = $1 AND schema_name = $2 AND table_name = $3 AND filenode <> $4
+			AND NOT EXISTS (SELECT FROM dhow.chunk d WHERE d.stream = $1 AND d.schema_name = $2 AND d.table_name = $3 AND d.done IS NOT NULL)`, l.m.stream, t.Schema, t.Name.Name, t.Filenode); err != nil {
+			return fmt.Errorf("plan the copy of table %s anew: %w", t.Name, err)
+		}
+	}
 	return nil
 }
 
@@ -152,7 +164,7 @@ func (l *loader) mixed(ctx context.Context, c *Catalog, chunks []chunk) (map[Nam
 // rows as it expects them.
 func (l *loader) copied(ctx context.Context) error {
 	l.state.Phase = phaseIndex
-	err := l.target.QueryRow(ctx, `SELECT greatest(max(last), $2::text::pg_lsn)::text FROM (SELECT min(snapshot_lsn) AS first, max(snapshot_lsn) AS last
+	err := l.target.QueryRow(ctx, `SELECT greatest(max(last), $2::text::pg_lsn, (SELECT settled_lsn FROM dhow.stream WHERE name = $1))::text FROM (SELECT min(snapshot_lsn) AS first, max(snapshot_lsn) AS last
 		FROM dhow.chunk WHERE stream = $1 GROUP BY schema_name, table_name) t WHERE first <> last`, l.m.stream, l.state.Start.String()).Scan(&l.state.Settled)
 	if err != nil {
 		return fmt.Errorf("read under which snapshots the copy was made: %w", err)
@@ -249,9 +261,19 @@ func (w *copyWorker) copy(ctx context.Context, j job) error {
 	return pgx.BeginFunc(ctx, w.target.conn, func(tx pgx.Tx) error {
 		var marks strings.Builder
 		for _, ch := range j.chunks {
-			rows, bytes, err := w.chunk(ctx, ch)
+			rewritten, err := w.hold(ctx, ch)
 			if err != nil {
 				return fmt.Errorf("copy table %s: %w", ch.Table, withoutDetail(err))
+			}
+			rows, bytes, err := w.chunk(ctx, ch)
+			if err == nil {
+				err = w.letGo(ctx)
+			}
+			if err != nil {
+				return fmt.Errorf("copy table %s: %w", ch.Table, withoutDetail(err))
+			}
+			if rewritten != 0 {
+				fmt.Fprintf(&marks, "UPDATE dhow.stream SET settled_lsn = greatest(settled_lsn, %s::pg_lsn) WHERE name = %s;\n", quote(rewritten.String()), quote(w.m.stream))
 			}
 			fmt.Fprintf(&marks, "UPDATE dhow.chunk SET done = clock_timestamp(), rows = %d, bytes = %d, snapshot_lsn = %s WHERE stream = %s AND id = %d;\n",
 				rows, bytes, quote(w.snapshot.at.String()), quote(w.m.stream), ch.ID)
@@ -267,6 +289,45 @@ func (w *copyWorker) copy(ctx context.Context, j job) error {
 		}
 		return nil
 	})
+}
+
+// errRewritten says that the blocks of a chunk's table are not those that were
+// planned for any more.
+var errRewritten = errors.New("it was truncated or rewritten while it was copied: start `dhow replicate` again")
+
+// hold locks a chunk's table against being rewritten while the chunk is read, and
+// no longer: the application's TRUNCATE waits for one chunk, not for the copy.
+//
+// A table that was rewritten after the snapshot was taken is told by a position
+// behind that. TRUNCATE leaves the snapshot an empty table, whose rows the stream
+// changes before it truncates it: until it has passed the position it must not
+// insist on finding them. VACUUM FULL and CLUSTER keep the rows, in other blocks.
+func (w *copyWorker) hold(ctx context.Context, ch chunk) (rewritten LSN, err error) {
+	t := w.catalog.table(ch.Table)
+	results, err := w.source.PgConn().Exec(ctx, fmt.Sprintf(`SAVEPOINT dhow_chunk; LOCK TABLE ONLY %s IN ACCESS SHARE MODE;
+		SELECT pg_relation_filenode(oid), relfilenode, pg_current_wal_insert_lsn() FROM pg_class WHERE oid = %d`, t.SQL(), t.OID)).ReadAll()
+	if err != nil {
+		return 0, err
+	}
+	rows := results[len(results)-1].Rows
+	if len(rows) == 0 { // made since the snapshot: it shows none of its rows
+		return 0, nil
+	}
+	now, then := string(rows[0][0]), string(rows[0][1])
+	if ch.Kind == chunkCTID && now != strconv.FormatUint(uint64(ch.Filenode), 10) {
+		return 0, errRewritten
+	}
+	if now == then {
+		return 0, nil
+	}
+	err = rewritten.Scan(string(rows[0][2]))
+	return rewritten, err
+}
+
+// letGo gives the lock of hold back; the snapshot stays.
+func (w *copyWorker) letGo(ctx context.Context) error {
+	_, err := w.source.PgConn().Exec(ctx, "ROLLBACK TO SAVEPOINT dhow_chunk; RELEASE SAVEPOINT dhow_chunk").ReadAll()
+	return err
 }
 
 func (w *copyWorker) chunk(ctx context.Context, ch chunk) (rows, bytes int64, err error) {

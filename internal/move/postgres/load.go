@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -44,8 +45,14 @@ func (m *Mover) load(ctx context.Context, report func(move.Progress)) (*streamSt
 			return nil, err
 		}
 	}
-	if l.state.Phase == phaseCopy {
-		if err := l.copyAll(ctx); err != nil {
+	for l.state.Phase == phaseCopy {
+		err := l.copyAll(ctx)
+		if errors.Is(err, errRewritten) {
+			m.log.Warn("the copy goes on under a new snapshot", "error", err)
+			l.release(ctx)
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
