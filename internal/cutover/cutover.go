@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
 	"dhow/internal/estate"
@@ -52,8 +53,10 @@ const (
 	DefaultPatience = 10 * time.Second
 	// calmEvery is the pause between two predictions.
 	calmEvery = 500 * time.Millisecond
-	// forwardRetry is the pause between two tries behind the point of no return.
-	forwardRetry = 50 * time.Millisecond
+	// forwardPause and forwardLongest bound the pause between two tries behind the
+	// point of no return: clients wait, so it grows slowly.
+	forwardPause   = 50 * time.Millisecond
+	forwardLongest = 500 * time.Millisecond
 	// rehearsals is how many markers are timed to predict the stall.
 	rehearsals = 5
 	// steadyEvery is the pause between two looks at whether the streams have caught up.
@@ -351,6 +354,8 @@ func (m *Machine) step(ctx context.Context, st step) error {
 func (st step) untilDone(m *Machine, ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Persistence)
 	defer cancel()
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval, pauses.MaxInterval = forwardPause, forwardLongest
 	for {
 		err := st.do(m, ctx)
 		if err == nil || ctx.Err() != nil {
@@ -360,7 +365,7 @@ func (st step) untilDone(m *Machine, ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(forwardRetry):
+		case <-time.After(pauses.NextBackOff()):
 		}
 	}
 }

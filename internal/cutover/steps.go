@@ -146,28 +146,41 @@ func retireMover(ctx context.Context, mv move.Mover) error  { return mv.Retire(c
 func unfenceMover(ctx context.Context, mv move.Mover) error { return mv.Unfence(ctx) }
 func prepareMover(ctx context.Context, mv move.Mover) error { return mv.Prepare(ctx) }
 
-// prove compares all rows as they stood at the cutover, when the snapshots of
-// that moment are still held; otherwise, after a crash, the rows as they move.
+// prove compares all rows as they stood at the cutover, while the snapshots of
+// that moment are held; when they were lost, to a crash or with their sessions,
+// the rows as they move.
 func (m *Machine) prove(ctx context.Context) error {
 	if !m.cfg.Proof {
 		return nil
 	}
 	var err error
+	lost := "with the process that held them"
 	if m.pinned {
 		m.say("comparing all rows as they stood at the cutover")
 		m.result.Compared, err = m.compare(ctx, m.cfg.Movers, move.VerifyOptions{Pinned: true})
 		for _, mv := range m.cfg.Movers {
 			mv.Unpin(context.WithoutCancel(ctx))
 		}
-	} else {
-		m.say("the snapshots of the cutover were lost with the process that held them: comparing both sides while they move")
-		if err := m.awaitStreams(ctx); err != nil {
-			return err
+		m.pinned = false
+		if err == nil || errors.Is(err, ErrDiffers) || ctx.Err() != nil {
+			return arrivedAllTheSame(err)
 		}
-		m.result.Compared, err = m.compare(ctx, m.cfg.Back, move.VerifyOptions{})
+		lost = "with the sessions that held them"
+		m.log.Warn("the pinned snapshots can not be compared", "error", err)
 	}
+	m.say("the snapshots of the cutover were lost %s: comparing both sides while they move", lost)
+	if err := m.awaitStreams(ctx); err != nil {
+		return err
+	}
+	m.result.Compared, err = m.compare(ctx, m.cfg.Back, move.VerifyOptions{})
+	return arrivedAllTheSame(err)
+}
+
+// arrivedAllTheSame: rows that differ do not stop a run that has moved the
+// traffic; its result holds them, and its end says so.
+func arrivedAllTheSame(err error) error {
 	if errors.Is(err, ErrDiffers) {
-		return nil // the run has arrived all the same; arrive says so
+		return nil
 	}
 	return err
 }

@@ -39,7 +39,7 @@ func TestReplicateKilledAtRandomMoments(t *testing.T) {
 	const (
 		kills    = 50
 		soonest  = 30 * time.Millisecond
-		latest   = 1500 * time.Millisecond
+		latest   = 1200 * time.Millisecond
 		accounts = 20_000
 		// perSecond lets the copy last for about half of the kills.
 		perSecond = 8000
