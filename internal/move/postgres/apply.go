@@ -210,9 +210,18 @@ func insertOps(r *relation, rows []row) []op {
 	return []op{{sql: r.insertSQL(), params: arrays(rows, r.all), binary: true, expect: int64(len(rows))}}
 }
 
+// upsertOps insert a row, or make the one with its key equal.
+func upsertOps(r *relation, of row) []op {
+	if r.always(r.notKey) {
+		gone := op{sql: r.deleteSQL(), params: arrays([]row{of}, r.key), binary: true, expect: -1}
+		return append([]op{gone}, insertOps(r, []row{of})...)
+	}
+	return []op{{sql: r.upsertSQL(), params: arrays([]row{of}, r.all), binary: true, expect: -1}}
+}
+
 // updateOp sets the columns that were sent; false when there is nothing to set.
 func updateOp(r *relation, rows []row) (op, bool) {
-	sent := sentColumns(r, rows[0], r.settable(r.notKey))
+	sent := sentColumns(r, rows[0], r.notKey)
 	if len(sent) == 0 {
 		return op{}, false
 	}
@@ -287,7 +296,7 @@ func single(c *change) []op {
 	case c.msg.kind == 'D':
 		return []op{{sql: r.deleteSQL(), params: arrays([]row{c.msg.old}, r.key), binary: true, expect: 1}}
 	case len(r.key) == 0:
-		return []op{r.updateWhole(c.msg.old, resolved(c))}
+		return r.updateWhole(c.msg.old, resolved(c))
 	case keyChanged(c):
 		return []op{moveOp(c)}
 	}
@@ -338,7 +347,7 @@ func (l *lane) applyAgain(ctx context.Context, c *change) error {
 		}
 	}
 	if len(sentColumns(r, set, r.all)) == len(r.all) {
-		return l.session.run(ctx, []op{{sql: r.upsertSQL(), params: arrays([]row{set}, r.all), binary: true, expect: -1}})
+		return l.session.run(ctx, upsertOps(r, set))
 	}
 	if o, ok := updateOp(r, []row{set}); ok {
 		err := l.session.run(ctx, []op{o})
@@ -417,7 +426,7 @@ func (l *lane) refetch(ctx context.Context, r *relation, of row) error {
 				fresh[i] = datum{text: []byte(*v), kind: datumText}
 			}
 		}
-		if err := l.session.run(ctx, []op{{sql: r.upsertSQL(), params: arrays([]row{fresh}, r.all), binary: true, expect: -1}}); err != nil {
+		if err := l.session.run(ctx, upsertOps(r, fresh)); err != nil {
 			return err
 		}
 	}

@@ -172,11 +172,34 @@ func (r *relation) deleteSQL() string {
 
 // updateSQL sets columns by key; the parameters are the key, then the columns.
 func (r *relation) updateSQL(columns []int) string {
+	if r.always(columns) {
+		return r.replaceSQL(columns)
+	}
 	sets := make([]string, len(columns))
 	for i, c := range columns {
 		sets[i] = fmt.Sprintf("%s = %s", r.name(c), r.columns[c].cast(fmt.Sprintf("v.c%d", len(r.key)+i)))
 	}
 	return fmt.Sprintf("UPDATE ONLY %s AS t SET %s FROM %s WHERE %s", r.table.SQL(), strings.Join(sets, ", "), unnest(len(r.key)+len(columns)), r.matches())
+}
+
+// always says whether a column is GENERATED ALWAYS AS IDENTITY: an UPDATE may only
+// set it anew, and an INSERT may give it any value.
+func (r *relation) always(columns []int) bool {
+	return slices.ContainsFunc(columns, func(c int) bool { return r.columns[c].Always })
+}
+
+// replaceSQL is updateSQL for columns that no UPDATE may set: the rows go, and
+// come again with what they had and what is set.
+func (r *relation) replaceSQL(columns []int) string {
+	values := make([]string, len(r.all))
+	for i, c := range r.all {
+		values[i] = "t." + r.name(c)
+		if at := slices.Index(columns, c); at >= 0 {
+			values[i] = r.casts(columns[at:at+1], len(r.key)+at) + " AS " + r.name(c)
+		}
+	}
+	return fmt.Sprintf("WITH old AS (DELETE FROM ONLY %s AS t USING %s WHERE %s RETURNING %s) INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT * FROM old",
+		r.table.SQL(), unnest(len(r.key)+len(columns)), r.matches(), strings.Join(values, ", "), r.table.SQL(), r.names(r.all))
 }
 
 // casts are v's columns from offset on as the types of the given columns.
@@ -199,9 +222,9 @@ func (r *relation) insertSQL() string {
 // upsertSQL inserts whole rows or makes those with their key equal.
 func (r *relation) upsertSQL() string {
 	set := "NOTHING"
-	if cols := r.settable(r.notKey); len(cols) > 0 {
-		parts := make([]string, len(cols))
-		for i, c := range cols {
+	if len(r.notKey) > 0 {
+		parts := make([]string, len(r.notKey))
+		for i, c := range r.notKey {
 			parts[i] = fmt.Sprintf("%s = excluded.%s", r.name(c), r.name(c))
 		}
 		set = "UPDATE SET " + strings.Join(parts, ", ")
@@ -229,17 +252,6 @@ func (r *relation) moveSQL(sent []int) string {
 	// v has one row; it is named once in each part.
 	return fmt.Sprintf("WITH v AS MATERIALIZED (SELECT * FROM %s), old AS (DELETE FROM ONLY %s AS t USING v WHERE %s RETURNING t.%s) INSERT INTO %s (%s%s) OVERRIDING SYSTEM VALUE SELECT %s%s FROM v, old",
 		unnest(len(r.key)+len(sent)), r.table.SQL(), r.matches(), strings.ReplaceAll(returning, ", ", ", t."), r.table.SQL(), r.names(sent), keptList, r.casts(sent, len(r.key)), fromOld)
-}
-
-// settable are the columns that an UPDATE may set.
-func (r *relation) settable(columns []int) []int {
-	var list []int
-	for _, c := range columns {
-		if !r.columns[c].Always {
-			list = append(list, c)
-		}
-	}
-	return list
 }
 
 // wholeRow matches one row by all its values. Types whose equality is that of
@@ -274,16 +286,19 @@ func (r *relation) deleteWhole(old row) op {
 	return op{sql: fmt.Sprintf("DELETE FROM ONLY %s WHERE %s", r.table.SQL(), where), params: params, expect: 1}
 }
 
-func (r *relation) updateWhole(old, set row) op {
-	cols := r.settable(r.all)
-	sets := make([]string, len(cols))
-	params := make([][]byte, len(cols))
-	for i, c := range cols {
+// updateWhole makes one row out of another that is named by all its values.
+func (r *relation) updateWhole(old, set row) []op {
+	if r.always(r.all) {
+		return append([]op{r.deleteWhole(old)}, insertOps(r, []row{set})...)
+	}
+	sets := make([]string, len(r.all))
+	params := make([][]byte, len(r.all))
+	for i, c := range r.all {
 		sets[i] = fmt.Sprintf("%s = %s", r.name(c), r.columns[c].cast(fmt.Sprintf("$%d::text", i+1)))
 		if set[c].kind == datumText {
 			params[i] = set[c].text
 		}
 	}
-	where, match := r.wholeRow(old, len(cols)+1)
-	return op{sql: fmt.Sprintf("UPDATE ONLY %s SET %s WHERE %s", r.table.SQL(), strings.Join(sets, ", "), where), params: append(params, match...), expect: 1}
+	where, match := r.wholeRow(old, len(r.all)+1)
+	return []op{{sql: fmt.Sprintf("UPDATE ONLY %s SET %s WHERE %s", r.table.SQL(), strings.Join(sets, ", "), where), params: append(params, match...), expect: 1}}
 }
