@@ -51,6 +51,10 @@ func (m *Mover) copyLargeObjects(ctx context.Context, source, target *pgx.Conn) 
 }
 
 func objects(ctx context.Context, conn *pgx.Conn) (map[uint32]string, error) {
+	var has bool // their content needs a right that a database without them need not give
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)").Scan(&has); err != nil || !has {
+		return nil, err
+	}
 	rows, err := conn.Query(ctx, objectSums)
 	if err != nil {
 		return nil, err

@@ -59,3 +59,6 @@ func (v version) tidRangeScan() bool { return v.major >= 14 }
 
 // setParameterGrant: the right to set session_replication_role can be granted.
 func (v version) setParameterGrant() bool { return v.major >= 15 }
+
+// icuDatabases: a database may sort by ICU.
+func (v version) icuDatabases() bool { return v.major >= 15 }
