@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,10 +18,20 @@ import (
 	"dhow/internal/pgserver/pgtest"
 )
 
-// TestBadInput gives the commands what can not be worked with. Each says what is
-// wrong and what to do next, ends with 1, and leaves both sides as they were.
-func TestBadInput(t *testing.T) {
+// TestTrouble gives the commands what can not be worked with, kills them and
+// fills their disk, all with databases on the same two servers.
+func TestTrouble(t *testing.T) {
 	s := newStage(t, 15, 15)
+	t.Run("bad input", s.testBadInput)
+	t.Run("a second dhow", s.testSecondDhow)
+	t.Run("a full disk", s.testFullDisk)
+	t.Run("an unfinished move", s.testUnfinishedMove)
+	t.Run("without a gate", s.testWithoutGate)
+}
+
+// Each bad input is said with what to do next, ends with 1, and leaves both sides
+// as they were.
+func (s *stage) testBadInput(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		// bends an end of the estate, or both sides before the command.
@@ -207,13 +218,12 @@ func relay(t *testing.T, port int) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// TestSecondDhow starts a second dhow on an estate that one works on, on the same
-// machine and on another, and kills the first.
-func TestSecondDhow(t *testing.T) {
-	s := newStage(t, 15, 15)
-	s.create(t, "app")
-	p := s.estateOf(t, roomy, nil, "app")
-	elsewhere := s.estateOf(t, "state: elsewhere\n"+roomy, nil, "app")
+// A second dhow is refused on an estate that one works on, on the same machine
+// and on another, until the first is killed.
+func (s *stage) testSecondDhow(t *testing.T) {
+	s.create(t, "twice")
+	p := s.estateOf(t, roomy, nil, "twice")
+	elsewhere := s.estateOf(t, "state: elsewhere\n"+roomy, nil, "twice")
 
 	first := start(t, p.dir, "replicate")
 	pid := strconv.Itoa(first.Process.Pid)
@@ -221,7 +231,7 @@ func TestSecondDhow(t *testing.T) {
 		return strings.Contains(p.run(t, 0, "status", "-o", "json").out.String(), `"phase": "stream"`)
 	})
 	p.run(t, 1, "replicate").says(t, "another dhow works on this estate (dhow replicate, process "+pid+")", "wait for it, or stop it")
-	elsewhere.run(t, 1, "replicate").says(t, "another dhow moves database app already", "next: stop it, or look at it with `dhow status`")
+	elsewhere.run(t, 1, "replicate").says(t, "another dhow moves database twice already", "next: stop it, or look at it with `dhow status`")
 	p.run(t, 0, "status").prints(t, "replicate: process "+pid+" streams to the target")
 
 	// Killed, it holds nothing any more: neither the file's lock, nor the
@@ -247,14 +257,13 @@ func TestSecondDhow(t *testing.T) {
 	p.run(t, 0, "finish", "--abandon", "--yes")
 }
 
-// TestFullDisk fills the disk of the state folder before a cutover.
-func TestFullDisk(t *testing.T) {
+// The disk of the state folder is full before a cutover, and within.
+func (s *stage) testFullDisk(t *testing.T) {
 	if testing.Short() || os.Getuid() != 0 {
 		t.Skip("needs servers, and root to mount a small disk (testing.Short, or another account)")
 	}
-	s := newStage(t, 15, 15)
-	s.create(t, "app")
-	p := s.estateOf(t, "state: small\n"+roomy, nil, "app")
+	s.create(t, "disk")
+	p := s.estateOf(t, "state: small\n"+roomy, nil, "disk")
 	state := filepath.Join(p.dir, "small")
 	if err := os.Mkdir(state, 0o700); err != nil {
 		t.Fatal(err)
@@ -268,18 +277,18 @@ func TestFullDisk(t *testing.T) {
 		}
 	})
 	p.run(t, 0, "replicate", "--until-streaming")
-	before := s.look(t, "app")
+	before := s.look(t, "disk")
 
 	// No room for a journal, and then none for one that is there.
 	fill(t, filepath.Join(state, "ballast"))
 	p.run(t, 1, "cutover", "--yes").says(t, "journal", "is the disk full")
-	s.untouched(t, before)
+	s.untouched(t, "disk", before)
 	empty(t, filepath.Join(state, "ballast"))
 	p.run(t, 0, "cutover", "--dry-run")
 	fill(t, filepath.Join(state, "ballast"))
 	refused := p.run(t, 1, "cutover", "--yes", "-o", "json")
 	refused.says(t, "write the journal (nothing was changed; make room on its disk")
-	s.untouched(t, before)
+	s.untouched(t, "disk", before)
 	p.run(t, 0, "status").prints(t, "source", "last run: none")
 
 	empty(t, filepath.Join(state, "ballast"))
@@ -291,7 +300,7 @@ func TestFullDisk(t *testing.T) {
 		if step != cutover.StepOpen {
 			r.ends(t, 1)
 			r.says(t, "into the journal", "database or disk is full")
-			s.untouched(t, before)
+			s.untouched(t, "disk", before)
 			empty(t, filepath.Join(state, "ballast"))
 			continue
 		}
@@ -306,15 +315,17 @@ func TestFullDisk(t *testing.T) {
 }
 
 // untouched checks that the source serves as before, and the target does not.
-func (s *stage) untouched(t *testing.T, before sides) {
+func (s *stage) untouched(t *testing.T, database string, before sides) {
 	t.Helper()
-	s.exec(t, cutover.Source, "app", "INSERT INTO log (line) VALUES ('still open')")
-	if err := s.target.Exec(context.Background(), "app", "INSERT INTO log (line) VALUES ('too early')"); err == nil {
+	s.exec(t, cutover.Source, database, "INSERT INTO log (line) VALUES ('still open')")
+	if err := s.target.Exec(context.Background(), database, "INSERT INTO log (line) VALUES ('too early')"); err == nil {
 		t.Error("the target takes writes")
 	}
-	after := s.look(t, "app")
-	if got, want := strings.Join(after["source app"], "\n"), strings.Join(before["source app"], "\n"); got != want && !strings.Contains(got, "_back") {
-		t.Errorf("the source was changed: %s, before: %s", got, want)
+	for _, b := range s.belongings(t, cutover.Source, database) {
+		// What a cutover prepares stays for the next one.
+		if !slices.Contains(before["source "+database], b) && !strings.Contains(b, "_back") && !strings.HasPrefix(b, "trigger dhow_fence") && !strings.Contains(b, "dhow.") && b != "schema dhow" {
+			t.Errorf("the source has %s", b)
+		}
 	}
 }
 
@@ -343,14 +354,13 @@ func empty(t *testing.T, path string) {
 	}
 }
 
-// TestUnfinishedMove starts a copy anew that was killed: a target that holds a
-// part of it is no stranger's.
-func TestUnfinishedMove(t *testing.T) {
-	s := newStage(t, 15, 15)
-	pgtest.Database(t, s.source, "app")
-	pgtest.Database(t, s.target, "app")
-	s.exec(t, cutover.Source, "app", schema+"; INSERT INTO log (line) SELECT repeat('x', 500) FROM generate_series(1, 40000)")
-	p := s.estateOf(t, "limits: {rows_per_second: 20000, chunk: 64KiB}\n"+roomy, nil, "app")
+// A copy that was killed is started again: a target that holds a part of it is
+// no stranger's.
+func (s *stage) testUnfinishedMove(t *testing.T) {
+	pgtest.Database(t, s.source, "half")
+	pgtest.Database(t, s.target, "half")
+	s.exec(t, cutover.Source, "half", schema+"; INSERT INTO log (line) SELECT repeat('x', 500) FROM generate_series(1, 40000)")
+	p := s.estateOf(t, "limits: {rows_per_second: 20000, chunk: 64KiB}\n"+roomy, nil, "half")
 	first := start(t, p.dir, "replicate")
 	eventually(t, "the copy has begun", func() bool {
 		status := p.run(t, 0, "status", "-o", "json").out.String()
@@ -361,8 +371,56 @@ func TestUnfinishedMove(t *testing.T) {
 	}
 	_ = first.Wait() // it was killed
 	p.run(t, 0, "status").prints(t, "copying")
-	p.run(t, 1, "cutover", "--yes").says(t, "database app is not copied yet", "next: run `dhow replicate` until it streams")
+
+	// Interrupted, it says that it is not done.
+	second := p.begin(t, "replicate")
+	eventually(t, "the copy goes on", func() bool { return strings.Contains(second.out.String(), "copy") })
+	second.stop()
+	second.wait(t).ends(t, 1)
+	second.says(t, "interrupted before every database was copied", "next: run `dhow replicate` again, it goes on from here")
+	p.run(t, 1, "cutover", "--yes").says(t, "database half is not copied yet", "next: run `dhow replicate` until it streams")
 	p.run(t, 0, "replicate", "--until-streaming")
 	is(t, p.run(t, 0, "verify", "-o", "json").object(t), 45600, "databases", 0, "rows")
 	p.run(t, 0, "finish", "--abandon", "--yes").prints(t, "given up")
+}
+
+// Without a gate in the estate somebody else moves the traffic: all else is the
+// same. This looks at what people read where nobody looks at a terminal.
+func (s *stage) testWithoutGate(t *testing.T) {
+	s.create(t, "alone")
+	before := s.look(t, "alone")
+	p := s.estateOf(t, roomy, nil, "alone")
+	p.run(t, 0, "status").prints(t, "DATABASE", "alone", "not begun", "replicate: not running", "last run: none")
+	p.run(t, 0, "replicate", "--until-streaming").prints(t, "replicating 1 database to the target; Ctrl-C ends it, started again it goes on",
+		"alone  stream", "every stream follows closely: the move is ready for `dhow cutover`")
+	p.run(t, 0, "cutover", "--dry-run").prints(t, "compared while both sides move:", "requests would be held for about", "of the 4s allowed", "nothing was held, fenced or moved")
+
+	// Over the budget nothing is held.
+	tight := s.estateOf(t, "cutover: {stall_budget: 1us}\n", nil, "alone")
+	tight.run(t, 1, "cutover", "--dry-run").says(t, "over the stall budget", "raise cutover.stall_budget")
+
+	stayed := p.begin(t, "cutover", "--yes", "--stay")
+	eventually(t, "the way back streams", func() bool { return strings.Contains(stayed.out.String(), "replicating 1 database to the source") })
+	eventually(t, "it says so", func() bool {
+		return strings.Contains(p.run(t, 0, "status").out.String(), "streams to the source")
+	})
+	s.exec(t, cutover.Target, "alone", "INSERT INTO log (line) VALUES ('written at the target')")
+	if err := s.source.Exec(context.Background(), "alone", "INSERT INTO log (line) VALUES ('too late')"); err == nil {
+		t.Error("the source takes writes")
+	}
+	stayed.stop()
+	stayed.wait(t).ends(t, 0)
+	stayed.prints(t, "compared as it stood at the cutover:", "the target serves", "requests were held for", "report: ", "stopped; `dhow replicate` goes on from here")
+
+	p.run(t, 0, "rollback", "--yes").prints(t, "the source serves", "the way back is open")
+	if n := s.one(t, cutover.Source, "alone", "SELECT count(*)::text FROM log WHERE line = 'written at the target'"); n != "1" {
+		t.Errorf("what was written at the target is at the source %s times", n)
+	}
+	p.run(t, 1, "finish", "--yes").says(t, "the source still serves database alone: finishing now throws the copy away", "give the move up with `dhow finish --abandon`")
+	p.run(t, 0, "finish", "--abandon", "--yes").prints(t, "the fence's triggers of 3 tables", "schema dhow", "given up; the source goes on")
+	s.handedOver(t, before, "alone")
+	p.run(t, 0, "finish", "--yes").prints(t, "nothing of a move was there")
+	if strings.Contains(stayed.out.String()+stayed.err.String(), "\x1b") {
+		t.Error("there are escapes where there is no terminal")
+	}
 }

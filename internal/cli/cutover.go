@@ -117,7 +117,7 @@ func (a *app) moveTraffic(ctx context.Context, to cutover.Side, f moveFlags) err
 		}
 		return err
 	}
-	return errors.Join(err, a.stream(ctx, v, to.Other(), false))
+	return errors.Join(err, a.stream(ctx, v, to.Other(), true, false))
 }
 
 // replicateAgain reminds of a replication that was stopped for a run that did

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -57,11 +58,12 @@ func (a *app) replicate(ctx context.Context, untilStreaming bool) error {
 	if last != nil && last.Outcome == "" {
 		a.log.Warn(fmt.Sprintf("a run to the %s was cut off at step %q: run `dhow %s` again, it ends in a safe state", last.To, last.Last, command(last.To)))
 	}
-	serving, _, err := cutover.Where(ctx, v.Movers)
+	serving, states, err := cutover.Where(ctx, v.Movers)
 	if err != nil {
 		return err
 	}
-	return a.stream(ctx, v, serving.Other(), untilStreaming)
+	copied := !slices.ContainsFunc(states, func(s move.State) bool { return !s.Copied })
+	return a.stream(ctx, v, serving.Other(), copied, untilStreaming)
 }
 
 // command is the command that moves the traffic to a side.
@@ -81,8 +83,9 @@ func (y *yieldedError) Error() string { return "handed over to `dhow " + y.what 
 
 // stream replicates towards a side, shows how it goes and answers on the socket,
 // until ctx ends, another command asks for the estate, or, where that is wanted,
-// every stream follows closely. The caller holds the estate's lock.
-func (a *app) stream(ctx context.Context, v *voyage.Voyage, to cutover.Side, untilStreaming bool) error {
+// every stream follows closely. copied says that nothing is left to copy. The
+// caller holds the estate's lock.
+func (a *app) stream(ctx context.Context, v *voyage.Voyage, to cutover.Side, copied, untilStreaming bool) error {
 	socket, err := v.Listen(ctx)
 	if err != nil {
 		return err
@@ -115,11 +118,12 @@ func (a *app) stream(ctx context.Context, v *voyage.Voyage, to cutover.Side, unt
 	end(err)
 	err = errors.Join(err, g.Wait())
 	rep.close(true)
-	return a.ended(repl, rep, context.Cause(work), err)
+	return a.ended(repl, rep, copied || repl.Streams(), context.Cause(work), err)
 }
 
-// ended says why the streams ended, and whether that is a failure.
-func (a *app) ended(repl *voyage.Replication, rep *reporter, cause, failure error) error {
+// ended says why the streams ended, and whether that is a failure; whole says
+// that every database was copied.
+func (a *app) ended(repl *voyage.Replication, rep *reporter, whole bool, cause, failure error) error {
 	var yielded *yieldedError
 	reason, text := "interrupted", "stopped; `dhow replicate` goes on from here"
 	switch {
@@ -129,7 +133,7 @@ func (a *app) ended(repl *voyage.Replication, rep *reporter, cause, failure erro
 		reason, text = "yielded", yielded.Error()+"; the streams have ended"
 	case errors.Is(cause, errFollows):
 		reason, text = "streaming", "every stream follows closely: the move is ready for `dhow "+command(repl.To())+"`"
-	case !repl.Streams():
+	case !whole:
 		failure = &move.Refused{Reason: "interrupted before every database was copied", Fix: "run `dhow replicate` again, it goes on from here"}
 	}
 	if a.json() {

@@ -75,15 +75,18 @@ func (s *streams) failure() error {
 	return s.err
 }
 
-// awaitStreams waits until every stream runs and follows closely: a marker that
-// is written now arrives within the stall budget.
+// steadyWithin is how soon a marker has to arrive for a stream to follow closely.
+const steadyWithin = 2 * time.Second
+
+// awaitStreams waits until every stream runs and follows closely.
 func (m *Machine) awaitStreams(ctx context.Context) error {
 	movers := m.streams.movers
 	g, gctx := errgroup.WithContext(ctx)
 	for _, mv := range movers {
 		g.Go(func() error {
 			for {
-				try, cancel := context.WithTimeout(gctx, m.cfg.Budget)
+				// Whether the stall will fit a budget shorter than that is predicted later, and said.
+				try, cancel := context.WithTimeout(gctx, max(m.cfg.Budget, steadyWithin))
 				_, err := mv.Rehearse(try)
 				cancel()
 				if err == nil {
