@@ -29,7 +29,7 @@ const (
 	randomRounds = 1000
 	otherShare   = 16
 	// voyageRounds are the rounds of one move: from an empty target to the open one, and on the way back.
-	voyageRounds = 125
+	voyageRounds = 200
 	// sessionsAtOnce write to the source at the same time.
 	sessionsAtOnce = 3
 	// settleWithin bounds the wait for the target after a round.
@@ -167,6 +167,8 @@ type leg struct {
 	names          []string // of all tables, as both sides' statements need them
 	r              *rand.Rand
 
+	sessions []*pgx.Conn // that write
+
 	stop  func() // ends Replicate and waits for it; nil while it does not run
 	ended chan error
 }
@@ -199,15 +201,16 @@ func (x *randomMoves) voyage(until int) {
 		x.t.Fatal(err)
 	}
 	l := &leg{x: x, m: m, source: conns[0], target: conns[1], r: r}
+	l.dial(cfgs[0])
 	for range min(3, until-x.round) { // there are rows before the move begins
-		l.writes(cfgs[0])
+		l.writes()
 	}
 	l.names = tableNames(x.t, l.source)
-	l.load(cfgs[0], until)
+	l.load()
 	l.same(true)
 	back := until - (until-x.round)/6
 	for x.round < back && !x.t.Failed() {
-		l.turn(cfgs[0])
+		l.turn()
 	}
 	if x.t.Failed() {
 		return
@@ -220,9 +223,10 @@ func (x *randomMoves) voyage(until int) {
 	}
 	x.repeated++
 	b := &leg{x: x, m: reverse, source: l.target, target: l.source, names: l.names, r: r}
+	b.dial(cfgs[1])
 	b.start()
 	for x.round < until && !x.t.Failed() {
-		b.turn(cfgs[1])
+		b.turn()
 	}
 	if x.t.Failed() {
 		return
@@ -291,13 +295,13 @@ func (l *leg) halt() {
 }
 
 // load lets the mover copy while sessions write, and interrupts it a few times.
-func (l *leg) load(cfg *pgx.ConnConfig, until int) {
+func (l *leg) load() {
 	l.x.t.Helper()
 	l.start()
-	for interrupt := l.r.IntN(4); ; {
+	for interrupt := l.r.IntN(3); ; {
 		wait := time.After(time.Duration(50+l.r.IntN(900)) * time.Millisecond)
 		for busy := true; busy; {
-			l.writes(cfg)
+			l.writes()
 			if l.streams() {
 				return
 			}
@@ -332,7 +336,7 @@ func (l *leg) streams() bool {
 
 // turn is a round: several sessions write, meanwhile the mover is perhaps started
 // again, or compares; then all must be equal.
-func (l *leg) turn(cfg *pgx.ConnConfig) {
+func (l *leg) turn() {
 	l.x.t.Helper()
 	l.x.round++
 	var beside func()
@@ -343,7 +347,7 @@ func (l *leg) turn(cfg *pgx.ConnConfig) {
 		beside = l.verify
 	}
 	var g errgroup.Group
-	g.Go(func() error { l.writes(cfg); return nil })
+	g.Go(func() error { l.writes(); return nil })
 	if beside != nil {
 		beside()
 	}
@@ -351,7 +355,7 @@ func (l *leg) turn(cfg *pgx.ConnConfig) {
 	if l.r.IntN(30) == 0 {
 		// What was written while the mover did not run is waiting for it.
 		l.halt()
-		l.writes(cfg)
+		l.writes()
 		l.x.restarts++
 		l.start()
 	}
@@ -359,33 +363,42 @@ func (l *leg) turn(cfg *pgx.ConnConfig) {
 }
 
 // writes runs random transactions in several sessions at once.
-func (l *leg) writes(cfg *pgx.ConnConfig) {
+func (l *leg) writes() {
 	x := l.x
 	var g errgroup.Group
-	for range sessionsAtOnce {
+	for _, conn := range l.sessions {
 		r := rand.New(rand.NewPCG(x.seed, l.r.Uint64()))
-		g.Go(func() error { return x.session(cfg, r) })
+		g.Go(func() error { return x.session(conn, r) })
 	}
 	if err := g.Wait(); err != nil {
 		x.t.Errorf("round %d: a transaction can not be right: %v", x.round, err)
 	}
 }
 
+// dial opens the sessions that write; they end with the test.
+func (l *leg) dial(cfg *pgx.ConnConfig) {
+	l.x.t.Helper()
+	ctx := l.x.t.Context()
+	for range sessionsAtOnce {
+		conn, err := pgx.ConnectConfig(ctx, cfg)
+		if err != nil {
+			l.x.t.Fatal(err)
+		}
+		l.x.t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(ctx)) })
+		if _, err := conn.Exec(ctx, "SET lock_timeout = '300ms'; SET client_min_messages = error"); err != nil {
+			l.x.t.Fatal(err)
+		}
+		l.sessions = append(l.sessions, conn)
+	}
+}
+
 // session runs some transactions.
-func (x *randomMoves) session(cfg *pgx.ConnConfig, r *rand.Rand) error {
+func (x *randomMoves) session(conn *pgx.Conn, r *rand.Rand) error {
 	ctx := x.t.Context()
-	conn, err := pgx.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	defer conn.Close(ctx)
-	if _, err := conn.Exec(ctx, "SET lock_timeout = '300ms'; SET client_min_messages = error"); err != nil {
-		return err
-	}
 	for range 1 + r.IntN(3) {
 		list := transaction(r, x.tables, x.total)
 		if r.IntN(100) == 0 {
-			list = slices.Insert(list, 1+r.IntN(len(list)-1), large[r.IntN(len(large))](r))
+			list = slices.Insert(list, 1, large[r.IntN(len(large))](r))
 		}
 		if err := x.run(ctx, conn, list, r.IntN(3) > 0); err != nil {
 			return err
@@ -523,7 +536,7 @@ func digestsOf(ctx context.Context, conn *pgx.Conn, names []string) (map[string]
 	for i, n := range names {
 		parts[i] = fmt.Sprintf(`SELECT %s, count(*) || ' ' || md5(coalesce(string_agg(r, E'\n' ORDER BY r COLLATE "C"), '')) FROM (SELECT t::text AS r FROM ONLY %s t) x`, quote(n), n)
 	}
-	if _, err := conn.Exec(ctx, "SET TimeZone = 'UTC'; SET extra_float_digits = 3; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET DateStyle = 'ISO'"); err != nil {
+	if _, err := conn.Exec(ctx, "SET TimeZone = 'UTC'; SET extra_float_digits = 3; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET DateStyle = 'ISO'; SET jit = off"); err != nil {
 		return nil, err
 	}
 	rows, err := conn.Query(ctx, strings.Join(parts, " UNION ALL "))

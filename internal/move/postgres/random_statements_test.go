@@ -58,7 +58,7 @@ const randomSchema = `
 	CREATE TABLE bulk (id int PRIMARY KEY, v int, pad text);
 	CREATE TABLE wide_bulk (id int PRIMARY KEY, v int, pad text UNIQUE);
 	CREATE SEQUENCE numbered;
-	INSERT INTO bulk SELECT i, 0, repeat('x', 100) FROM generate_series(1, 4000) i; INSERT INTO wide_bulk SELECT i, 0, i FROM generate_series(1, 3000) i;`
+	INSERT INTO bulk SELECT i, 0, repeat('x', 100) FROM generate_series(1, 1500) i; INSERT INTO wide_bulk SELECT i, 0, i FROM generate_series(1, 900) i;`
 
 // columnOf is a column of a table whose values are made up by its type.
 type columnOf struct {
@@ -340,13 +340,13 @@ var large = []func(r *rand.Rand) string{
 		n := 10000 + r.IntN(10000)
 		return fmt.Sprintf("INSERT INTO bulk SELECT i, 0, repeat('y', 300) FROM generate_series(%d, %d) i ON CONFLICT DO NOTHING", n, n+2000)
 	},
-	func(r *rand.Rand) string { return "DELETE FROM bulk WHERE id > 5000" },
+	func(r *rand.Rand) string { return "DELETE FROM bulk WHERE id > 1500" },
 	func(r *rand.Rand) string {
 		return "UPDATE wide_bulk SET pad = 'first' WHERE id = 1; UPDATE wide_bulk SET pad = '1' WHERE id = 2; UPDATE wide_bulk SET v = v + 1, pad = pad || 'p' WHERE length(pad) < 12; UPDATE wide_bulk SET pad = id::text"
 	},
 	func(r *rand.Rand) string { return "UPDATE bulk SET id = -id WHERE id % 50 = 0" },
 	func(r *rand.Rand) string {
-		return "DELETE FROM wide_bulk WHERE id % 3 = 0; INSERT INTO wide_bulk SELECT i, -1, i FROM generate_series(3, 3000, 3) i"
+		return "DELETE FROM wide_bulk WHERE id % 3 = 0; INSERT INTO wide_bulk SELECT i, -1, i FROM generate_series(3, 900, 3) i"
 	},
 }
 
