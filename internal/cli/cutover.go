@@ -98,12 +98,15 @@ func (a *app) moveTraffic(ctx context.Context, to cutover.Side, f moveFlags) err
 	}
 	if f.dryRun {
 		r.result, err = machine.Rehearse(ctx)
+		listed(r.result.Before)
 		r.reporter.close(false)
 		err = a.printRehearsal(r, err)
 		a.replicateAgain(yielded)
 		return err
 	}
 	r.result, err = machine.Run(ctx)
+	listed(r.result.Before)
+	listed(r.result.Compared)
 	r.reporter.close(false)
 	err = errors.Join(err, r.writeReport(ctx, v, journal, before, err))
 	err = a.printRun(r, err)
@@ -157,6 +160,16 @@ func (r *run) event(e cutover.Event) {
 
 // clockMillis is the time in front of a step.
 const clockMillis = "15:04:05.000"
+
+// listed gives every comparison a list of differences, also where it is empty.
+func listed(all map[string]move.Comparison) {
+	for name, c := range all {
+		if c.Differences == nil {
+			c.Differences = []move.Difference{}
+			all[name] = c
+		}
+	}
+}
 
 // printRehearsal prints what a cutover would come to.
 func (a *app) printRehearsal(r *run, err error) error {

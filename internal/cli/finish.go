@@ -123,16 +123,20 @@ func (a *app) printRemoved(serving cutover.Side, removed []voyage.Leftover, whol
 		}{serving, removed})
 	}
 	t := &table{head: []string{"DATABASE", "SIDE", "REMOVED"}}
-	triggers := map[[2]string]int64{}
-	for _, l := range removed {
-		if l.Kind == "trigger" { // one on each table: their number says enough
-			triggers[[2]string{l.Database, string(l.Side)}]++
-			continue
+	for _, at := range places(removed) {
+		triggers := int64(0)
+		for _, l := range removed {
+			switch {
+			case l.Database != at[0] || string(l.Side) != at[1]:
+			case l.Kind == "trigger": // one on each table: their number says enough
+				triggers++
+			default:
+				t.add(plain(at[0]), plain(at[1]), plain(l.Kind+" "+l.Name))
+			}
 		}
-		t.add(plain(l.Database), plain(string(l.Side)), plain(l.Kind+" "+l.Name))
-	}
-	for _, at := range slices.SortedFunc(maps.Keys(triggers), func(x, y [2]string) int { return slices.Compare(x[:], y[:]) }) {
-		t.add(plain(at[0]), plain(at[1]), plain("the fence's triggers of "+counted(triggers[at], "table")))
+		if triggers > 0 {
+			t.add(plain(at[0]), plain(at[1]), plain("the fence's triggers of "+counted(triggers, "table")))
+		}
 	}
 	if len(t.rows) > 0 {
 		if err := a.printTable(t); err != nil {
@@ -149,4 +153,13 @@ func (a *app) printRemoved(serving cutover.Side, removed []voyage.Leftover, whol
 		a.printf("%s; the target serves", a.out.green("finished"))
 	}
 	return nil
+}
+
+// places are the databases and sides of what was removed, in order.
+func places(removed []voyage.Leftover) [][2]string {
+	all := map[[2]string]bool{}
+	for _, l := range removed {
+		all[[2]string{l.Database, string(l.Side)}] = true
+	}
+	return slices.SortedFunc(maps.Keys(all), func(x, y [2]string) int { return slices.Compare(x[:], y[:]) })
 }

@@ -102,7 +102,9 @@ func (a *app) stream(ctx context.Context, v *voyage.Voyage, to cutover.Side, cop
 	g.Go(func() error {
 		repl.Failures(work, func(database string, err error) {
 			rep.fail(database, err)
-			a.log.Error("a database stopped, the others go on", "database", database, "error", err)
+			if repl.Goes() { // the last error is the command's own
+				a.log.Error("a database stopped, the others go on", "database", database, "error", err)
+			}
 		})
 		return nil
 	})

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,28 +103,37 @@ func bar(percent int) string {
 
 // tables shows the busiest tables of a copy or a comparison, and sums up the others.
 func (v *view) tables(p move.Progress, most int) []viewLine {
-	if p.Phase != move.PhaseCopy && p.Phase != move.PhaseVerify {
+	if p.Phase != move.PhaseCopy && p.Phase != move.PhaseVerify || len(p.Tables) == 0 {
 		return nil
 	}
-	var busy []move.TableProgress
-	done, waiting := 0, 0
+	busy := v.inWork(p)
+	done := 0
 	for _, t := range p.Tables {
-		switch {
-		case t.Done:
+		if t.Done {
 			done++
-		case t.Rows == 0:
-			waiting++
-		default:
+		}
+	}
+	sum := fmt.Sprintf("  %s: %s done, %s in work, %s waiting", counted(int64(len(p.Tables)), "table"), rows(int64(done)), rows(int64(len(busy))), rows(int64(len(p.Tables)-done-len(busy))))
+	return append(v.busiest(busy, most), viewLine{text: sum, paint: v.style.dim})
+}
+
+// inWork are the tables that are begun and not done, the busiest first.
+func (v *view) inWork(p move.Progress) []move.TableProgress {
+	var busy []move.TableProgress
+	for _, t := range p.Tables {
+		if !t.Done && t.Rows > 0 {
 			busy = append(busy, t)
 		}
 	}
 	grown := v.grown[p.Database]
 	slices.SortFunc(busy, func(a, b move.TableProgress) int {
-		if d := grown[b.Table] - grown[a.Table]; d != 0 {
-			return int(min(1, max(-1, d)))
-		}
-		return strings.Compare(a.Table, b.Table)
+		return cmp.Or(cmp.Compare(grown[b.Table], grown[a.Table]), strings.Compare(a.Table, b.Table))
 	})
+	return busy
+}
+
+// busiest shows the first of those in work, a line each.
+func (v *view) busiest(busy []move.TableProgress, most int) []viewLine {
 	shown := busy[:min(most, len(busy))]
 	width := 0
 	for _, t := range shown {
@@ -133,9 +143,6 @@ func (v *view) tables(p move.Progress, most int) []viewLine {
 	for _, t := range shown {
 		name := runewidth.FillRight(runewidth.Truncate(t.Table, nameWidth, "…"), width)
 		lines = append(lines, viewLine{text: fmt.Sprintf("  %s  %3d%%  %s of about %s rows, %s", name, percent(t.Rows, t.RowsTotal), rows(t.Rows), rows(t.RowsTotal), bytes(t.Bytes))})
-	}
-	if len(p.Tables) > 0 {
-		lines = append(lines, viewLine{text: fmt.Sprintf("  %s: %s done, %s in work, %s waiting", counted(int64(len(p.Tables)), "table"), rows(int64(done)), rows(int64(len(busy))), rows(int64(waiting))), paint: v.style.dim})
 	}
 	return lines
 }

@@ -109,9 +109,9 @@ type Result struct {
 	// Predicted and Stall are how long requests were expected to be held, and were.
 	Predicted time.Duration `json:"predicted_ns"`
 	Stall     time.Duration `json:"stall_ns"`
-	// HeldAt and ReleasedAt bound the stall.
-	HeldAt     time.Time `json:"held_at"`
-	ReleasedAt time.Time `json:"released_at"`
+	// HeldAt and ReleasedAt bound the stall; zero when nothing was held.
+	HeldAt     time.Time `json:"held_at,omitzero"`
+	ReleasedAt time.Time `json:"released_at,omitzero"`
 	Steps      []Timing  `json:"steps"`
 	// Compared is the proof, by database; Before is the comparison that let the cutover go ahead.
 	Compared map[string]move.Comparison `json:"compared,omitempty"`

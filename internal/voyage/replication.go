@@ -147,6 +147,18 @@ func (r *Replication) Standings() []Standing {
 	return list
 }
 
+// Goes says whether any database's replication has not failed.
+func (r *Replication) Goes() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.standing {
+		if s.err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Streams says whether every database is copied and streams, or did until it was
 // told to end.
 func (r *Replication) Streams() bool {
