@@ -323,7 +323,9 @@ func (m *Mover) dropFence(ctx context.Context) {
 	m.fence = nil
 	m.mu.Unlock()
 	if f != nil {
-		_, _ = f.conn.Exec(context.WithoutCancel(ctx), "ROLLBACK") // closing ends it as well
+		last, cancel := parting(ctx)
+		defer cancel()
+		_, _ = f.conn.Exec(last, "ROLLBACK") // closing ends it as well
 		hangUp(ctx, f.conn)
 	}
 }

@@ -72,7 +72,11 @@ func copyObject(ctx context.Context, source, target *pgx.Conn, oid uint32) error
 	if err != nil {
 		return err
 	}
-	defer from.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // only read from
+	defer func() {
+		last, cancel := parting(ctx)
+		defer cancel()
+		_ = from.Rollback(last) // only read from
+	}()
 	return pgx.BeginFunc(ctx, target, func(to pgx.Tx) error {
 		if _, err := to.Exec(ctx, "SELECT lo_unlink(oid) FROM pg_largeobject_metadata WHERE oid = $1", oid); err != nil {
 			return err

@@ -133,7 +133,9 @@ type snapshot struct {
 
 func (l *loader) release(ctx context.Context) {
 	if l.snapshot != nil {
-		_ = l.snapshot.conn.Close(context.WithoutCancel(ctx)) // a temporary slot goes with it
+		last, cancel := parting(ctx)
+		defer cancel()
+		_ = l.snapshot.conn.Close(last) // a temporary slot goes with it
 		l.snapshot = nil
 	}
 }
@@ -370,7 +372,9 @@ func (l *loader) settle(ctx context.Context) error {
 		return fmt.Errorf("stream until the copy is settled: %w", err)
 	}
 	// A row that was fetched again may have moved the point behind the marker.
-	fresh, err := readStream(context.WithoutCancel(ctx), l.target, l.m.stream)
+	last, cancel := parting(ctx)
+	defer cancel()
+	fresh, err := readStream(last, l.target, l.m.stream)
 	if err != nil {
 		return err
 	}

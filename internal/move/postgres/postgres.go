@@ -32,6 +32,8 @@ const (
 	DefaultWALStop = 16 << 30
 	// connectTimeout bounds one attempt to connect.
 	connectTimeout = 10 * time.Second
+	// partingTime bounds a last word to a server: a rollback, a goodbye.
+	partingTime = 2 * time.Second
 )
 
 // Stragglers says what the fence does to sessions that hold writes open.
@@ -152,6 +154,7 @@ func connect(ctx context.Context, cfg *pgx.ConnConfig, side string) (*pgx.Conn, 
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout
 	}
+	c.DialFunc = dial
 	for k, v := range sessionSettings {
 		c.RuntimeParams[k] = v
 	}
@@ -181,9 +184,15 @@ func (m *Mover) named(side string) string {
 	return "source"
 }
 
+// parting is the time for a last word to a server once the work's context has
+// ended: little, for the server may be what ended it.
+func parting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), partingTime)
+}
+
 // hangUp closes a session even when the work's context has ended.
 func hangUp(ctx context.Context, conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+	ctx, cancel := parting(ctx)
 	defer cancel()
 	_ = conn.Close(ctx) // the session is done with; the server notices in any case
 }

@@ -129,7 +129,9 @@ func (x *inspection) related(ctx context.Context) (kinship, error) {
 		return strangers, err
 	}
 	defer func() {
-		_, _ = x.source.conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", key) // it ends with the session too
+		last, cancel := parting(ctx)
+		defer cancel()
+		_, _ = x.source.conn.Exec(last, "SELECT pg_advisory_unlock($1)", key) // it ends with the session too
 	}()
 	var seen, here bool
 	err := x.target.conn.QueryRow(ctx, `SELECT count(*) > 0, coalesce(bool_or(database = (SELECT oid FROM pg_database WHERE datname = current_database())), false)

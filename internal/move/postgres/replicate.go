@@ -122,7 +122,7 @@ func (m *Mover) lock(ctx context.Context) (unlock func(), err error) {
 		return nil, &lockHeld{&move.Refused{Reason: fmt.Sprintf("another dhow moves database %s already %s", m.cfg.Name, who), Fix: "stop it, or look at it with `dhow status`"}}
 	}
 	return func() {
-		ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		ended, cancel := parting(ctx)
 		defer cancel()
 		// The session's end gives it back as well, but a moment after hangUp.
 		_, _ = conn.Exec(ended, "SELECT pg_advisory_unlock(hashtextextended($1, 0))", m.stream)

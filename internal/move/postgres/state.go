@@ -61,7 +61,9 @@ const stateLock = 0x64686f77
 func ensureState(ctx context.Context, conn *pgx.Conn) error {
 	sql := fmt.Sprintf("BEGIN; SET LOCAL client_min_messages = warning; SELECT pg_advisory_xact_lock(%d);%s COMMIT", stateLock, stateDDL)
 	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
-		_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
+		last, cancel := parting(ctx)
+		defer cancel()
+		_, _ = conn.Exec(last, "ROLLBACK")
 		return fmt.Errorf("create the schema dhow in database %s: %w", conn.Config().Database, err)
 	}
 	return nil

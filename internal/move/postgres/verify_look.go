@@ -492,7 +492,9 @@ func (v *verifier) lockAndLook(ctx context.Context, conn *pgx.Conn, few []*doubt
 		return nil, fmt.Errorf("lock a few rows of table %s on the source: %w", few[0].suspect.table.source.Name, err)
 	}
 	defer func() {
-		if _, rerr := conn.Exec(context.WithoutCancel(ctx), "ROLLBACK"); err == nil && rerr != nil {
+		last, cancel := parting(ctx)
+		defer cancel()
+		if _, rerr := conn.Exec(last, "ROLLBACK"); err == nil && rerr != nil {
 			err = fmt.Errorf("unlock rows on the source: %w", rerr)
 		}
 	}()
