@@ -33,7 +33,7 @@ const (
 
 const (
 	// commandTime bounds a command that should end by itself.
-	commandTime = 3 * time.Minute
+	commandTime = 2 * time.Minute
 	// budget and hold are long, for these tests share a small machine with others:
 	// what clients wait is the demo's matter.
 	budget = 1500 * time.Millisecond
@@ -295,6 +295,8 @@ func (tr *trip) ended(c *child) error {
 	case <-c.done:
 		return c.err
 	case <-time.After(commandTime):
+		_ = c.cmd.Process.Signal(syscall.SIGQUIT) // it says where it stands
+		<-c.done
 		tr.t.Fatalf("it does not end: %s", c.output())
 		return nil
 	}
