@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,6 +26,12 @@ var copyRules = []rule{
 		title:       "The target's user does not stand for a role that owns what moves.",
 		consequence: "what belongs to it on the source could neither be given to it on the target nor be fenced and published there",
 		fix:         "GRANT {name} TO {role}",
+	},
+	{
+		id: "schema-create-right", severity: move.Loses, on: onTarget, fresh: true, find: ownersApart,
+		title:       "A role may create nothing in the schema in which it will own something.",
+		consequence: "role {name} will own what is in schema {object}, but may create nothing there: the target gives it nothing, unless a superuser does so",
+		fix:         "{grant}",
 	},
 	{
 		id: "extension-missing", severity: move.Loses, on: onTarget, find: extensionsMissing,
@@ -138,6 +145,48 @@ func ownersForeign(ctx context.Context, x *inspection, e *end) ([]finding, error
 		err := row.Scan(&name)
 		return finding{"object": "role " + name, "name": ident(name)}, err
 	})
+}
+
+// ownersApart are the roles that could not be given what they own on the
+// source, because the target's user is no superuser. The schema public is there
+// already; the others come with their owners, and their grants come too late.
+func ownersApart(ctx context.Context, x *inspection, e *end) ([]finding, error) {
+	if e.super {
+		return nil, nil
+	}
+	needed, err := x.source.look(ctx, `SELECT nspname AS object, pg_get_userbyid(owner) AS role, pg_get_userbyid(nspowner) AS of FROM nsp JOIN (SELECT relnamespace AS id, relowner AS owner FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+			UNION SELECT pronamespace, proowner FROM pg_proc p WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')) o ON o.id = nsp.oid`)
+	if err != nil {
+		return nil, err
+	}
+	var found []finding
+	for _, f := range needed {
+		for _, name := range []string{x.m.roleThere(f["role"]), e.role} {
+			var may bool
+			grant := "GRANT CREATE ON SCHEMA public TO " + ident(name)
+			sql := "SELECT has_schema_privilege(oid, 'public', 'CREATE') FROM pg_roles WHERE rolname = $1"
+			args := []any{name}
+			if f["object"] != "public" {
+				if name == e.role { // it stands for the schema's owner, or rule owner-right tells
+					continue
+				}
+				sql = "SELECT coalesce((SELECT pg_has_role(r.oid, o.oid, 'USAGE') FROM pg_roles o WHERE o.rolname = $2), true) FROM pg_roles r WHERE r.rolname = $1"
+				args = append(args, x.m.roleThere(f["of"]))
+				grant = "give schema " + f["object"] + " and what is in it to one role on the source (ALTER SCHEMA ... OWNER TO), or let a superuser move it"
+			}
+			err := e.conn.QueryRow(ctx, sql, args...).Scan(&may)
+			if errors.Is(err, pgx.ErrNoRows) { // rule role-missing tells
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if !may && !slices.ContainsFunc(found, func(h finding) bool { return h["object"] == f["object"] && h["name"] == name }) {
+				found = append(found, finding{"object": f["object"], "name": name, "grant": grant})
+			}
+		}
+	}
+	return found, nil
 }
 
 // extension is one as a server has it or could have it.

@@ -62,12 +62,13 @@ var rightRules = []rule{
 		fix:         "GRANT USAGE ON SCHEMA {name} TO {role}",
 	},
 	{
-		id: "unreadable", severity: move.Loses, on: onSource,
-		title: "The user may not read a table or a sequence.",
-		sql: `SELECT object, name, CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE '' END AS kind FROM rel
-			WHERE CASE relkind WHEN 'S' THEN NOT has_sequence_privilege(oid, 'SELECT') WHEN 'r' THEN pg_has_role(relowner, 'USAGE') AND NOT has_table_privilege(oid, 'SELECT') END`,
-		consequence: "its rows or its position could not be copied",
-		fix:         "GRANT SELECT ON {kind}{name} TO {role}",
+		id: "table-right", severity: move.Loses, on: onSource,
+		title: "The user may not read and write a table or a sequence, though it stands for its owner.",
+		sql: `SELECT object, name, CASE relkind WHEN 'S' THEN 'SELECT, UPDATE ON SEQUENCE ' ELSE 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON ' END AS rights FROM rel WHERE pg_has_role(relowner, 'USAGE') AND
+			CASE WHEN relkind = 'S' THEN NOT (has_sequence_privilege(oid, 'SELECT') AND has_sequence_privilege(oid, 'UPDATE'))
+				WHEN relkind IN ('r', 'p') THEN EXISTS (SELECT FROM unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,TRIGGER}'::text[]) p WHERE NOT has_table_privilege(rel.oid, p)) END`,
+		consequence: "it could not be copied, fenced or, since grants move with it, written on the target",
+		fix:         "GRANT {rights}{name} TO {role}",
 	},
 	{
 		id: "row-security", severity: move.Loses, on: onSource,
