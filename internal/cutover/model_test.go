@@ -31,6 +31,9 @@ type world struct {
 	fault func(call string) fate
 	wrong error // the first broken promise
 	death func()
+	// lag is what a rehearsal takes; slow is what a call waits for.
+	lag  func() time.Duration
+	slow map[string]time.Duration
 }
 
 type fate int
@@ -114,6 +117,10 @@ type modelMover struct {
 func (m *modelMover) db() *pair    { return m.w.dbs[m.i] }
 func (m *modelMover) Name() string { return fmt.Sprintf("db%d", m.i) }
 func (m *modelMover) act(ctx context.Context, call string, do func(*pair) error) error {
+	select {
+	case <-ctx.Done():
+	case <-time.After(m.w.slow[call]):
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -131,7 +138,10 @@ func (m *modelMover) Prepare(ctx context.Context) error {
 	return m.act(ctx, "prepare", func(d *pair) error { d.slot[m.to] = true; return nil })
 }
 func (m *modelMover) Rehearse(ctx context.Context) (move.Rehearsal, error) {
-	return move.Rehearsal{}, ctx.Err()
+	if m.w.lag == nil {
+		return move.Rehearsal{}, ctx.Err()
+	}
+	return move.Rehearsal{Lag: m.w.lag()}, ctx.Err()
 }
 func (m *modelMover) Fence(ctx context.Context) (move.Marker, error) {
 	return move.Marker{N: 1}, m.act(ctx, "fence", func(d *pair) error {
