@@ -47,6 +47,8 @@ type rule struct {
 	// consequence and fix are templates. {role} and {database} are the session's,
 	// quoted for SQL; {side} is the server's.
 	consequence, fix string
+	// example is the fix as the manual tells it, where the template is all placeholder.
+	example string
 }
 
 // finding is what a rule found: values by placeholder.

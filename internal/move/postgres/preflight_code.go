@@ -38,7 +38,7 @@ var codeRules = []rule{
 		id: "security-definer", severity: move.Warns, on: onTarget, find: powerful,
 		title:       "A function runs with the rights of a superuser, who is none on the target.",
 		consequence: "it runs as {owner}, who is a superuser on the source and not on the target: what it needs those rights for fails after the cutover",
-		fix:         "give it to a role with just the rights that it needs, on the source: ALTER FUNCTION {object} OWNER TO ...",
+		fix:         "give it to a role with just the rights that it needs, on the source: ALTER FUNCTION {object} OWNER TO that role",
 	},
 }
 

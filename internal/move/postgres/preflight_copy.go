@@ -32,6 +32,7 @@ var copyRules = []rule{
 		title:       "A role may create nothing in the schema in which it will own something.",
 		consequence: "role {name} will own what is in schema {object}, but may create nothing there: the target gives it nothing, unless a superuser does so",
 		fix:         "{grant}",
+		example:     "`GRANT CREATE ON SCHEMA public TO <name>`; for another schema, give it and what is in it to one role on the source",
 	},
 	{
 		id: "extension-missing", severity: move.Loses, on: onTarget, find: extensionsMissing,
@@ -44,12 +45,14 @@ var copyRules = []rule{
 		title:       "An extension must be made on the target by hand.",
 		consequence: "{why}: what uses it can not be made",
 		fix:         "{create}",
+		example:     "`CREATE EXTENSION <name>`, as a superuser where it takes one",
 	},
 	{
 		id: "extension-older", severity: move.Warns, on: onTarget, find: extensionsOlder,
 		title:       "An extension is older on the target.",
 		consequence: "it is version {found} on the target and {version} on the source: what uses something newer, or a type whose binary form has changed, can not move",
 		fix:         "{update}",
+		example:     "`ALTER EXTENSION <name> UPDATE`, or a newer package of it on the target's host",
 	},
 	{
 		id: "extension-data", severity: move.Loses, on: onTarget, fresh: true, find: extensionRows,
@@ -62,6 +65,7 @@ var copyRules = []rule{
 		title:       "Settings of the database or of its roles are not on the target.",
 		consequence: "{setting} is set for {object} on the source; such settings do not move, and sessions behave otherwise after the cutover",
 		fix:         "{alter}",
+		example:     "`ALTER DATABASE <database> SET ...` or `ALTER ROLE <role> IN DATABASE <database> SET ...`, as on the source",
 	},
 }
 

@@ -610,6 +610,10 @@ func TestPreflightOfOddServers(t *testing.T) {
 		}
 	}
 	find1("older-target", "PostgreSQL 13", "version 15")
+	narrow := unsupported(14, 15)
+	if got := p.lookFor(t, &narrow, defaultThresholds); len(got) != 1 || got[0].Side != "target" || got[0].Object != "PostgreSQL 13" || got[0].Severity != move.Loses {
+		t.Errorf("unsupported-version: %+v", got)
+	}
 	for server, locale := range map[*pgserver.Server]string{c.target: "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'", c.source: "ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'"} {
 		_ = p.source.Close(ctx)
 		_ = p.target.Close(ctx)
@@ -786,6 +790,54 @@ func TestPreflightOfAHumbleUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Close(ctx)
+}
+
+// TestPreflightDuringAMove names what changed since, with statements that mend it.
+func TestPreflightDuringAMove(t *testing.T) {
+	ctx := context.Background()
+	v := pairUp(t, 15, 15).voyage(t, "midway", "CREATE TABLE t (a int PRIMARY KEY, b text); INSERT INTO t SELECT i, 'b' FROM generate_series(1, 100) i", Limits{})
+	p := &two{Mover: v.Mover, source: v.source, target: v.target}
+	stop, ended := v.sailing(t)
+	run(t, v.source, "CREATE INDEX t_b ON t (b); CREATE VIEW seen AS SELECT b FROM t; COMMENT ON TABLE t IS 'x'")
+	within(t, "the reports name what is missing", func() bool {
+		return strings.Contains(v.progress().Note, "index public.t_b was created") && strings.Contains(v.progress().Note, "dhow preflight")
+	})
+	issues := p.look(t, false)
+	for _, object := range []string{"index public.t_b", "view public.seen"} {
+		got := find(issues, "schema-behind", object)
+		if got == nil || got.Severity != move.Warns || got.Side != "target" {
+			t.Fatalf("%s: %+v in %+v", object, got, issues)
+		}
+		p.mend(t, *got)
+	}
+	within(t, "the note is gone", func() bool { return v.progress().Note == "" })
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	run(t, v.source, "ALTER TABLE t ADD COLUMN c int DEFAULT 7; UPDATE t SET c = a")
+	issues = p.look(t, false)
+	got := find(issues, "schema-changed", "column public.t.c")
+	if got == nil || got.Severity != move.Loses || !strings.Contains(got.Fix, `ALTER TABLE "public"."t" ADD COLUMN "c" integer DEFAULT 7`) {
+		t.Fatalf("%+v in %+v", got, issues)
+	}
+	for _, i := range issues {
+		if i.Rule == "target-not-empty" || i.Rule == "source-refuses" || i.Rule == "other-move" {
+			t.Errorf("our own unfinished move is refused: %+v", i)
+		}
+	}
+	p.mend(t, *got)
+	if issues = p.look(t, false); find(issues, "schema-changed", "") != nil || find(issues, "schema-behind", "") != nil {
+		t.Errorf("after the fixes there is still %+v", issues)
+	}
+	stop, ended = v.sailing(t)
+	settle(t, v.Mover, v.source)
+	sameContent(t, v.source, v.target)
+	if err := v.Prepare(ctx); err != nil {
+		t.Error(err)
+	}
+	stop()
+	<-ended
 }
 
 func firstObject(t *testing.T, conn *pgx.Conn) string {

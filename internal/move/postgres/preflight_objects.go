@@ -24,6 +24,7 @@ var objectRules = []rule{
 				WHERE NOT s.seqcycle AND s.seqincrement > 0 AND CASE r.relkind WHEN 'S' THEN has_sequence_privilege(r.oid, 'SELECT') END) q WHERE last > most * 0.9`,
 		consequence: "it stands at {last} of {most}: soon the application's inserts fail, and no type may be changed in the middle of a move",
 		fix:         "{widen}",
+		example:     "`ALTER TABLE <table> ALTER COLUMN <column> TYPE bigint; ALTER SEQUENCE <name> AS bigint NO MAXVALUE`, which writes the table anew under a lock",
 	},
 	{
 		id: "materialized-view", severity: move.Warns, on: onSource,

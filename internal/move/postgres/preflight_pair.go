@@ -35,6 +35,7 @@ var pairRules = []rule{
 		title:       "The target is not empty.",
 		consequence: "schema {object} of the target {what}: the move is refused rather than mixed with what is there",
 		fix:         "{drop}; -- only if nothing in it is needed; else name an empty database in the estate",
+		example:     "`DROP SCHEMA <object> CASCADE`, only if nothing in it is needed; else name an empty database in the estate",
 	},
 	{
 		id: "other-move", severity: move.Loses, on: onTarget, find: otherMove,
@@ -65,12 +66,14 @@ var pairRules = []rule{
 		title:       "The target's encoding can not hold every text of the source.",
 		consequence: "the source is encoded in {want}, the target in {found}: a text that has no form there stops the copy or the stream",
 		fix:         "{create}",
+		example:     "`DROP DATABASE <database>; CREATE DATABASE <database> TEMPLATE template0 ENCODING ... LC_COLLATE ... LC_CTYPE ...`, as the source is, from another database of the target's server",
 	},
 	{
 		id: "collation", severity: move.Warns, on: onTarget, fresh: true, find: collations,
 		title:       "The target sorts or compares text by other rules.",
 		consequence: "{object} is \"{found}\" on the target and \"{want}\" on the source: ORDER BY, ranges of text (partitions too), upper() and lower() give other results",
 		fix:         "{create}",
+		example:     "`DROP DATABASE <database>; CREATE DATABASE <database> TEMPLATE template0 ENCODING ... LC_COLLATE ... LC_CTYPE ...`, as the source is, from another database of the target's server",
 	},
 	{
 		id: "collation-version", severity: move.Warns, on: onTarget, find: collationVersions,
@@ -88,6 +91,7 @@ var pairRules = []rule{
 				WHERE c.collversion IS NOT NULL AND c.collversion <> pg_collation_actual_version(c.oid) AND (c.collnamespace <> 'pg_catalog'::regnamespace OR EXISTS (SELECT FROM pg_attribute a WHERE a.attcollation = c.oid))`,
 		consequence: "{object} was {recorded} then: indexes on text may be out of order, so that rows are not found and unique keys hold duplicates, which the target would refuse",
 		fix:         "{refresh}; -- and REINDEX what uses it",
+		example:     "`REINDEX DATABASE <database>; ALTER DATABASE <database> REFRESH COLLATION VERSION`, or `ALTER COLLATION <name> REFRESH VERSION` and REINDEX what uses it",
 	},
 	{
 		id: "collation-missing", severity: move.Loses, on: onTarget, find: collationsMissing,
@@ -100,12 +104,14 @@ var pairRules = []rule{
 		title:       "The source's schema was changed during the move, and the target's was not.",
 		consequence: "{object} {what} on the source: the stream waits until the target has it too",
 		fix:         "{make}",
+		example:     "the statements that make the same change on the target",
 	},
 	{
 		id: "schema-behind", severity: move.Warns, on: onTarget, find: changedSchema(false),
 		title:       "Something without rows was changed on the source during the move, and is not on the target.",
 		consequence: "{object} {what} on the source: it would be missing after the cutover",
 		fix:         "{make}",
+		example:     "the statements that make the same change on the target",
 	},
 }
 

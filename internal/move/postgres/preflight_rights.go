@@ -38,6 +38,7 @@ var rightRules = []rule{
 		title:       "The user may not apply changes as a replica does.",
 		consequence: "without session_replication_role the {side}'s triggers and foreign keys would act a second time on changes that are applied (the source's is needed for the way back)",
 		fix:         "{grant}",
+		example:     "`GRANT SET ON PARAMETER session_replication_role TO <role>`; before version 15 `ALTER ROLE <role> SUPERUSER`; on RDS and Aurora `GRANT rds_superuser TO <role>`",
 	},
 	{
 		id: "identity-hidden", severity: move.Loses, on: onEither,

@@ -12,13 +12,7 @@ import (
 
 // serverRules are about the servers themselves: settings, capacity, clocks.
 var serverRules = []rule{
-	{
-		id: "unsupported-version", severity: move.Loses, on: onEither,
-		title:       "The server's version is not one that is supported.",
-		sql:         fmt.Sprintf(`SELECT 'PostgreSQL ' || current_setting('server_version') AS object WHERE current_setting('server_version_num')::int / 10000 NOT BETWEEN %d AND %d`, oldestVersion, newestVersion),
-		consequence: fmt.Sprintf("the move is refused: versions %d to %d are supported, others were never tried", oldestVersion, newestVersion),
-		fix:         "upgrade the {side}, or use a newer dhow",
-	},
+	unsupported(oldestVersion, newestVersion),
 	{
 		id: "standby", severity: move.Loses, on: onEither,
 		title:       "The server is a standby: it takes no writes.",
@@ -96,6 +90,7 @@ var serverRules = []rule{
 				WHERE datname = current_database() AND datconnlimit >= 0 AND datconnlimit < sessions AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)`,
 		consequence: "{object} may have {most} connections and the move may need {sessions} on the {side}: it would fail, or the application would",
 		fix:         "{alter}; -- or lower limits.copies and limits.lanes in the estate",
+		example:     "`ALTER ROLE <role> CONNECTION LIMIT -1`, or ALTER DATABASE, or lower limits.copies and limits.lanes in the estate",
 	},
 	{
 		id: "locks", severity: move.Loses, on: onEither,
@@ -145,6 +140,16 @@ var serverRules = []rule{
 		consequence: "the {object} differ by {skew}: times that the databases write go back or jump at the cutover",
 		fix:         "let both servers take their time from NTP",
 	},
+}
+
+func unsupported(oldest, newest int) rule {
+	return rule{
+		id: "unsupported-version", severity: move.Loses, on: onEither,
+		title:       "The server's version is not one that is supported.",
+		sql:         fmt.Sprintf(`SELECT 'PostgreSQL ' || current_setting('server_version_num')::int / 10000 AS object WHERE current_setting('server_version_num')::int / 10000 NOT BETWEEN %d AND %d`, oldest, newest),
+		consequence: fmt.Sprintf("the move is refused: versions %d to %d are supported, others were never tried", oldest, newest),
+		fix:         "upgrade the {side}, or use a newer dhow",
+	}
 }
 
 // lowerSettings are limits that an application may have got used to.

@@ -18,6 +18,7 @@ var streamRules = []rule{
 		sql:         `SELECT gid AS object, database AS place, owner, date_trunc('second', prepared)::text AS since, format('COMMIT PREPARED %L', gid) AS commit, format('ROLLBACK PREPARED %L', gid) AS rollback FROM pg_prepared_xacts`,
 		consequence: "it waits in database {place} since {since}: the copy can not begin while it does, and it could commit behind the fence, where it would be lost",
 		fix:         "{commit}; -- or {rollback}; in database {place}, as {owner}",
+		example:     "`COMMIT PREPARED <gid>` or `ROLLBACK PREPARED <gid>`, in its own database, as its owner",
 	},
 	{
 		id: "subscription", severity: move.Loses, on: onEither,
