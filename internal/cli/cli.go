@@ -150,10 +150,10 @@ estate file is not valid.`,
 	}
 	f := root.PersistentFlags()
 	f.StringVarP(&a.file, "file", "f", estate.FileName, "the estate `file`")
-	f.StringVarP(&a.output, "output", "o", outputTable, "how results are printed: table or json")
+	f.StringVarP(&a.output, "output", "o", outputTable, "the `form` of what is printed: table or json")
 	f.BoolVar(&a.noColor, "no-color", false, "print without colours, as NO_COLOR does")
 	f.CountVarP(&a.verbose, "verbose", "v", "log what is done; twice for details")
-	f.StringVar(&a.logFormat, "log-format", logText, "how log lines on standard error are written: text or json")
+	f.StringVar(&a.logFormat, "log-format", logText, "the `form` of log lines on standard error: text or json")
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
