@@ -58,8 +58,8 @@ Exits with 1 when anything differs that was not repaired.`,
 type compared struct {
 	Database string `json:"database"`
 	move.Comparison
-	// Repaired counts the named rows that were made equal.
-	Repaired int `json:"repaired"`
+	// Repaired counts the rows that were made equal.
+	Repaired int64 `json:"repaired"`
 	// Error is why the comparison did not come to its end.
 	Error string `json:"error,omitempty"`
 
@@ -67,7 +67,7 @@ type compared struct {
 }
 
 // remaining is how many rows still differ.
-func (c compared) remaining() int64 { return c.Different - int64(c.Repaired) }
+func (c compared) remaining() int64 { return c.Different - c.Repaired }
 
 func (a *app) verify(ctx context.Context, databases []string, o move.VerifyOptions) error {
 	v, err := a.open(ctx, databases...)
@@ -97,12 +97,7 @@ func (a *app) verify(ctx context.Context, databases []string, o move.VerifyOptio
 		if c.Differences == nil {
 			c.Differences = []move.Difference{}
 		}
-		found[i] = compared{Database: mv.Name(), Comparison: c}
-		for _, d := range c.Differences {
-			if d.Repaired {
-				found[i].Repaired++
-			}
-		}
+		found[i] = compared{Database: mv.Name(), Comparison: c, Repaired: c.Repaired}
 		if err != nil {
 			found[i].err, found[i].Error = fmt.Errorf("compare database %s: %w", mv.Name(), err), err.Error()
 		}
@@ -163,7 +158,7 @@ func (a *app) printComparisons(to cutover.Side, found []compared, remaining int6
 		if f.remaining() > 0 {
 			paint = a.out.red
 		}
-		t.add(plain(f.Database), number(rows(int64(f.Tables))), number(rows(f.Rows)), cell{text: rows(f.Different), paint: paint, right: true}, number(rows(int64(f.Repaired))))
+		t.add(plain(f.Database), number(rows(int64(f.Tables))), number(rows(f.Rows)), cell{text: rows(f.Different), paint: paint, right: true}, number(rows(f.Repaired)))
 		undecided += f.Undecided
 	}
 	if err := a.printTable(t); err != nil {

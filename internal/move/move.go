@@ -199,7 +199,9 @@ type Comparison struct {
 	// Rows are the source's rows that were compared.
 	Rows int64 `json:"rows"`
 	// Different counts the differing rows, also those beyond VerifyOptions.Most.
-	Different   int64        `json:"different"`
+	Different int64 `json:"different"`
+	// Repaired counts those of them that were made equal.
+	Repaired    int64        `json:"repaired,omitempty"`
 	Differences []Difference `json:"differences"`
 	// Undecided counts rows of moving data that changed too fast to be judged.
 	// They are not among the different; the pinned comparison judges every row.

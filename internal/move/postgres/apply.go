@@ -403,7 +403,7 @@ func (l *lane) refetch(ctx context.Context, r *relation, of row) error {
 	where := make([]string, len(r.key))
 	for i, k := range r.key {
 		keys[i] = string(of[k].text)
-		where[i] = fmt.Sprintf("t.%s = %s", r.name(k), r.columns[k].cast(fmt.Sprintf("$%d::text", i+1)))
+		where[i] = fmt.Sprintf("t.%s %s %s", r.name(k), r.columns[k].Equal, r.columns[k].cast(fmt.Sprintf("$%d::text", i+1)))
 	}
 	values := make([]*string, len(r.columns))
 	scan := make([]any, len(r.all))

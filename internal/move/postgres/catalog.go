@@ -86,6 +86,8 @@ type Column struct {
 	Always bool
 	// ByInput: the type's cast from text is not its input function, which reads what the output function printed.
 	ByInput bool
+	// Equal is the operator of the type's own equality, qualified where it is an extension's.
+	Equal string
 	// Filled: a row that is inserted without it gets a value.
 	Filled bool
 }
@@ -228,6 +230,11 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, tables map[uint32]*Table) 
 	rows, err := conn.Query(ctx, `
 		SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.attnotnull, a.attgenerated <> '', a.attidentity = 'a', a.atthasdef OR a.attidentity <> '',
 			'regclass'::regtype IN (ty.oid, ty.typbasetype),
+			CASE WHEN ty.oid < 16384 OR ty.typtype IN ('e', 'c', 'r') THEN '=' ELSE coalesce((SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname) FROM pg_opclass oc
+				JOIN pg_am am ON am.oid = oc.opcmethod AND am.amname = 'btree' JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
+					AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
+				JOIN pg_operator o ON o.oid = ao.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
+				WHERE oc.opcdefault AND oc.opcintype IN (ty.oid, ty.typbasetype) AND oc.opcintype >= 16384 LIMIT 1), '=') END,
 			ty.typsend <> 0 AND ty.typreceive <> 0 AND ty.typname NOT LIKE 'reg%' AND ty.typname NOT LIKE '\_reg%' AND ty.typname !~ '^_?(int2vector|oidvector|tsquery)$' AND (ty.oid < 16384 OR ty.typtype = 'e' OR ty.typtype = 'b' AND ty.typelem = 0)
 		FROM pg_attribute a JOIN pg_type ty ON ty.oid = a.atttypid WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`, oids(tables))
 	if err != nil {
@@ -235,7 +242,7 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, tables map[uint32]*Table) 
 	}
 	var table uint32
 	var col Column
-	_, err = pgx.ForEachRow(rows, []any{&table, &col.Name, &col.Type, &col.TypeOID, &col.NotNull, &col.Generated, &col.Always, &col.Filled, &col.ByInput, &col.Binary}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&table, &col.Name, &col.Type, &col.TypeOID, &col.NotNull, &col.Generated, &col.Always, &col.Filled, &col.ByInput, &col.Equal, &col.Binary}, func() error {
 		tables[table].Columns = append(tables[table].Columns, col)
 		return nil
 	})

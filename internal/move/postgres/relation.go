@@ -160,7 +160,7 @@ func unnest(n int) string {
 func (r *relation) matches() string {
 	parts := make([]string, len(r.key))
 	for i, k := range r.key {
-		parts[i] = fmt.Sprintf("t.%s = %s", r.name(k), r.columns[k].cast(fmt.Sprintf("v.c%d", i)))
+		parts[i] = fmt.Sprintf("t.%s %s %s", r.name(k), r.columns[k].Equal, r.columns[k].cast(fmt.Sprintf("v.c%d", i)))
 	}
 	return strings.Join(parts, " AND ")
 }
@@ -271,6 +271,7 @@ func (r *relation) wholeRow(of row, first int) (where string, params [][]byte) {
 		switch {
 		case r.columns[c].TypeOID == textOID || r.columns[c].TypeOID == 1043:
 			parts = append(parts, fmt.Sprintf("%s = %s", r.name(c), p))
+			slow = append(slow, fmt.Sprintf(`%s COLLATE "C" = %s`, r.name(c), p)) // the column's own collation may take another text for the same
 		case slices.Contains(lanableTypes, r.columns[c].TypeOID):
 			parts = append(parts, fmt.Sprintf("%s = %s::%s", r.name(c), p, r.columns[c].Type))
 		default:
