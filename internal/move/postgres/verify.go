@@ -39,6 +39,8 @@ const (
 	verifyMemory = "16MB"
 	// suspectBatch is how many suspects are looked at together.
 	suspectBatch = 1000
+	// ownTypes is the first OID that a server gives by itself; types below have the same on every server.
+	ownTypes = 16384
 )
 
 // comparedTable is a table that is on both sides.
@@ -48,6 +50,7 @@ type comparedTable struct {
 	key            []Column
 	text           string   // the row's text, the same expression on both sides
 	keyTexts       []string // the key's columns as text
+	mixed          bool     // the sides keep texts in different encodings
 	left           atomic.Int64
 }
 
@@ -65,6 +68,9 @@ type verifier struct {
 	pass func(ctx context.Context, patience time.Duration) (bool, error)
 	// leftOut counts the changes that a stream of our own left out since the repair began.
 	leftOut func() int64
+
+	// mixed: the two databases keep their texts in different encodings.
+	mixed bool
 
 	leading  sync.Mutex // guards lead, which plans and looks again
 	lead     *pair
@@ -191,6 +197,9 @@ func (v *verifier) tables(ctx context.Context) (tables []*comparedTable, sealed 
 		return nil, false, err
 	}
 	source, target := catalogs[0], catalogs[1]
+	if v.mixed, err = v.encodings(ctx); err != nil {
+		return nil, false, err
+	}
 	if len(v.o.Tables) > 0 {
 		if err := v.confine(source, target); err != nil {
 			return nil, false, err
@@ -243,22 +252,26 @@ func (v *verifier) confine(both ...*Catalog) error {
 
 // joined pairs a table's columns by name. Generated ones are compared too.
 func (v *verifier) joined(s, t *Table) *comparedTable {
-	c := &comparedTable{source: s, target: t}
+	c := &comparedTable{source: s, target: t, mixed: v.mixed}
 	for _, col := range s.Columns {
-		if t.column(col.Name) == nil {
+		other := t.column(col.Name)
+		switch {
+		case other == nil:
 			v.found.object(s.Name.String(), "column "+col.Name, move.Missing)
-			continue
+		case col.TypeOID != other.TypeOID && min(col.TypeOID, other.TypeOID) < ownTypes:
+			v.found.object(s.Name.String(), fmt.Sprintf("column %s: type %s instead of %s", col.Name, other.Type, col.Type), move.Changed)
+		default:
+			c.columns = append(c.columns, col)
 		}
-		c.columns = append(c.columns, col)
 	}
 	for _, col := range t.Columns {
 		if s.column(col.Name) == nil {
 			v.found.object(s.Name.String(), "column "+col.Name, move.Extra)
 		}
 	}
-	c.text = rowText(c.columns)
+	c.text = rowText(c.columns, v.mixed)
 	for _, k := range s.Key {
-		if t.column(k) == nil {
+		if !slices.ContainsFunc(c.columns, func(col Column) bool { return col.Name == k }) {
 			c.key, c.keyTexts = nil, nil
 			break
 		}
@@ -266,6 +279,18 @@ func (v *verifier) joined(s, t *Table) *comparedTable {
 		c.keyTexts = append(c.keyTexts, "concat(t."+identifiers([]string{k})+")")
 	}
 	return c
+}
+
+// encodings says whether the servers keep the same text in different bytes.
+func (v *verifier) encodings(ctx context.Context) (mixed bool, err error) {
+	var names [2]string
+	err = v.lead.both(ctx, func(ctx context.Context, i int, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, "SELECT current_setting('server_encoding')").Scan(&names[i])
+	})
+	if err != nil {
+		return false, fmt.Errorf("read the encodings: %w", err)
+	}
+	return names[0] != names[1], nil
 }
 
 // compareTables sends the tables' chunks through the workers, and their suspects to one that looks again.
@@ -304,7 +329,7 @@ func (v *verifier) compareTables(ctx context.Context, tables []*comparedTable) e
 					}
 					defer p.close(wctx)
 				}
-				if err := v.compare(wctx, p, u); err != nil {
+				if err := v.unlocking(wctx, p, func() error { return v.compare(wctx, p, u) }); err != nil {
 					return fmt.Errorf("compare table %s: %w", u.table.source.Name, withoutDetail(err))
 				}
 			}

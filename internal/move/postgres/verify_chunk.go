@@ -167,7 +167,7 @@ func (v *verifier) ordered(ctx context.Context, t *comparedTable) (bool, error) 
 	if len(collated) == 0 {
 		return true, nil
 	}
-	same := true
+	same := !t.mixed
 	for i, conn := range []*pgx.Conn{v.lead.source, v.lead.target} {
 		bytewise, err := bytewiseOrder(ctx, conn, []*Table{t.source, t.target}[i].OID, collated)
 		if err != nil {

@@ -49,6 +49,9 @@ func (f *findings) row(t *comparedTable, d difference) {
 		f.tables = map[*comparedTable]int{}
 	}
 	f.sum.Different += d.count
+	if d.repaired {
+		f.sum.Repaired += d.count
+	}
 	key := d.text
 	if d.key != nil {
 		key = t.describe(d.key)

@@ -81,7 +81,7 @@ type doubt struct {
 	// whole: those who were writing when the target was looked at had ended before
 	// the source was; whole1 is that of s1.
 	whole, whole1 bool
-	difference     // once it is proved
+	difference    // once it is proved
 }
 
 // verdict is what looks say.
@@ -381,7 +381,7 @@ func sights(ctx context.Context, conn *pgx.Conn, of []*doubt, locking string) ([
 		params[k] = values
 		names[k] = fmt.Sprintf("k%d", k)
 		// The second condition tells 1.0 from 1.00, which are one key but two texts.
-		match[k] = fmt.Sprintf(`t.%s = %s AND %s = v.k%d COLLATE "C"`, identifiers([]string{t.key[k].Name}), t.key[k].cast(fmt.Sprintf("v.k%d", k)), t.keyTexts[k], k)
+		match[k] = fmt.Sprintf(`t.%s %s %s AND %s = v.k%d COLLATE "C"`, identifiers([]string{t.key[k].Name}), t.key[k].Equal, t.key[k].cast(fmt.Sprintf("v.k%d", k)), t.keyTexts[k], k)
 	}
 	list := make([]string, len(t.key))
 	for i := range list {

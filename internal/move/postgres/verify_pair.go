@@ -59,6 +59,30 @@ func (p *pair) both(ctx context.Context, do func(ctx context.Context, i int, con
 	return g.Wait()
 }
 
+// unlocking does something with a pair's sessions and gives back the locks that
+// this takes. A session that sees a snapshot is in one transaction all the time,
+// and the application's TRUNCATE on the side that serves would wait for its end.
+func (v *verifier) unlocking(ctx context.Context, p *pair, do func() error) error {
+	if v.pins == nil {
+		return do()
+	}
+	each := func(sql string) error {
+		return p.both(ctx, func(ctx context.Context, _ int, conn *pgx.Conn) error {
+			if _, err := conn.Exec(ctx, sql); err != nil {
+				return fmt.Errorf("give back the locks: %w", err)
+			}
+			return nil
+		})
+	}
+	if err := each("SAVEPOINT dhow_unit"); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return each("ROLLBACK TO SAVEPOINT dhow_unit; RELEASE SAVEPOINT dhow_unit")
+}
+
 func (p *pair) close(ctx context.Context) {
 	for _, conn := range []*pgx.Conn{p.source, p.target} {
 		if conn != nil {

@@ -54,6 +54,9 @@ func (u *unit) listSQL() (string, []any) {
 	names, order := make([]string, len(t.key)), make([]string, len(t.key))
 	for i := range t.key {
 		names[i], order[i] = fmt.Sprintf("c%d", i), fmt.Sprintf(`c%d COLLATE "C"`, i)
+		if t.mixed { // that is the order of the encoding's bytes
+			order[i] = fmt.Sprintf("convert_to(c%d, 'UTF8')", i)
+		}
 	}
 	return fmt.Sprintf("SELECT h0, h1, %s FROM %s%s ORDER BY %s", strings.Join(names, ", "), t.hashedRows(t.keyTexts, "", where), filter, strings.Join(order, ", ")), params
 }

@@ -43,14 +43,26 @@ var plainTypes = []uint32{
 var measuredTypes = []uint32{textOID, 1043, 1042} // text, varchar, char(n)
 
 // rowText is the expression of the text of columns of t. All other types than
-// the above go into a record, whose output function quotes what needs it.
-func rowText(columns []Column) string {
+// the above go into a record, whose output function quotes what needs it. Mixed
+// says that the sides keep texts in different encodings: then lengths are those
+// in characters, and the text is printed in bytes that both have alike.
+func rowText(columns []Column, mixed bool) string {
+	text := joinedText(columns, mixed)
+	if mixed {
+		text = "encode(convert_to(" + text + ", 'UTF8'), 'hex')"
+	}
+	return text
+}
+
+func joinedText(columns []Column, mixed bool) string {
 	var parts, rest []string
 	for _, c := range columns {
 		name := "t." + identifiers([]string{c.Name})
 		switch {
 		case slices.Contains(plainTypes, c.TypeOID):
 			parts = append(parts, name, "','")
+		case slices.Contains(measuredTypes, c.TypeOID) && mixed:
+			parts = append(parts, "length(CASE WHEN num_nulls("+name+") = 0 THEN concat("+name+") END)", "':'", name, "','")
 		case slices.Contains(measuredTypes, c.TypeOID):
 			parts = append(parts, "octet_length("+name+")", "':'", name, "','")
 		default:
