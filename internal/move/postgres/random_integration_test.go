@@ -97,17 +97,19 @@ func newRandomMoves(t *testing.T, from, to int, seed uint64) *randomMoves {
 	settings := []string{"max_prepared_transactions", "20", "deadlock_timeout", "20ms", "max_connections", "60"}
 	x := &randomMoves{t: t, seed: seed, wrote: map[string]int{}}
 	x.servers = [2]*pgserver.Server{pgtest.Start(t, from, settings...), pgtest.Start(t, to, settings...)}
-	xml := true
+	xml, icu := true, true
 	for _, s := range x.servers {
-		if err := s.Exec(t.Context(), "postgres", "SELECT xml '<a/>'"); err != nil {
-			xml = false
-		}
+		xml = xml && s.Exec(t.Context(), "postgres", "SELECT xml '<a/>'") == nil
+		icu = icu && s.Exec(t.Context(), "postgres", foldedSchema) == nil
 	}
 	of := kindsFor(from, xml)
 	x.everyTypeIsCovered(of, xml)
 	tables, list := randomTables(of)
 	x.schema, x.tables = randomSchema+tables, list
-	for _, table := range list {
+	if icu {
+		x.schema, x.tables = x.schema+foldedSchema, append(x.tables, foldedTables()...)
+	}
+	for _, table := range x.tables {
 		x.total += table.weight
 	}
 	return x

@@ -9,6 +9,7 @@ import (
 // randomSchema has, beside the tables of randomTables, one for each case that a
 // change stream could get wrong.
 const randomSchema = `
+	CREATE EXTENSION citext; CREATE EXTENSION ltree; CREATE EXTENSION hstore;
 	CREATE TYPE mood AS ENUM ('sad', 'ok', 'very "happy", ''really''', '');
 	CREATE DOMAIN positive AS int CHECK (VALUE > 0);
 	CREATE DOMAIN code AS varchar(9) COLLATE "C";
@@ -59,6 +60,17 @@ const randomSchema = `
 	CREATE TABLE wide_bulk (id int PRIMARY KEY, v int, pad text UNIQUE);
 	CREATE SEQUENCE numbered;
 	INSERT INTO bulk SELECT i, 0, repeat('x', 100) FROM generate_series(1, 1500) i; INSERT INTO wide_bulk SELECT i, 0, i FROM generate_series(1, 900) i;`
+
+// foldedSchema has texts that are equal though their bytes are not. It needs servers with ICU.
+const foldedSchema = `
+	CREATE COLLATION folded (PROVIDER = icu, LOCALE = 'und-u-ks-level2', DETERMINISTIC = false);
+	CREATE TABLE folded (k text COLLATE folded PRIMARY KEY, v int); CREATE TABLE folded_bag (k text COLLATE folded, v varchar(9) COLLATE folded); ALTER TABLE folded_bag REPLICA IDENTITY FULL;`
+
+// foldedTables are the tables of foldedSchema.
+func foldedTables() []randomTable {
+	letter := one("'a'", "'A'", "'b'", "'B'", "'ä'", "'Ä'")
+	return []randomTable{{"folded", []columnOf{{"k", letter}, {"v", upTo(9)}}, 1, 10}, {"folded_bag", []columnOf{{"k", letter}, {"v", orNull(letter)}}, 0, 10}}
+}
 
 // columnOf is a column of a table whose values are made up by its type.
 type columnOf struct {

@@ -334,6 +334,9 @@ var kinds = []kind{
 		return "(" + quotedElement(pairText(r)) + "," + quotedElement(kind{value: pairText}.array(r)) + "," + one("t", "f", "")(r) + ")"
 	}},
 	{name: "floatrange", sql: "public.floatrange", value: between(one("-Infinity", "-1.5", "0"), one("0.1", "1e300", "NaN")), key: true},
+	{name: "citext", sql: "public.citext", value: one("a", "A", "b", "B", "é", "É", ""), key: true},
+	{name: "ltree", sql: "public.ltree", value: one("a", "a.b", "Top.Science_1.x", ""), key: true},
+	{name: "hstore", sql: "public.hstore", value: one("", "a=>1", `"k \"=>, \\"=>NULL, b=>""`, "b=>2, a=>NULL"), key: true},
 	{name: "numbers", sql: "public.numbers", value: kind{value: whole(32)}.array, key: true},
 }
 
