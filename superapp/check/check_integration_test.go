@@ -427,7 +427,9 @@ func TestCommand(t *testing.T) {
 		cmd.SetOut(&out)
 		cmd.SetErr(&errs)
 		cmd.SetArgs(args)
-		return out.String(), errors.Join(cmd.Execute(), func() error { w.t.Log(errs.String()); return nil }())
+		err := cmd.Execute()
+		t.Log(errs.String())
+		return out.String(), err
 	}
 	for _, v := range []string{accountsVariable, paymentsVariable, accountsSourceVariable, paymentsSourceVariable, accountsTargetVariable, paymentsTargetVariable} {
 		t.Setenv(v, "")
@@ -457,13 +459,17 @@ func TestCommand(t *testing.T) {
 	t.Setenv(accountsTargetVariable, w.urls.Accounts)
 	t.Setenv(paymentsTargetVariable, w.urls.Payments)
 	usage("say --switches", "--history", path)
-	if _, err := run("--history", path, "--switches", "0"); err != nil {
-		t.Error(err)
+	if out, err := run("--history", path, "--switches", "0"); err != nil || !strings.Contains(out, "nothing is wrong") || !strings.Contains(out, "0 of 0 allowed") {
+		t.Errorf("%v\n%s", err, out)
 	}
 	w.undo(w.transfer("gone", 6, 7, 4).ID)
-	_, err := run("--history", w.history(), "--settle", "0s", "--switches", "0", "-o", "json")
+	out, err := run("--history", w.history(), "--settle", "0s", "--switches", "0", "-o", "json")
 	var wrong *Wrong
 	if !errors.As(err, &wrong) || wrong.Faults != 1 {
 		t.Errorf("got %v, want one fault", err)
+	}
+	var report Report
+	if err := json.Unmarshal([]byte(out), &report); err != nil || report.OK || report.LostWrites != 1 || len(report.Findings) != 1 || !report.Audited {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
