@@ -15,6 +15,13 @@ import (
 // progressEvery is how often a report is made.
 const progressEvery = 500 * time.Millisecond
 
+const (
+	// predecessorWait bounds the wait for the lock of a process that was killed a
+	// moment ago, whose session the server has yet to end; predecessorPoll is the pause between two tries.
+	predecessorWait = 2 * time.Second
+	predecessorPoll     = 100 * time.Millisecond
+)
+
 // Replicate brings the target from wherever it stands to the stream, and
 // streams until ctx ends. A connection that is lost on the way is sought again.
 func (m *Mover) Replicate(ctx context.Context, report func(move.Progress)) error {
@@ -24,6 +31,15 @@ func (m *Mover) Replicate(ctx context.Context, report func(move.Progress)) error
 // locked replicates while this process holds the move's lock.
 func (m *Mover) locked(ctx context.Context, report func(move.Progress)) error {
 	unlock, err := m.lock(ctx)
+	var held *lockHeld
+	for until := time.Now().Add(predecessorWait); errors.As(err, &held) && time.Now().Before(until); {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(predecessorPoll):
+		}
+		unlock, err = m.lock(ctx)
+	}
 	if err != nil {
 		return err
 	}
