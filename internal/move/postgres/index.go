@@ -181,7 +181,7 @@ func (l *loader) build(ctx context.Context, settings string, entries []postEntry
 				return err
 			}
 			defer hangUp(ctx, conn)
-			if _, err := conn.Exec(ctx, settings+"SET maintenance_work_mem = '"+indexMemory+"'; SET synchronous_commit = off"); err != nil {
+			if _, err := conn.Exec(ctx, settings+l.m.writerName()+"; SET maintenance_work_mem = '"+indexMemory+"'; SET synchronous_commit = off"); err != nil {
 				return fmt.Errorf("prepare the target's session: %w", err)
 			}
 			for e := range queue {

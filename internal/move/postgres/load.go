@@ -36,6 +36,12 @@ func (m *Mover) load(ctx context.Context, report func(move.Progress)) (*streamSt
 	if m.cfg.Back {
 		return nil, &move.Refused{Reason: fmt.Sprintf("there is no way back for database %s yet", m.cfg.Name), Fix: "it opens with `dhow cutover`"}
 	}
+	if err := m.endPredecessors(ctx, target); err != nil {
+		return nil, err
+	}
+	if state, err = readStream(ctx, target, m.stream); err != nil { // what they did last
+		return nil, err
+	}
 	l := &loader{m: m, source: source, target: target, state: state, progress: newProgress(m.cfg.Name, report)}
 	stop := l.progress.start(ctx)
 	defer stop()
@@ -50,6 +56,9 @@ func (m *Mover) load(ctx context.Context, report func(move.Progress)) (*streamSt
 		if errors.Is(err, errRewritten) {
 			m.log.Warn("the copy goes on under a new snapshot", "error", err)
 			l.release(ctx)
+			if err := m.endPredecessors(ctx, target); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		if err != nil {
@@ -238,7 +247,7 @@ func (l *loader) begin(ctx context.Context) error {
 	}
 	defer hangUp(ctx, conn)
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, d.settings); err != nil {
+		if _, err := tx.Exec(ctx, d.settings+m.writerName()); err != nil {
 			return fmt.Errorf("prepare the target's session: %w", err)
 		}
 		for _, e := range d.pre {

@@ -19,7 +19,7 @@ const (
 	// predecessorWait bounds the wait for the lock of a process that was killed a
 	// moment ago, whose session the server has yet to end; predecessorPoll is the pause between two tries.
 	predecessorWait = 2 * time.Second
-	predecessorPoll     = 100 * time.Millisecond
+	predecessorPoll = 100 * time.Millisecond
 )
 
 // Replicate brings the target from wherever it stands to the stream, and

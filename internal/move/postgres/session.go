@@ -43,7 +43,7 @@ func newApplySession(ctx context.Context, m *Mover) (*applySession, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.Exec(ctx, "SET session_replication_role = replica"); err != nil {
+	if _, err := conn.Exec(ctx, "SET session_replication_role = replica; "+m.writerName()); err != nil {
 		hangUp(ctx, conn)
 		return nil, fmt.Errorf("become a replica on the target (the user needs the right to set session_replication_role): %w", err)
 	}

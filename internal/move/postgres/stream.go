@@ -66,6 +66,9 @@ func (r *relay) open(ctx context.Context) (_ *intake, err error) {
 		return nil, err
 	}
 	defer hangUp(ctx, target)
+	if err := r.m.endPredecessors(ctx, target); err != nil {
+		return nil, err
+	}
 	if in.catalog, err = r.m.catalog(ctx, target); err != nil {
 		return nil, err
 	}
