@@ -52,6 +52,10 @@ func (v *verifier) repair(ctx context.Context, proved []*doubt) error {
 		return err
 	}
 	defer session.close(ctx)
+	// It is no writer of the stream, which may begin anew meanwhile.
+	if _, err := session.conn.Exec(ctx, "SET application_name = 'dhow repair'"); err != nil {
+		return fmt.Errorf("prepare the target's session: %w", err)
+	}
 	for _, of := range byTable(proved) {
 		t := of[0].suspect.table
 		mends, err := v.mends(ctx, of)
