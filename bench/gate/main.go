@@ -33,26 +33,28 @@ type options struct {
 // errUsage is a command line that does not make sense.
 var errUsage = errors.New("see `go run ./bench/gate -h`")
 
-func main() {
+func main() { os.Exit(start()) }
+
+func start() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if role := os.Getenv(roleVariable); role != "" {
 		if err := play(ctx, role); err != nil {
 			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", role, err)
-			os.Exit(1)
+			return 1
 		}
-		return
+		return 0
 	}
 	err := run(ctx, os.Args[1:], os.Stdout)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+		return 2
 	}
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	return 1
 }
 
 func parse(args []string) (options, error) {
@@ -98,11 +100,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "gate: the last of %d held requests was answered %.1f ms after the switch\n", o.held, float64(stall.Microseconds())/1000)
-	fmt.Fprintf(out, "gate: adds %d µs to the median request by h2c\n", results[0].added().Microseconds())
+	_, _ = fmt.Fprintf(out, "gate: the last of %d held requests was answered %.1f ms after the switch\n", o.held, float64(stall.Microseconds())/1000)
+	_, _ = fmt.Fprintf(out, "gate: adds %d µs to the median request by h2c\n", results[0].added().Microseconds())
 	if a := results[1].added(); a > aim {
-		fmt.Fprintf(out, "gate: the aim is %d µs: -profile FILE shows where the time goes\n", aim.Microseconds())
+		_, _ = fmt.Fprintf(out, "gate: the aim is %d µs: -profile FILE shows where the time goes\n", aim.Microseconds())
 	}
-	fmt.Fprintf(out, "gate: adds %d µs to the median request\n", results[1].added().Microseconds())
-	return nil
+	_, err = fmt.Fprintf(out, "gate: adds %d µs to the median request\n", results[1].added().Microseconds())
+	return err
 }

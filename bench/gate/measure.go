@@ -46,7 +46,7 @@ func (r result) added() time.Duration {
 func (r result) print(out io.Writer) {
 	line := func(name string, all []time.Duration) {
 		s := slices.Sorted(slices.Values(all))
-		fmt.Fprintf(out, "%-9s %-17s p50 %5d µs   p99 %6d µs   (%d requests)\n", r.protocol, name, quantile(s, .5).Microseconds(), quantile(s, .99).Microseconds(), len(s))
+		_, _ = fmt.Fprintf(out, "%-9s %-17s p50 %5d µs   p99 %6d µs   (%d requests)\n", r.protocol, name, quantile(s, .5).Microseconds(), quantile(s, .99).Microseconds(), len(s))
 	}
 	line("direct", r.direct)
 	line("through the gate", r.through)

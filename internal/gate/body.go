@@ -44,7 +44,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	length := b.x.in.ContentLength
 	switch {
-	case err == io.EOF: //nolint:errorlint // a Reader returns it bare
+	case err == io.EOF:
 		b.ended = true
 		for name := range b.trailers {
 			b.trailers[name] = b.x.in.Trailer[name]
@@ -124,7 +124,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	if err == io.EOF { //nolint:errorlint // a Reader returns it bare
+	if err == io.EOF {
 		b.ended = true
 		b.x.pass.leave()
 		return n, err

@@ -139,7 +139,7 @@ func (g *Gate) obey(serving context.Context, w http.ResponseWriter, r *http.Requ
 	defer cancel()
 	defer context.AfterFunc(serving, cancel)()
 	began := time.Now()
-	routes, changed, err := do(ctx, c)
+	routes, changed, err := do(ctx, c) //nolint:contextcheck // ctx ends with the request's, and with the serving one
 	took := time.Since(began)
 	if err != nil {
 		if serving.Err() != nil {
@@ -228,7 +228,7 @@ func (g *Gate) doHold(_ context.Context, c command) (routes []*route, changed []
 		}
 		if began != nil {
 			changed = append(changed, r.name)
-			g.handlers.Go(func() { g.openAhead(r, began) })
+			g.handlers.Go(func() { g.openAhead(r, began) }) //nolint:contextcheck // it lasts as long as the hold, not as the command
 		}
 	}
 	return routes, changed, nil

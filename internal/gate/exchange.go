@@ -81,7 +81,7 @@ func (g *Gate) serve(w http.ResponseWriter, r *http.Request) {
 	x.pass.cut = x.turn
 	defer x.end()
 
-	ahead, err := x.admit(r)
+	ahead, err := x.admit(r) //nolint:contextcheck // x is the request's context
 	if ahead != nil {
 		defer ahead.end()
 	}
@@ -89,7 +89,7 @@ func (g *Gate) serve(w http.ResponseWriter, r *http.Request) {
 		x.refuse(w, err)
 		return
 	}
-	out := r.WithContext(x)
+	out := r.WithContext(x) //nolint:contextcheck // as above
 	if ahead != nil {
 		out.Body = ahead
 	}

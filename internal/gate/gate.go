@@ -196,7 +196,7 @@ func (g *Gate) Serve(ctx context.Context) error {
 	}
 	run.Go(func() error {
 		<-runCtx.Done()
-		err := g.stop(data)
+		err := g.stop(data) //nolint:contextcheck // the one that ended is why it stops
 		endCommands()
 		for _, s := range others {
 			_ = s.Close()

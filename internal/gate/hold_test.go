@@ -49,7 +49,7 @@ func newCrew(t *testing.T, url string, n int, h2c bool) *crew {
 		c.group.Go(func() error {
 			for k := 0; ctx.Err() == nil; k++ {
 				// A key that the transport must not take for leave to send twice.
-				r, err := http.NewRequest(http.MethodPost, url, strings.NewReader("amount=5")) //nolint:noctx // it ends by the client's time
+				r, err := http.NewRequest(http.MethodPost, url, strings.NewReader("amount=5"))
 				if err != nil {
 					return err
 				}

@@ -140,7 +140,7 @@ func newLab(t testing.TB, handler http.HandlerFunc, edit func(*gate.Config)) *la
 // config is a gate with one route for all, in a folder with a short path.
 func config(t testing.TB, source, target string) gate.Config {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gate")
+	dir, err := os.MkdirTemp("", "gate") //nolint:usetesting // a socket's path has to be short
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ const (
 )
 
 // Wrong is the error of a check that found faults; the report names them.
-type Wrong struct{ Faults int64 }
+type Wrong struct{ Faults int64 } //nolint:errname // callers read it as check.Wrong
 
 func (w *Wrong) Error() string { return fmt.Sprintf("the check found %d faults", w.Faults) }
 
@@ -58,7 +58,7 @@ when it could not look, 2 for a mistake in how it was called.`,
 				return service.Usagef("%w", err)
 			}
 			errs := cmd.ErrOrStderr()
-			cfg.Progress = func(text string) { fmt.Fprintln(errs, text) }
+			cfg.Progress = func(text string) { _, _ = fmt.Fprintln(errs, text) }
 			report, err := Run(cmd.Context(), cfg)
 			if err != nil {
 				return err

@@ -174,7 +174,7 @@ func (r *Report) Faults() int64 {
 // Print writes the report for people.
 func (r *Report) Print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	line := func(name string, value any) { fmt.Fprintf(w, "%s\t%v\n", name, value) }
+	line := func(name string, value any) { _, _ = fmt.Fprintf(w, "%s\t%v\n", name, value) } // Flush tells
 	line("operations in the history", r.Operations)
 	line("acknowledged writes", r.AcknowledgedWrites)
 	line("unknown, and done", r.UnknownApplied)
@@ -189,7 +189,7 @@ func (r *Report) Print(out io.Writer) error {
 		line("rows placed in time on both sides", r.AuditedRows)
 		line("changes of the serving side", fmt.Sprintf("%d of %d allowed", r.Switches, r.SwitchesAllowed))
 	}
-	fmt.Fprintln(w, "\t")
+	_, _ = fmt.Fprintln(w, "\t")
 	for _, k := range kinds {
 		if (k.kind == BothSidesWrote || k.kind == WroteElsewhere || k.kind == UnknownInstance) && !r.Audited {
 			continue
@@ -199,7 +199,7 @@ func (r *Report) Print(out io.Writer) error {
 		if n > 0 {
 			verdict = "WRONG"
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\n", k.name, n, verdict)
+		_, _ = fmt.Fprintf(w, "%s\t%d\t%s\n", k.name, n, verdict)
 	}
 	if err := w.Flush(); err != nil {
 		return err

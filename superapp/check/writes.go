@@ -37,7 +37,7 @@ func (c *checker) each(do func(f int, line int64, r *history.Record) error) (tor
 			if err != nil {
 				return err
 			}
-			defer r.Close()
+			defer func() { _ = r.Close() }()
 			for {
 				rec, err := r.Next()
 				if errors.Is(err, io.EOF) {
@@ -279,7 +279,7 @@ func (c *checker) judge(r *history.Record, f *facts) {
 		}
 	default:
 		// The refusal of a second reply says nothing of the first one's payment.
-		if done && !(r.Op == history.Accept && r.Code == requestClosed) {
+		if done && (r.Op != history.Accept || r.Code != requestClosed) {
 			c.report.add(AppliedRefusal, of, "its outcome is %q (status %d) and yet it was done", r.Outcome, r.Status)
 		}
 	}

@@ -106,7 +106,7 @@ func Each(path string, do func(*Record) error) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	for {
 		rec, err := r.Next()
 		if errors.Is(err, io.EOF) {

@@ -406,7 +406,7 @@ func killed(p *town) {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		r, err := http.NewRequest(http.MethodPost, "http://"+address+"/payments", strings.NewReader(order(2, 3, 100))) //nolint:noctx // the kill ends it
+		r, err := http.NewRequest(http.MethodPost, "http://"+address+"/payments", strings.NewReader(order(2, 3, 100)))
 		if err != nil {
 			return
 		}

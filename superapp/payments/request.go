@@ -134,7 +134,7 @@ func (b *book) accept(r *http.Request) (service.Answer, error) {
 		return service.Answer{}, err
 	}
 	p := payment{key: fmt.Sprintf("%s%d", requestKey, reply.request)}
-	err = pgx.BeginFunc(r.Context(), b.db, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(r.Context(), b.db, func(tx pgx.Tx) error { //nolint:contextcheck // the request's is used throughout
 		q, err := reply.claim(r.Context(), tx)
 		if err != nil {
 			return err
@@ -166,7 +166,7 @@ func (b *book) decline(r *http.Request) (service.Answer, error) {
 		return service.Answer{}, err
 	}
 	var answer string
-	err = pgx.BeginFunc(r.Context(), b.db, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(r.Context(), b.db, func(tx pgx.Tx) error { //nolint:contextcheck // the request's is used throughout
 		if _, err := reply.claim(r.Context(), tx); err != nil {
 			return err
 		}

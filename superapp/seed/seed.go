@@ -27,9 +27,10 @@ import (
 )
 
 const (
-	// DefaultAccounts and DefaultEntries are what a demonstration needs.
+	// DefaultAccounts is how many accounts a demonstration needs.
 	DefaultAccounts = 200_000
-	DefaultEntries  = 1_000_000
+	// DefaultEntries is how many entries it needs.
+	DefaultEntries = 1_000_000
 	// DefaultSeed makes the ledger the same each time.
 	DefaultSeed = 1
 	// maxAccounts bounds the memory: 16 bytes each.
@@ -49,7 +50,7 @@ const (
 	workMemory = "256MB"
 )
 
-// DefaultCurrencies have two and three digits.
+// defaultCurrencies have two and three digits.
 var defaultCurrencies = []string{"AED", "USD", "EUR", "INR", "KWD"}
 
 // Options say what to write.
@@ -235,7 +236,7 @@ type story struct {
 
 func newStory(o Options) *story {
 	s := &story{
-		random:     rand.New(rand.NewPCG(o.Seed, o.Seed)), //nolint:gosec // repeatable, not secret
+		random:     rand.New(rand.NewPCG(o.Seed, o.Seed)),
 		currencies: int64(len(o.Currencies)),
 		accounts:   int64(o.Accounts),
 		balance:    make([]int64, o.Accounts+1),

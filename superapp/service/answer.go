@@ -54,7 +54,7 @@ func (a Answer) write(w http.ResponseWriter, id string) {
 }
 
 // Refusal is an error that is the client's to read.
-type Refusal struct {
+type Refusal struct { //nolint:errname // it is an answer first
 	Status int
 	// Code is for programs, Text for people: what is wrong and what to do.
 	Code, Text string

@@ -88,7 +88,7 @@ func openPool(ctx context.Context, name string, size int) (*pgxpool.Pool, error)
 	if err != nil {
 		return nil, badURL()
 	}
-	config.MaxConns = int32(size) //nolint:gosec // checked against maxPool
+	config.MaxConns = int32(size)
 	// All connections stand ready, so that a burst waits for none to be opened.
 	config.MinConns = config.MaxConns
 	config.MaxConnLifetime, config.MaxConnLifetimeJitter = connectionLife, connectionLifeJitter

@@ -165,6 +165,8 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener) erro
 	if err != nil {
 		err = fmt.Errorf("wait for the requests in flight: %w", errors.Join(err, server.Close()))
 	}
-	<-ended
+	if last := <-ended; !errors.Is(last, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve on %s: %w", listener.Addr(), last))
+	}
 	return err
 }

@@ -108,7 +108,7 @@ func TestStartWithoutADatabase(t *testing.T) {
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: servicetest.Patience}
 	servicetest.Await(t, "a service that lives", func() bool {
-		res, err := client.Get("http://" + address + "/readyz") //nolint:noctx // the client's time bounds it
+		res, err := client.Get("http://" + address + "/readyz")
 		if err != nil {
 			return false
 		}

@@ -46,10 +46,10 @@ check" judges.`,
 			if f, ok := errs.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
 				before, after = "\r\x1b[K", ""
 			}
-			cfg.Progress = func(t Tick) { fmt.Fprint(errs, before, t, after) }
+			cfg.Progress = func(t Tick) { _, _ = fmt.Fprint(errs, before, t, after) }
 			summary, err := Run(cmd.Context(), cfg)
 			if before != "" {
-				fmt.Fprintln(errs)
+				_, _ = fmt.Fprintln(errs)
 			}
 			if err != nil {
 				return err
@@ -94,7 +94,7 @@ func (s Summary) print(out io.Writer) error {
 		{"p50, from when it was due", fmt.Sprintf("%.1f ms", s.P50)}, {"p99", fmt.Sprintf("%.1f ms", s.P99)}, {"longest", fmt.Sprintf("%.1f ms", s.Max)},
 		{"p50, from its sending", fmt.Sprintf("%.1f ms", s.SentP50)}, {"p99", fmt.Sprintf("%.1f ms", s.SentP99)}, {"longest", fmt.Sprintf("%.1f ms", s.SentMax)},
 	} {
-		fmt.Fprintf(w, "%s\t%v\t\n", row.name, row.value)
+		_, _ = fmt.Fprintf(w, "%s\t%v\t\n", row.name, row.value) // Flush tells
 	}
 	return w.Flush()
 }

@@ -28,8 +28,9 @@ func child() bool {
 	cmd.SetArgs(strings.Split(os.Getenv(childEnv), "\n"))
 	cmd.SilenceUsage = true
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := cmd.ExecuteContext(ctx); err != nil {
+	err := cmd.ExecuteContext(ctx)
+	stop()
+	if err != nil {
 		os.Exit(1)
 	}
 	return true

@@ -117,7 +117,7 @@ func TestStallIsSeenByAllThatWereDueInIt(t *testing.T) {
 			})
 		})
 		gate.RLock()
-		gate.RUnlock()
+		defer gate.RUnlock()
 		return false
 	})
 	s, err := Run(context.Background(), cfg)
