@@ -9,9 +9,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"dhow/internal/move"
 )
@@ -81,24 +84,8 @@ func (m *Mover) dumpSchema(ctx context.Context, snapshot string, server version)
 	}
 	defer os.RemoveAll(dir)
 	archive := filepath.Join(dir, "schema")
-	args := []string{"-Fc", "--schema-only", "--no-publications", "--no-subscriptions", "--no-tablespaces", "--no-security-labels", "-N", "dhow", "--snapshot=" + snapshot,
-		"--lock-wait-timeout=" + strconv.FormatInt(dumpLockWait.Milliseconds(), 10), "-f", archive}
-	for _, s := range m.cfg.Schemas {
-		args = append(args, "-n", pattern(s))
-	}
-	for _, t := range m.cfg.Exclude {
-		schema, name, _ := strings.Cut(t, ".")
-		args = append(args, "-T", pattern(schema)+"."+pattern(name))
-	}
-	src := m.cfg.Source
-	cmd := exec.CommandContext(ctx, dump, args...)
-	ssl := "PGSSLMODE=disable"
-	if src.TLSConfig != nil {
-		ssl = "PGSSLMODE=require"
-	}
-	// The environment of a process is its user's alone; its arguments are not.
-	cmd.Env = append(append(os.Environ(), "LC_ALL=C", "PGHOST="+src.Host, "PGPORT="+strconv.Itoa(int(src.Port)), "PGDATABASE="+src.Database,
-		"PGUSER="+src.User, "PGPASSWORD="+src.Password, "PGAPPNAME=dhow", "PGCONNECT_TIMEOUT=10", ssl), m.cfg.SourceEnv...)
+	cmd := exec.CommandContext(ctx, dump, m.dumpArgs(snapshot, archive)...)
+	cmd.Env = dumpEnv(os.Environ(), m.cfg.Source, m.cfg.SourceEnv)
 	if err := runDump(ctx, cmd); err != nil {
 		return nil, fmt.Errorf("dump the source's schema with %s: %w", dump, err)
 	}
@@ -144,6 +131,34 @@ func runDump(ctx context.Context, cmd *exec.Cmd) error {
 	}
 }
 
+// dumpArgs are pg_dump's arguments. Every user of the machine can read them, so
+// nothing of the connection is among them.
+func (m *Mover) dumpArgs(snapshot, archive string) []string {
+	args := []string{"-Fc", "--schema-only", "--no-publications", "--no-subscriptions", "--no-tablespaces", "--no-security-labels", "-N", "dhow", "--snapshot=" + snapshot,
+		"--lock-wait-timeout=" + strconv.FormatInt(dumpLockWait.Milliseconds(), 10), "-f", archive}
+	for _, s := range m.cfg.Schemas {
+		args = append(args, "-n", pattern(s))
+	}
+	for _, t := range m.cfg.Exclude {
+		schema, name, _ := strings.Cut(t, ".")
+		args = append(args, "-T", pattern(schema)+"."+pattern(name))
+	}
+	return args
+}
+
+// dumpEnv is pg_dump's environment, which is its user's alone: how to reach the
+// source as we do. Variables of libpq that the user has set are for other
+// connections; one of them (PGSERVICE, PGOPTIONS, PGHOSTADDR) would lead elsewhere.
+func dumpEnv(environ []string, src *pgx.ConnConfig, more []string) []string {
+	env := slices.DeleteFunc(slices.Clone(environ), func(v string) bool { return strings.HasPrefix(v, "PG") })
+	ssl := "PGSSLMODE=disable"
+	if src.TLSConfig != nil {
+		ssl = "PGSSLMODE=require"
+	}
+	return append(append(env, "LC_ALL=C", "PGHOST="+src.Host, "PGPORT="+strconv.Itoa(int(src.Port)), "PGDATABASE="+src.Database,
+		"PGUSER="+src.User, "PGPASSWORD="+src.Password, "PGPASSFILE="+os.DevNull, "PGAPPNAME=dhow", "PGCONNECT_TIMEOUT=10", ssl), more...)
+}
+
 // pattern makes of a name a pattern for pg_dump that matches it alone.
 func pattern(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
@@ -158,6 +173,9 @@ func splitDump(script string) (settings string, entries []entry) {
 		preamble = script[:heads[0][0]]
 	}
 	for line := range strings.Lines(preamble) {
+		if strings.HasPrefix(line, "SET transaction_timeout") { // of version 17; older ones do not know it
+			continue
+		}
 		if strings.HasPrefix(line, "SET ") || strings.HasPrefix(line, "SELECT pg_catalog.set_config") {
 			settings += line
 		}

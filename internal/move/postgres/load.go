@@ -155,7 +155,8 @@ func (l *loader) release(ctx context.Context) {
 func (l *loader) takeSnapshot(ctx context.Context, slot string, temporary bool) error {
 	l.release(ctx)
 	cfg := l.m.cfg.Source.Copy()
-	cfg.RuntimeParams = map[string]string{"replication": "database", "application_name": "dhow snapshot " + l.m.stream}
+	cfg.RuntimeParams = map[string]string{"replication": "database", "application_name": "dhow snapshot " + l.m.stream,
+		"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"} // it is idle, in a transaction, as long as the copy takes
 	pg, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
 		return fmt.Errorf("open a session that makes slot %s: %w", slot, explainConnect(ctx, l.m.cfg.Source, l.m.named("source"), err))

@@ -473,7 +473,7 @@ func (c *comparison) typeChanged(k pieceKey, old, now piece, had, has bool) {
 			where := ""
 			if i > 0 {
 				where = " AFTER " + quote(b.Labels[i-1])
-			} else if len(b.Labels) > 1 {
+			} else if len(a.Labels) > 0 {
 				where = " BEFORE " + quote(a.Labels[0])
 			}
 			ch.make = append(ch.make, "ALTER TYPE "+now.Local+" ADD VALUE "+quote(l)+where)

@@ -16,8 +16,8 @@ import (
 func mapRoles(e entry, roles map[string]string) (entry, []string) {
 	rename := func(token string) (string, string) {
 		name := token
-		if strings.HasPrefix(token, `"`) {
-			name = strings.ReplaceAll(strings.Trim(token, `"`), `""`, `"`)
+		if len(token) > 1 && token[0] == '"' && token[len(token)-1] == '"' {
+			name = strings.ReplaceAll(token[1:len(token)-1], `""`, `"`)
 		}
 		if to, ok := roles[name]; ok {
 			return pgx.Identifier{to}.Sanitize(), to
@@ -28,8 +28,10 @@ func mapRoles(e entry, roles map[string]string) (entry, []string) {
 		var used []string
 		words := sqlWords(e.SQL)
 		for i := 1; i < len(words); i++ {
-			before := strings.ToUpper(words[i-1].text)
-			if before != "TO" && before != "FROM" && before != "ROLE" && before != "AUTHORIZATION" {
+			switch before := strings.ToUpper(words[i-1].text); {
+			case before == "TO" || before == "FROM" || before == "AUTHORIZATION": // reserved: a name would be quoted
+			case before == "ROLE" && i > 1 && strings.EqualFold(words[i-2].text, "FOR"): // else it may be a table's name
+			default:
 				continue
 			}
 			if up := strings.ToUpper(words[i].text); up == "PUBLIC" || up == "DEFAULT" {
