@@ -20,7 +20,9 @@ type relation struct {
 	key     []int     // indexes of the columns that name a row; empty: the whole row does
 	notKey  []int
 	full    bool // REPLICA IDENTITY FULL: old rows come whole
-	// byKey: rows with different keys are independent, so they may go through different lanes.
+	// together: rows depend upon each other, and should go through one lane.
+	together bool
+	// byKey: rows with different keys go through different lanes; see dealing.
 	byKey bool
 	// start: changes that committed at or before it are in the copy already.
 	start LSN
@@ -77,10 +79,11 @@ func newRelation(msg *pglogrepl.RelationMessage, c, source *Catalog, starts map[
 			return nil, schemaChanged(name, fmt.Sprintf("column %s, which may not be null, is not on the source", c.Name))
 		}
 	}
-	r.byKey = len(r.key) > 0 && !t.OtherUnique
+	r.together = t.OtherUnique
 	for _, k := range r.key {
-		r.byKey = r.byKey && slices.Contains(append([]uint32{textOID, 1043}, lanableTypes...), r.columns[k].TypeOID)
+		r.together = r.together || !lanable(r.columns[k])
 	}
+	r.byKey = len(r.key) > 0 && !r.together
 	return r, nil
 }
 

@@ -41,6 +41,9 @@ CREATE TABLE IF NOT EXISTS dhow.stream (
 CREATE TABLE IF NOT EXISTS dhow.position (
 	stream text, lane int, commit_lsn pg_lsn NOT NULL, ordinal bigint NOT NULL,
 	PRIMARY KEY (stream, lane));
+CREATE TABLE IF NOT EXISTS dhow.dealing (
+	stream text, schema_name text, table_name text, together boolean NOT NULL,
+	PRIMARY KEY (stream, schema_name, table_name));
 CREATE TABLE IF NOT EXISTS dhow.chunk (
 	stream text, id int, schema_name text NOT NULL, table_name text NOT NULL, filenode oid NOT NULL,
 	kind text NOT NULL, low text, high text, estimate bigint NOT NULL,

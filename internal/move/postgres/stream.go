@@ -43,6 +43,7 @@ type intake struct {
 	relations map[uint32]*relation
 	markerRel uint32
 	ignored   map[uint32]bool
+	dealing   dealing
 
 	commit  LSN // of the transaction that is being received; 0 between two
 	ordinal int64
@@ -77,6 +78,9 @@ func (r *relay) open(ctx context.Context) (_ *intake, err error) {
 	}
 	places, err := readPlaces(ctx, target, r.name, r.n, r.start)
 	if err != nil {
+		return nil, err
+	}
+	if in.dealing, err = readDealing(ctx, target, r.name, in.catalog, places); err != nil {
 		return nil, err
 	}
 	for i, at := range places {
@@ -255,7 +259,7 @@ func (in *intake) message(ctx context.Context, data []byte) error {
 			in.r.behind = b.CommitTime
 		}
 		in.r.mu.Unlock()
-		return nil
+		return in.dealAnew(ctx)
 	case 'C':
 		msg, err := pglogrepl.Parse(data)
 		if err != nil {
@@ -304,6 +308,11 @@ func (in *intake) describe(ctx context.Context, msg *pglogrepl.RelationMessage) 
 		}
 		if rel, err = newRelation(msg, in.catalog, source, in.starts); err != nil {
 			rel = &relation{table: &Table{Name: name}, start: in.starts[name], refused: err}
+		}
+	}
+	if rel.refused == nil {
+		if err := in.deal(ctx, rel); err != nil {
+			return err
 		}
 	}
 	if old := in.relations[msg.RelationID]; old != nil && (old.byKey != rel.byKey || !slices.Equal(old.key, rel.key)) {
