@@ -3,6 +3,7 @@ package cli_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -11,8 +12,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"dhow/internal/cutover"
 	"dhow/internal/pgserver/pgtest"
@@ -27,6 +31,7 @@ func TestTrouble(t *testing.T) {
 	t.Run("a full disk", s.testFullDisk)
 	t.Run("an unfinished move", s.testUnfinishedMove)
 	t.Run("without a gate", s.testWithoutGate)
+	t.Run("few connections", s.testFewConnections)
 }
 
 // Each bad input is said with what to do next, ends with 1, and leaves both sides
@@ -422,5 +427,50 @@ func (s *stage) testWithoutGate(t *testing.T) {
 	p.run(t, 0, "finish", "--yes").prints(t, "nothing of a move was there")
 	if strings.Contains(stayed.out.String()+stayed.err.String(), "\x1b") {
 		t.Error("there are escapes where there is no terminal")
+	}
+}
+
+// limits.connections is the most that a move has open to a server at any moment.
+func (s *stage) testFewConnections(t *testing.T) {
+	s.create(t, "few")
+	const limit = 10
+	p := s.estateOf(t, fmt.Sprintf("limits: {connections: %d, chunk: 64KiB}\n%s", limit, roomy), nil, "few")
+	ctx, stop := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	most := map[cutover.Side]*atomic.Int64{cutover.Source: {}, cutover.Target: {}}
+	for side, high := range most {
+		conn, err := pgx.Connect(ctx, s.server(side).URL("few"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		watching.Go(func() {
+			defer conn.Close(context.Background())
+			for ctx.Err() == nil {
+				var n int64
+				var what string
+				err := conn.QueryRow(ctx, `SELECT count(*), coalesce(string_agg(format('%s %s: %s', application_name, state, left(query, 80)), E'\n'), '') FROM pg_stat_activity
+					WHERE datname = current_database() AND (application_name LIKE 'dhow%' OR application_name = 'pg_dump')`).Scan(&n, &what)
+				if err != nil && ctx.Err() == nil {
+					t.Error(err)
+					return
+				}
+				if n > limit && n > high.Load() {
+					t.Errorf("%d connections to the %s are open at once, want at most %d:\n%s", n, side, limit, what)
+				}
+				high.Store(max(high.Load(), n))
+			}
+		})
+	}
+	p.run(t, 0, "replicate", "--until-streaming")
+	p.run(t, 0, "verify")
+	p.run(t, 0, "cutover", "--yes")
+	p.run(t, 0, "rollback", "--yes")
+	p.run(t, 0, "finish", "--abandon", "--yes")
+	stop()
+	watching.Wait()
+	for side, high := range most {
+		if n := high.Load(); n < 4 {
+			t.Errorf("%d connections to the %s at most: that can not be all", n, side)
+		}
 	}
 }

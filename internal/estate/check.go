@@ -22,8 +22,8 @@ const (
 	// maxParallel bounds copies and lanes; each is a session on both servers.
 	maxParallel = 256
 	// minConnections are what a database's move needs at each end at least: the
-	// exported snapshot, the change stream, two copies, two lanes, the state and the fence.
-	minConnections = 8
+	// exported snapshot, the change stream, two copies, three lanes, the state and the fence.
+	minConnections = 10
 	// maxPort is the largest port there is.
 	maxPort = 65535
 	// minChunk is a page of a table, the smallest piece there is.
@@ -286,7 +286,7 @@ func (l *Limits) check(r *reading, path string) {
 	r.between(path+".copies", int64(l.Copies), 1, maxParallel)
 	r.between(path+".lanes", int64(l.Lanes), 1, maxParallel)
 	r.atLeast(path+".rows_per_second", int64(l.RowsPerSecond), 1, "1")
-	r.atLeast(path+".connections", int64(l.Connections), minConnections, fmt.Sprintf("%d, which the snapshot, the change stream, two copies, two lanes, the state and the fence need", minConnections))
+	r.atLeast(path+".connections", int64(l.Connections), minConnections, fmt.Sprintf("%d, which the snapshot, the change stream, two copies, three lanes, the state and the fence need", minConnections))
 	r.atLeast(path+".chunk", int64(l.Chunk), int64(minChunk), minChunk.String())
 	r.atLeast(path+".wal_warn", int64(l.WALWarn), 1, "1")
 	r.atLeast(path+".wal_stop", int64(l.WALStop), 1, "1")

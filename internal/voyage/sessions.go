@@ -17,10 +17,11 @@ const (
 	// as many sessions as there are copies.
 	besideCopies = 5
 	// besideBoth is at the side where the lanes apply, while both sides are
-	// compared: the move's lock, the pinned snapshot, one more of the comparison.
-	besideBoth = 3
+	// compared: the move's lock, two of the stream (one follows the positions, one
+	// watches the schema), the pinned snapshot, and one more of the comparison.
+	besideBoth = 5
 	// fewestConnections leaves room for two copies, which a comparison needs, and
-	// two lanes; and for the cutover, whose spare sessions beside the stream are as many.
+	// three lanes; so much take the spare sessions of a cutover beside the stream.
 	fewestConnections = besideBoth + 2 + 3
 )
 
