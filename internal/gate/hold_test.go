@@ -308,16 +308,19 @@ func TestHoldIsBoundedInTime(t *testing.T) {
 
 func TestDrainSaysWhyItDidNot(t *testing.T) {
 	goOn := make(chan struct{})
-	l := newLab(t, func(http.ResponseWriter, *http.Request) { <-goOn }, func(c *gate.Config) { c.Hold.Time = 400 * time.Millisecond })
+	l := newLab(t, func(http.ResponseWriter, *http.Request) { <-goOn }, func(c *gate.Config) { onPort(c); c.Hold.Time = 2 * time.Second })
 	if err := l.Drain(t.Context()); !errors.Is(err, gate.ErrNotHeld) {
 		t.Errorf("without a hold: %v", err)
 	}
 	slow := later(t, newClient(t), request(t, http.MethodGet, l.url, nil))
 	l.awaitInFlight(t, 1)
 	must(t, l.Hold(t.Context()))
-	ctx, cancel := context.WithTimeout(t.Context(), 80*time.Millisecond)
+	if a := l.command(t, "/drain", `{"within_ms":20}`); a.status != http.StatusGatewayTimeout || !strings.Contains(a.body, "route all: 1 requests are still in flight") {
+		t.Errorf("out of time: status %d, error %v: %s", a.status, a.err, a.body)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := l.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 requests are still in flight") {
+	if err := l.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("out of time: %v", err)
 	}
 	if err := l.Drain(t.Context()); !errors.Is(err, gate.ErrHoldOver) {

@@ -74,6 +74,8 @@ const patience = 30 * time.Second
 type application struct {
 	side estate.Side
 	url  string
+	// closeIdle closes the connections that nobody uses at the moment.
+	closeIdle func()
 
 	mu   sync.Mutex
 	seen map[string]int // by the header Id
@@ -103,7 +105,7 @@ func newApplication(t testing.TB, side estate.Side, handler http.HandlerFunc) *a
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	s.Start()
 	t.Cleanup(s.Close)
-	a.url = s.URL
+	a.url, a.closeIdle = s.URL, s.CloseClientConnections
 	return a
 }
 
