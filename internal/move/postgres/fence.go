@@ -33,8 +33,10 @@ const (
 	// fenceRetry is the pause between two tries to lock all tables. Each try
 	// takes all locks or none, so that it can not deadlock with the application.
 	fenceRetry = 2 * time.Millisecond
-	// fenceMost bounds how long the server keeps a fence whose owner says nothing.
-	fenceMost = 60 * time.Second
+	// fenceMost bounds how long the server keeps a fence whose owner says nothing;
+	// where the stall is bounded, fenceGrace behind that bound is enough.
+	fenceMost  = 60 * time.Second
+	fenceGrace = 5 * time.Second
 	// terminateAfter is how long stragglers may end by themselves before they are ended.
 	terminateAfter = 50 * time.Millisecond
 	// fenceSession is the application_name of the session that holds the locks.
@@ -150,9 +152,13 @@ func (m *Mover) raise(ctx context.Context, f *fence) (move.Marker, error) {
 	if f.catalog, err = m.catalog(ctx, f.conn); err != nil {
 		return mk, err
 	}
+	idle := fenceMost
+	if until, ok := ctx.Deadline(); ok {
+		idle = min(idle, max(time.Until(until), 0)+fenceGrace)
+	}
 	// A dead host sends no FIN: the server must find out by itself, soon.
 	if _, err := f.conn.Exec(ctx, fmt.Sprintf("SET application_name = %s; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET idle_in_transaction_session_timeout = %d",
-		quote(fenceSession+m.stream), fenceMost.Milliseconds())); err != nil {
+		quote(fenceSession+m.stream), idle.Milliseconds())); err != nil {
 		return mk, fmt.Errorf("prepare the fence's session: %w", err)
 	}
 	if err := m.lockTables(ctx, f); err != nil {
