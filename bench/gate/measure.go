@@ -28,33 +28,44 @@ const (
 // order is the body of a request: as long as a payment is.
 var order = []byte(`{"from":123456,"to":654321,"amount":12345,"currency":"AED","note":"rent of the month and some more"}`)
 
-// result is what one protocol's run gave; direct[i] and through[i] are a pair.
+// The ways that a request goes.
+const (
+	direct = iota
+	throughGate
+	throughBare // a reverse proxy that does nothing else; it speaks HTTP/1.1 to the application
+	ways
+)
+
+var wayNames = [ways]string{"direct", "through the gate", "through a bare proxy"}
+
+// result is what one protocol's run gave; the entries of one index belong together.
 type result struct {
-	protocol        string
-	direct, through []time.Duration
+	protocol string
+	took     [ways][]time.Duration
 }
 
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
 }
 
-// added is what the gate adds to the median request.
-func (r result) added() time.Duration {
-	return quantile(slices.Sorted(slices.Values(r.through)), .5) - quantile(slices.Sorted(slices.Values(r.direct)), .5)
+// added is what a way adds to the median request.
+func (r result) added(way int) time.Duration {
+	return quantile(slices.Sorted(slices.Values(r.took[way])), .5) - quantile(slices.Sorted(slices.Values(r.took[direct])), .5)
 }
 
 func (r result) print(out io.Writer) {
 	line := func(name string, all []time.Duration) {
 		s := slices.Sorted(slices.Values(all))
-		_, _ = fmt.Fprintf(out, "%-9s %-17s p50 %5d µs   p99 %6d µs   (%d requests)\n", r.protocol, name, quantile(s, .5).Microseconds(), quantile(s, .99).Microseconds(), len(s))
+		_, _ = fmt.Fprintf(out, "%-9s %-20s p50 %5d µs   p99 %6d µs   (%d requests)\n", r.protocol, name, quantile(s, .5).Microseconds(), quantile(s, .99).Microseconds(), len(s))
 	}
-	line("direct", r.direct)
-	line("through the gate", r.through)
-	pairs := make([]time.Duration, len(r.direct))
-	for i := range pairs {
-		pairs[i] = r.through[i] - r.direct[i]
+	for way, name := range wayNames {
+		line(name, r.took[way])
 	}
-	line("the pairs differ", pairs)
+	differences := slices.Clone(r.took[throughGate])
+	for i := range differences {
+		differences[i] -= r.took[direct][i]
+	}
+	line("gate minus direct", differences)
 }
 
 func newClient(h2c bool) *http.Client {
@@ -64,7 +75,7 @@ func newClient(h2c bool) *http.Client {
 	return &http.Client{Transport: t, Timeout: askTime}
 }
 
-// measure sends pairs of requests at a fixed rate.
+// measure sends triples of requests at a fixed rate.
 func measure(ctx context.Context, s *stage, o options, h2c bool) (result, error) {
 	r, path := result{protocol: "HTTP/1.1"}, plainPath
 	if h2c {
@@ -76,9 +87,12 @@ func measure(ctx context.Context, s *stage, o options, h2c bool) (result, error)
 	began := time.Now()
 	for i := range each {
 		g.Go(func() error {
-			direct, through := newClient(h2c), newClient(h2c)
-			defer direct.CloseIdleConnections()
-			defer through.CloseIdleConnections()
+			hosts := [ways]string{s.source, s.gate, s.bare}
+			var clients [ways]*http.Client
+			for way := range clients {
+				clients[way] = newClient(h2c)
+				defer clients[way].CloseIdleConnections()
+			}
 			next := time.NewTimer(every * time.Duration(i) / time.Duration(o.clients))
 			defer next.Stop()
 			for k := 0; ; k++ {
@@ -91,20 +105,18 @@ func measure(ctx context.Context, s *stage, o options, h2c bool) (result, error)
 					return nil
 				}
 				due := time.Now()
-				pair := [2]time.Duration{}
-				for n := range pair {
-					which := (n + k) % 2 // who goes first changes
-					client, host := direct, s.source
-					if which == 1 {
-						client, host = through, s.gate
-					}
+				var took [ways]time.Duration
+				for n := range took {
+					way := (n + k) % ways // who goes first changes
 					var err error
-					if pair[which], err = ask(ctx, client, "http://"+host+path, fmt.Sprintf("%d-%d", i, k), k%4 >= 2); err != nil {
+					if took[way], err = ask(ctx, clients[way], "http://"+hosts[way]+path, fmt.Sprintf("%d-%d", i, k), k/ways%2 == 1); err != nil {
 						return err
 					}
 				}
 				if time.Since(began) > warmUp {
-					each[i].direct, each[i].through = append(each[i].direct, pair[0]), append(each[i].through, pair[1])
+					for way := range took {
+						each[i].took[way] = append(each[i].took[way], took[way])
+					}
 				}
 				next.Reset(max(every-time.Since(due), 0))
 			}
@@ -114,7 +126,9 @@ func measure(ctx context.Context, s *stage, o options, h2c bool) (result, error)
 		return r, err
 	}
 	for _, one := range each {
-		r.direct, r.through = append(r.direct, one.direct...), append(r.through, one.through...)
+		for way := range one.took {
+			r.took[way] = append(r.took[way], one.took[way]...)
+		}
 	}
 	return r, nil
 }

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,11 +31,13 @@ const (
 	folderVariable                 = "DHOW_BENCH_FOLDER"
 	profileVariable                = "DHOW_BENCH_PROFILE"
 
-	roleApplication, roleGate = "application", "gate"
+	roleApplication, roleGate, roleBare = "application", "gate", "bare"
 
 	// startTime and stopTime bound a process's start and end.
 	startTime = 10 * time.Second
 	stopTime  = 10 * time.Second
+	// keptConnections is how many idle connections the bare proxy keeps.
+	keptConnections = 1000
 	// headTime bounds what the application waits for a request's head.
 	headTime = 10 * time.Second
 )
@@ -45,7 +49,7 @@ var reply = []byte(`{"id":123456,"state":"completed","transfer":654321,"from_bal
 type stage struct {
 	folder         string
 	source, target string // host:port
-	gate           string
+	gate, bare     string
 	control        *gate.Client
 	children       []*exec.Cmd
 }
@@ -73,6 +77,9 @@ func newStage(ctx context.Context, profile string) (_ *stage, err error) {
 	}
 	s.gate, err = s.start(ctx, roleGate, sourceVariable+"=http://"+s.source, targetVariable+"=http://"+s.target, folderVariable+"="+s.folder, profileVariable+"="+profile)
 	if err != nil {
+		return nil, err
+	}
+	if s.bare, err = s.start(ctx, roleBare, sourceVariable+"=http://"+s.source); err != nil {
 		return nil, err
 	}
 	s.control = gate.Dial(filepath.Join(s.folder, "gate.sock"), "")
@@ -119,19 +126,33 @@ func (s *stage) close() {
 
 // play is the life of a child.
 func play(ctx context.Context, role string) error {
-	if role == roleGate {
+	switch role {
+	case roleGate:
 		return playGate(ctx)
+	case roleBare:
+		u, err := url.Parse(os.Getenv(sourceVariable))
+		if err != nil {
+			return err
+		}
+		transport := &http.Transport{Protocols: new(http.Protocols), MaxIdleConnsPerHost: keptConnections, DisableCompression: true}
+		transport.Protocols.SetHTTP1(true)
+		return serve(ctx, &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u); r.SetXForwarded() }})
 	}
+	return serve(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(reply)
+	}))
+}
+
+// serve serves HTTP/1.1 and HTTP/2 in the clear until ctx ends.
+func serve(ctx context.Context, h http.Handler) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	fmt.Println(l.Addr())
-	s := &http.Server{Protocols: new(http.Protocols), ReadHeaderTimeout: headTime, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(reply)
-	})}
+	s := &http.Server{Protocols: new(http.Protocols), ReadHeaderTimeout: headTime, Handler: h}
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetUnencryptedHTTP2(true)
 	defer context.AfterFunc(ctx, func() { _ = s.Close() })()

@@ -67,7 +67,7 @@ func newSpares(u *url.URL, dialer *net.Dialer, early bool, opened *prometheus.Co
 func (s *spares) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if address == s.address {
 		for c := s.take(); c != nil; c = s.take() {
-			if s.alive(c) {
+			if alive(c, s.early) {
 				s.opened.WithLabelValues(spareUsed).Inc()
 				return c, nil
 			}
@@ -90,8 +90,9 @@ func (s *spares) take() net.Conn {
 	return c
 }
 
-// alive asks the system whether the other end has closed a connection.
-func (s *spares) alive(c net.Conn) bool {
+// alive asks the system whether the other end has closed an idle connection. early
+// says that it may have spoken first.
+func alive(c net.Conn, early bool) bool {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
 		return false
@@ -100,14 +101,14 @@ func (s *spares) alive(c net.Conn) bool {
 	if err != nil {
 		return false
 	}
-	alive := false
+	lives := false
 	err = raw.Read(func(fd uintptr) bool {
 		var one [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		alive = errors.Is(err, syscall.EAGAIN) || err == nil && n > 0 && s.early
+		lives = errors.Is(err, syscall.EAGAIN) || err == nil && n > 0 && early
 		return true // look once
 	})
-	return err == nil && alive
+	return err == nil && lives
 }
 
 func (s *spares) drop(c net.Conn) {
