@@ -203,17 +203,31 @@ func (l *lab) objects(ctx context.Context, s *pgserver.Server, database string) 
 // cpu is the CPU time, in seconds, that a server's processes have used so far:
 // those that live, and those that the postmaster has seen end.
 func cpu(s *pgserver.Server) float64 {
+	const tries = 10 // a process that ends in between would be missed, or counted twice
 	postmaster := strconv.Itoa(s.Pid())
-	total := processCPU(postmaster, true)
+	total := 0.0
+	for range tries {
+		before := processCPU(postmaster, true)
+		total = before + childrenCPU(postmaster)
+		if ended := processCPU(postmaster, true) - before; ended < 2.0/clockTicks {
+			break
+		}
+	}
+	return total
+}
+
+// childrenCPU is the CPU time of the processes that a process has started and that live.
+func childrenCPU(parent string) float64 {
 	all, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0 // no Linux: the report shows zero
 	}
+	total := 0.0
 	for _, p := range all {
 		if _, err := strconv.Atoi(p.Name()); err != nil {
 			continue
 		}
-		if f := processStat(p.Name()); len(f) > 1 && f[1] == postmaster {
+		if f := processStat(p.Name()); len(f) > 1 && f[1] == parent {
 			total += processCPU(p.Name(), false)
 		}
 	}

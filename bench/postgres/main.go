@@ -147,7 +147,7 @@ func measure(ctx context.Context, o options, log io.Writer) (*report, error) {
 			return nil, fmt.Errorf("create the folder for profiles: %w", err)
 		}
 	}
-	rep := &report{Machine: machine(ctx), Quick: o.divisor > 1, Pairs: o.pairs}
+	rep := &report{Machine: machine(ctx), Quick: o.divisor > 1, Pairs: o.pairs, LoadBefore: load()}
 	l, err := openLab(ctx, log)
 	if err != nil {
 		return nil, err
@@ -167,6 +167,7 @@ func measure(ctx context.Context, o options, log io.Writer) (*report, error) {
 			return nil, fmt.Errorf("stream: %w", err)
 		}
 	}
+	rep.LoadAfter = load()
 	rep.conclude()
 	return rep, nil
 }

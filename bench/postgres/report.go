@@ -98,11 +98,17 @@ type report struct {
 	Pairs   int           `json:"pairs"`
 	Copies  []copyResult  `json:"copies,omitempty"`
 	Stream  *streamResult `json:"stream,omitempty"`
-	// Copy is the geometric mean of the shapes' ratios; StreamRatio the stream's
-	// ratio; PeakMiB the most that the mover's process took while it copied.
+	// Copy is the worst of the shapes' ratios, CopyMean their geometric mean;
+	// StreamRatio the stream's ratio; PeakMiB the most that the mover's process
+	// took in any of its turns.
 	Copy        float64 `json:"copy_ratio,omitempty"`
+	CopyMean    float64 `json:"copy_ratio_mean,omitempty"`
 	StreamRatio float64 `json:"stream_ratio,omitempty"`
 	PeakMiB     float64 `json:"peak_mib,omitempty"`
+	// LoadBefore and LoadAfter are the machine's load averages of a minute: others
+	// who work on it make absolute times worthless, and the ratios doubtful.
+	LoadBefore string `json:"load_before"`
+	LoadAfter  string `json:"load_after"`
 }
 
 // conclude computes what follows from the turns.
@@ -116,15 +122,17 @@ func (r *report) conclude() {
 			r.PeakMiB = max(r.PeakMiB, p.Ours.PeakMiB)
 		}
 		c.Ratio = median(ratios)
+		r.Copy = max(r.Copy, c.Ratio)
 		logs += math.Log(c.Ratio)
 	}
 	if len(r.Copies) > 0 {
-		r.Copy = math.Exp(logs / float64(len(r.Copies)))
+		r.CopyMean = math.Exp(logs / float64(len(r.Copies)))
 	}
 	if r.Stream != nil {
 		var ratios []float64
 		for _, p := range r.Stream.Pairs {
 			ratios = append(ratios, p.Ratio)
+			r.PeakMiB = max(r.PeakMiB, p.Ours.PeakMiB)
 		}
 		r.Stream.Ratio = median(ratios)
 		r.StreamRatio = r.Stream.Ratio
@@ -171,15 +179,14 @@ func (r *report) print(out io.Writer) error {
 		return fmt.Errorf("print the report: %w", err)
 	}
 	fmt.Fprintln(out)
+	fmt.Fprintf(out, "load average before %s, after %s: of one rival at a time it is about %d\n", r.LoadBefore, r.LoadAfter, m.Cores)
 	if len(r.Copies) > 1 {
-		fmt.Fprintf(out, "copy is the geometric mean of the %d shapes' medians.\n", len(r.Copies))
-	}
-	if len(r.Copies) > 0 {
-		fmt.Fprintf(out, "memory: %.0f MiB\n", r.PeakMiB)
+		fmt.Fprintf(out, "copy is the worst of the %d shapes' medians; their geometric mean is %.2f. memory is the peak of the mover's process in all turns.\n", len(r.Copies), r.CopyMean)
 	}
 	if r.Stream != nil {
 		fmt.Fprintf(out, "stream: %.2f x native logical replication's rows a second\n", r.StreamRatio)
 	}
+	fmt.Fprintf(out, "memory: %.0f MiB\n", r.PeakMiB)
 	if len(r.Copies) > 0 {
 		fmt.Fprintf(out, "copy: %.2f x pgcopydb's time\n", r.Copy)
 	}
@@ -188,6 +195,16 @@ func (r *report) print(out io.Writer) error {
 
 func (t turn) cpu() string {
 	return fmt.Sprintf("%.1f + %.1f + %.1f", t.SourceCPU, t.TargetCPU, t.OwnCPU)
+}
+
+// load is the machine's load average of the last minute.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	return first
 }
 
 // machine describes this one; what can not be found out is left empty.

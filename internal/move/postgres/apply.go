@@ -15,9 +15,9 @@ const copyFrom = 64
 
 // effect is what a batch does to one row in the end.
 type effect struct {
-	remove bool // an older row with this key goes
-	insert row  // then this one comes
-	update row  // or: these columns change; unchanged ones are datumUnchanged
+	remove row // an older row with this key goes
+	insert row // then this one comes
+	update row // or: these columns change; unchanged ones are datumUnchanged
 }
 
 // netEffect makes of a batch the fewest statements that have the same result.
@@ -52,14 +52,19 @@ func netEffect(batch []*change) []op {
 // tableOps is netEffect for one table.
 func tableOps(r *relation, changes []*change) []op {
 	var ops []op
-	effects := map[string]*effect{}
-	var keys []string
-	flush := func() {
-		ops = append(ops, setOps(r, keys, effects)...)
-		effects, keys = map[string]*effect{}, nil
+	if len(r.key) == 0 || !slices.ContainsFunc(changes, func(c *change) bool { return c.msg.kind != 'I' }) {
+		return plainOps(r, changes)
 	}
+	effects := make([]effect, 0, len(changes))
+	byKey := make(map[string]int, len(changes))
+	flush := func() {
+		ops = append(ops, setOps(r, effects)...)
+		effects = effects[:0]
+		clear(byKey)
+	}
+	var key []byte
 	for _, c := range changes {
-		if len(r.key) == 0 && c.msg.kind != 'I' || keyChanged(c) {
+		if keyChanged(c) {
 			flush()
 			ops = append(ops, single(c)...)
 			continue
@@ -68,19 +73,14 @@ func tableOps(r *relation, changes []*change) []op {
 		if c.msg.kind == 'D' {
 			of = c.msg.old
 		}
-		k := ""
-		if len(r.key) > 0 {
-			k = r.keyText(of)
-		} else {
-			k = fmt.Sprint(len(keys)) // rows without a key are never merged
-		}
-		e, ok := effects[k]
+		key = r.appendKey(key[:0], of)
+		at, ok := byKey[string(key)]
 		if !ok {
-			e = &effect{}
-			effects[k] = e
-			keys = append(keys, k)
+			at = len(effects)
+			effects = append(effects, effect{})
+			byKey[string(key)] = at
 		}
-		if !e.merge(c) { // out of step: let the statements find out, one by one
+		if !effects[at].merge(c) { // out of step: let the statements find out, one by one
 			flush()
 			ops = append(ops, single(c)...)
 		}
@@ -89,9 +89,25 @@ func tableOps(r *relation, changes []*change) []op {
 	return ops
 }
 
+// plainOps is tableOps where no two changes can concern one row, or where it can
+// not be told which do: inserts stay together, all else stays in order.
+func plainOps(r *relation, changes []*change) []op {
+	var ops []op
+	var inserted []row
+	for _, c := range changes {
+		if c.msg.kind == 'I' {
+			inserted = append(inserted, c.msg.new)
+			continue
+		}
+		ops = append(append(ops, insertMany(r, inserted)...), single(c)...)
+		inserted = nil
+	}
+	return append(ops, insertMany(r, inserted)...)
+}
+
 // merge adds a change to what was done to the row before.
 func (e *effect) merge(c *change) bool {
-	fresh := !e.remove && e.insert == nil && e.update == nil
+	fresh := e.remove == nil && e.insert == nil && e.update == nil
 	switch c.msg.kind {
 	case 'I':
 		if e.insert != nil || e.update != nil {
@@ -114,7 +130,7 @@ func (e *effect) merge(c *change) bool {
 		case e.insert != nil:
 			e.insert = nil // what it replaced, if anything, stays removed
 		case e.update != nil || fresh:
-			e.update, e.remove = nil, true
+			e.update, e.remove = nil, c.msg.old
 		default:
 			return false
 		}
@@ -156,47 +172,74 @@ func keyChanged(c *change) bool {
 }
 
 // setOps are the statements for rows with different keys.
-func setOps(r *relation, keys []string, effects map[string]*effect) []op {
+func setOps(r *relation, effects []effect) []op {
 	var removed, inserted []row
-	updates := map[string][]row{}
-	var shapes []string
-	for _, k := range keys {
-		e := effects[k]
-		if e.remove {
-			removed = append(removed, keyRow(r, k))
+	var updates []*updateSet
+	for i := range effects {
+		e := &effects[i]
+		if e.remove != nil {
+			removed = append(removed, e.remove)
 		}
 		if e.insert != nil {
 			inserted = append(inserted, e.insert)
 		}
 		if e.update != nil {
-			shape := shapeOf(r, e.update)
-			if _, ok := updates[shape]; !ok {
-				shapes = append(shapes, shape)
-			}
-			updates[shape] = append(updates[shape], e.update)
+			updates = addUpdate(updates, e.update)
 		}
 	}
 	var ops []op
 	if len(removed) > 0 {
 		ops = append(ops, op{sql: r.deleteSQL(), params: arrays(removed, r.key), binary: true, expect: int64(len(removed))})
 	}
-	for _, shape := range shapes {
-		if o, ok := updateOp(r, updates[shape]); ok {
+	for _, u := range updates {
+		if o, ok := updateOp(r, u.rows); ok {
 			ops = append(ops, o)
 		}
 	}
-	switch {
-	case len(inserted) == 0:
-	case len(inserted) >= copyFrom && len(r.all) > 0:
-		var buf []byte
-		for _, in := range inserted {
-			buf = appendCopyText(buf, in, r.all)
+	return append(ops, insertMany(r, inserted)...)
+}
+
+// updateSet are updates that set the same columns.
+type updateSet struct{ rows []row }
+
+// addUpdate adds a row to the updates that set the same columns as it does.
+func addUpdate(sets []*updateSet, of row) []*updateSet {
+	for _, s := range sets {
+		if sameShape(s.rows[0], of) {
+			s.rows = append(s.rows, of)
+			return sets
 		}
-		ops = append(ops, op{sql: fmt.Sprintf("COPY %s (%s) FROM STDIN", r.table.SQL(), r.names(r.all)), copied: buf, expect: -1})
-	default:
-		ops = append(ops, insertOps(r, inserted)...)
 	}
-	return ops
+	return append(sets, &updateSet{rows: []row{of}})
+}
+
+// sameShape says whether two rows set the same columns.
+func sameShape(a, b row) bool {
+	for i := range a {
+		if (a[i].kind == datumUnchanged) != (b[i].kind == datumUnchanged) {
+			return false
+		}
+	}
+	return true
+}
+
+// insertMany inserts rows by COPY where they are many.
+func insertMany(r *relation, rows []row) []op {
+	switch {
+	case len(rows) == 0:
+		return nil
+	case len(rows) < copyFrom || len(r.all) == 0:
+		return insertOps(r, rows)
+	}
+	size := 0
+	for _, d := range rows[0] {
+		size += len(d.text) + 2
+	}
+	buf := make([]byte, 0, size*len(rows)*9/8)
+	for _, in := range rows {
+		buf = appendCopyText(buf, in, r.all)
+	}
+	return []op{{sql: r.copySQL(), copied: buf, expect: -1, inserts: len(rows)}}
 }
 
 func insertOps(r *relation, rows []row) []op {
@@ -207,7 +250,7 @@ func insertOps(r *relation, rows []row) []op {
 		}
 		return ops
 	}
-	return []op{{sql: r.insertSQL(), params: arrays(rows, r.all), binary: true, expect: int64(len(rows))}}
+	return []op{{sql: r.insertSQL(), params: arrays(rows, r.all), binary: true, expect: int64(len(rows)), inserts: len(rows)}}
 }
 
 // upsertOps insert a row, or make the one with its key equal.
@@ -236,31 +279,6 @@ func sentColumns(r *relation, of row, among []int) []int {
 		}
 	}
 	return sent
-}
-
-// shapeOf tells rows apart by the columns that they set.
-func shapeOf(r *relation, of row) string {
-	shape := make([]byte, len(of))
-	for i := range of {
-		shape[i] = 's'
-		if of[i].kind == datumUnchanged {
-			shape[i] = 'u'
-		}
-	}
-	return string(shape)
-}
-
-// keyRow makes of keyText a row again that has the key's columns.
-func keyRow(r *relation, key string) row {
-	of := make(row, len(r.columns))
-	for _, k := range r.key {
-		var n int
-		head, rest, _ := strings.Cut(key, ":")
-		_, _ = fmt.Sscan(head, &n) // keyText wrote it
-		of[k] = datum{text: []byte(rest[:n]), kind: datumText}
-		key = rest[n:]
-	}
-	return of
 }
 
 // arrays are the parameters of a set statement.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -13,14 +14,22 @@ import (
 )
 
 const (
-	// batchRows and batchBytes bound what a lane applies in one transaction.
-	batchRows  = 4000
-	batchBytes = 8 << 20
+	// batchRows and batchBytes are how much waits for a lane at most; the reader
+	// then waits. What waits is applied in one transaction.
+	batchRows  = 10000
+	batchBytes = 4 << 20
 	// handRows and handBytes bound what the reader keeps for a lane before it hands it over.
-	handRows  = 500
+	handRows  = 200
 	handBytes = 1 << 20
-	// laneQueue is how many hand-overs wait for a lane; the reader then waits.
-	laneQueue = 6
+	// lingerRows and linger are what a lane waits for before it begins a
+	// transaction: many small ones would take the servers' time from the large.
+	// Nobody waits that long for a marker, see hurry.
+	lingerRows = 4000
+	linger     = 60 * time.Millisecond
+	// A session's plans are made anew every plansEvery and after plansRows
+	// inserts: a plan that was made for an empty table reads the whole of it.
+	plansEvery = 5 * time.Second
+	plansRows  = 10000
 )
 
 // change is one row's change, or a truncation, of a committed transaction.
@@ -55,23 +64,39 @@ type lane struct {
 	relay   *relay
 	number  int
 	session *applySession
-	queue   chan []*change
+	work    chan struct{} // there is reason to look at what waits
+	room    chan struct{} // what waited was taken
 
 	// the reader's own
 	pending      []*change
 	pendingBytes int
 
-	mu       sync.Mutex
-	idle     *sync.Cond
-	applied  place // durable on the target
-	enqueued place // last given to the lane
-	failed   bool
+	// the lane's own
+	planned  time.Time // when the session's plans were last thrown away
+	inserted int       // rows since then
+
+	mu           sync.Mutex
+	waiting      []*change
+	waitingBytes int
+	hurry        bool // somebody waits for all that was given to the lane
+	idle         *sync.Cond
+	applied      place // durable on the target
+	enqueued     place // last given to the lane
+	failed       bool
 }
 
 func newLane(r *relay, number int, s *applySession, at place) *lane {
-	l := &lane{relay: r, number: number, session: s, queue: make(chan []*change, laneQueue), applied: at, enqueued: at}
+	l := &lane{relay: r, number: number, session: s, work: make(chan struct{}, 1), room: make(chan struct{}, 1), planned: time.Now(), applied: at, enqueued: at}
 	l.idle = sync.NewCond(&l.mu)
 	return l
+}
+
+// signal leaves a note in a channel that holds one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // add gives the lane a change; the reader calls it.
@@ -92,12 +117,60 @@ func (l *lane) handOver(ctx context.Context) error {
 	if len(l.pending) == 0 {
 		return nil
 	}
-	select {
-	case l.queue <- l.pending:
-		l.pending, l.pendingBytes = nil, 0
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	var before int
+	for {
+		l.mu.Lock()
+		before = len(l.waiting)
+		if before == 0 || before+len(l.pending) <= batchRows && l.waitingBytes+l.pendingBytes <= batchBytes {
+			break
+		}
+		l.mu.Unlock()
+		select {
+		case <-l.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	l.waiting = append(l.waiting, l.pending...)
+	l.waitingBytes += l.pendingBytes
+	wake := before == 0 || l.enough() || l.hurry
+	l.mu.Unlock()
+	if wake {
+		signal(l.work)
+	}
+	clear(l.pending) // the changes are the lane's now
+	l.pending, l.pendingBytes = l.pending[:0], 0
+	return nil
+}
+
+// enough says that what waits is worth a transaction; the caller holds mu.
+func (l *lane) enough() bool { return len(l.waiting) >= lingerRows || l.waitingBytes >= batchBytes/2 }
+
+// take waits for changes, and a moment longer for more of them.
+func (l *lane) take(ctx context.Context) ([]*change, error) {
+	var patience <-chan time.Time
+	patient := true
+	for {
+		l.mu.Lock()
+		n := len(l.waiting)
+		if l.enough() || n > 0 && (l.hurry || !patient) {
+			batch := l.waiting
+			l.waiting, l.waitingBytes = nil, 0
+			l.mu.Unlock()
+			signal(l.room)
+			return batch, nil
+		}
+		l.mu.Unlock()
+		if n > 0 && patience == nil {
+			patience = time.After(linger)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-patience:
+			patient = false
+		case <-l.work:
+		}
 	}
 }
 
@@ -111,6 +184,14 @@ func (l *lane) bound(reader LSN) LSN {
 	return l.applied.lsn
 }
 
+// hasten makes the lane begin with what it was given.
+func (l *lane) hasten() {
+	l.mu.Lock()
+	l.hurry = true
+	l.mu.Unlock()
+	signal(l.work)
+}
+
 // wait returns once the lane has applied all it was given, or false when it has failed.
 func (l *lane) wait() bool {
 	l.mu.Lock()
@@ -118,6 +199,7 @@ func (l *lane) wait() bool {
 	for l.applied != l.enqueued && !l.failed {
 		l.idle.Wait()
 	}
+	l.hurry = false
 	return l.applied == l.enqueued
 }
 
@@ -128,38 +210,13 @@ func (l *lane) fail() {
 	l.mu.Unlock()
 }
 
-// run applies until the queue is closed or ctx ends.
+// run applies until ctx ends.
 func (l *lane) run(ctx context.Context) error {
 	defer l.fail()
 	for {
-		var batch []*change
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case first, ok := <-l.queue:
-			if !ok {
-				return nil
-			}
-			batch = first
-		}
-		bytes := 0
-		for _, c := range batch {
-			bytes += c.bytes
-		}
-	more:
-		for len(batch) < batchRows && bytes < batchBytes {
-			select {
-			case next, ok := <-l.queue:
-				if !ok {
-					break more
-				}
-				batch = append(batch, next...)
-				for _, c := range next {
-					bytes += c.bytes
-				}
-			default:
-				break more
-			}
+		batch, err := l.take(ctx)
+		if err != nil {
+			return err
 		}
 		if err := l.apply(ctx, batch); err != nil {
 			return err
@@ -174,7 +231,11 @@ func (l *lane) apply(ctx context.Context, batch []*change) error {
 	settled := l.relay.settledAt()
 	var err error
 	if batch[0].lsn > settled {
-		err = l.transaction(ctx, at, func() error { return l.session.run(ctx, netEffect(batch)) })
+		ops := netEffect(batch)
+		for _, o := range ops {
+			l.inserted += o.inserts
+		}
+		err = l.transaction(ctx, at, ops, nil)
 	} else {
 		err = errOneByOne
 	}
@@ -182,7 +243,8 @@ func (l *lane) apply(ctx context.Context, batch []*change) error {
 	// (values that swap), and a row that is not as it should be is only named
 	// when it is alone: then each change goes by itself, in the source's order.
 	if retryOneByOne(err) {
-		err = l.transaction(ctx, at, func() error { return l.oneByOne(ctx, batch, settled) })
+		l.inserted += len(batch)
+		err = l.transaction(ctx, at, nil, func() error { return l.oneByOne(ctx, batch, settled) })
 	}
 	if err != nil {
 		return fmt.Errorf("apply changes at %s: %w", at.lsn, err)
@@ -216,13 +278,19 @@ const (
 	cardinalityViolation = "21000"
 )
 
-// transaction runs do between BEGIN and the commit of the lane's position.
-func (l *lane) transaction(ctx context.Context, at place, do func() error) error {
+// transaction runs ops, and then do where there is one, between BEGIN and the
+// commit of the lane's position.
+func (l *lane) transaction(ctx context.Context, at place, ops []op, do func() error) error {
 	s := l.session
 	// synchronous_commit is local in these sessions: what is committed here is on
 	// the target's disk before the source may forget it.
-	err := s.run(ctx, []op{{sql: "BEGIN", expect: -1}, {sql: "SET CONSTRAINTS ALL DEFERRED", expect: -1}})
-	if err == nil {
+	begin := []op{{sql: "BEGIN", expect: -1}, {sql: "SET CONSTRAINTS ALL DEFERRED", expect: -1}}
+	if l.inserted >= plansRows || time.Since(l.planned) > plansEvery {
+		begin = append(begin, op{sql: "DISCARD PLANS", expect: -1})
+		l.inserted, l.planned = 0, time.Now()
+	}
+	err := s.run(ctx, append(begin, ops...))
+	if err == nil && do != nil {
 		err = do()
 	}
 	if err == nil {
@@ -234,7 +302,9 @@ func (l *lane) transaction(ctx context.Context, at place, do func() error) error
 		})
 	}
 	if err != nil && !s.conn.IsClosed() {
-		_ = s.run(context.WithoutCancel(ctx), []op{{sql: "ROLLBACK", expect: -1}}) // a broken session is replaced
+		last, cancel := parting(ctx)
+		defer cancel()
+		_ = s.run(last, []op{{sql: "ROLLBACK", expect: -1}}) // a broken session is replaced
 	}
 	return err
 }

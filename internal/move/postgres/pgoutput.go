@@ -1,9 +1,11 @@
 package postgres
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // This file reads the row messages of pgoutput. They are most of a stream, so
@@ -35,10 +37,60 @@ type rowMessage struct {
 	new      row
 }
 
+const (
+	// slabBytes, slabValues and slabChanges are how much memory is taken at once for
+	// messages, values and changes.
+	slabBytes   = 64 << 10
+	slabValues  = 1024
+	slabChanges = 128
+)
+
+// slab gives memory for messages piece by piece: one allocation serves many of
+// them, and goes when the last of them is applied.
+type slab struct {
+	bytes   []byte
+	values  []datum
+	changes []change
+}
+
+// clone keeps a message whose buffer will be used again.
+func (s *slab) clone(data []byte) []byte {
+	if len(data) > slabBytes/4 {
+		return slices.Clone(data)
+	}
+	if len(data) > cap(s.bytes)-len(s.bytes) {
+		s.bytes = make([]byte, 0, slabBytes)
+	}
+	at := len(s.bytes)
+	s.bytes = append(s.bytes, data...)
+	return s.bytes[at:len(s.bytes):len(s.bytes)]
+}
+
+func (s *slab) row(n int) row {
+	if n == 0 || n > slabValues/4 { // a row without columns is a row too, not nil
+		return make(row, n)
+	}
+	if n > len(s.values) {
+		s.values = make([]datum, slabValues)
+	}
+	r := s.values[:n:n]
+	s.values = s.values[n:]
+	return r
+}
+
+func (s *slab) change() *change {
+	if len(s.changes) == 0 {
+		s.changes = make([]change, slabChanges)
+	}
+	c := &s.changes[0]
+	s.changes = s.changes[1:]
+	return c
+}
+
 var errShort = errors.New("the message is cut off")
 
 // parseRow reads a row message; its rows point into data.
-func parseRow(data []byte) (rowMessage, error) {
+func parseRow(data []byte, s *slab) (rowMessage, error) {
 	var m rowMessage
 	if len(data) < 6 {
 		return m, errShort
@@ -50,7 +102,7 @@ func parseRow(data []byte) (rowMessage, error) {
 	for len(rest) > 0 {
 		part := rest[0]
 		var r row
-		if r, rest, err = parseTuple(rest[1:]); err != nil {
+		if r, rest, err = parseTuple(rest[1:], s); err != nil {
 			return m, err
 		}
 		switch {
@@ -68,7 +120,7 @@ func parseRow(data []byte) (rowMessage, error) {
 	return m, nil
 }
 
-func parseTuple(data []byte) (row, []byte, error) {
+func parseTuple(data []byte, s *slab) (row, []byte, error) {
 	if len(data) < 2 {
 		return nil, nil, errShort
 	}
@@ -77,7 +129,7 @@ func parseTuple(data []byte) (row, []byte, error) {
 	if n > len(data) { // each datum takes a byte at least
 		return nil, nil, errShort
 	}
-	r := make(row, n)
+	r := s.row(n)
 	for i := range r {
 		if len(data) == 0 {
 			return nil, nil, errShort
@@ -105,6 +157,9 @@ func parseTuple(data []byte) (row, []byte, error) {
 	return r, data, nil
 }
 
+// copySpecial are the bytes that COPY's text format writes otherwise.
+const copySpecial = "\\\n\r\t"
+
 // appendCopyText appends a row in COPY's text format, with its line's end.
 func appendCopyText(buf []byte, r row, columns []int) []byte {
 	for i, c := range columns {
@@ -115,7 +170,12 @@ func appendCopyText(buf []byte, r row, columns []int) []byte {
 			buf = append(buf, '\\', 'N')
 			continue
 		}
-		for _, b := range r[c].text {
+		text := r[c].text
+		if !bytes.ContainsAny(text, copySpecial) {
+			buf = append(buf, text...)
+			continue
+		}
+		for _, b := range text {
 			switch b {
 			case '\\':
 				buf = append(buf, '\\', '\\')

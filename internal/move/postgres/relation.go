@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -24,6 +25,7 @@ type relation struct {
 	together bool
 	// byKey: rows with different keys go through different lanes; see dealing.
 	byKey bool
+	seed  uint32 // of the rows' hash, see lane
 	// start: changes that committed at or before it are in the copy already.
 	start LSN
 	// refused says why changes of this table can not be applied; nil mostly. It
@@ -47,7 +49,7 @@ func newRelation(msg *pglogrepl.RelationMessage, c, source *Catalog, starts map[
 	if t == nil {
 		return nil, &move.Refused{Reason: fmt.Sprintf("the source sends changes of table %s, which the target does not have", name), Fix: "create it on the target as it is on the source, then start `dhow replicate` again"}
 	}
-	r := &relation{table: t, full: msg.ReplicaIdentity == 'f', start: starts[name]}
+	r := &relation{table: t, seed: laneSeed(name), full: msg.ReplicaIdentity == 'f', start: starts[name]}
 	for i, col := range msg.Columns {
 		tc := t.column(col.Name)
 		const firstUserOID = 16384 // types below have the same OID everywhere
@@ -101,29 +103,36 @@ func schemaChanged(table Name, what string) error {
 		Fix: "make the same change on the target (or take it back on the source), then start `dhow replicate` again"}
 }
 
-// lane says which of n lanes a row belongs to; it is stable over restarts.
+// lane says which of n lanes a row belongs to; it is stable over restarts. It is
+// FNV-1a of the table's name and the key's values.
 func (r *relation) lane(of row, n int) int {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(r.table.Schema))
-	_, _ = h.Write([]byte{0})
-	_, _ = h.Write([]byte(r.table.Name.Name))
+	const prime = 16777619
+	h := r.seed
 	if r.byKey {
 		for _, k := range r.key {
-			_, _ = h.Write([]byte{0})
-			_, _ = h.Write(of[k].text)
+			h *= prime // a zero between two values
+			for _, b := range of[k].text {
+				h = (h ^ uint32(b)) * prime
+			}
 		}
 	}
-	return int(h.Sum32() % uint32(n))
+	return int(h % uint32(n))
 }
 
-// keyText is a row's key for maps: values with their lengths.
-func (r *relation) keyText(of row) string {
-	var b strings.Builder
+// laneSeed is what the name of a table adds to its rows' hash.
+func laneSeed(n Name) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(n.Schema + "\x00" + n.Name)) // never fails
+	return h.Sum32()
+}
+
+// appendKey appends a row's key for maps: values with their lengths.
+func (r *relation) appendKey(buf []byte, of row) []byte {
 	for _, k := range r.key {
-		fmt.Fprintf(&b, "%d:", len(of[k].text))
-		b.Write(of[k].text)
+		buf = binary.AppendUvarint(buf, uint64(len(of[k].text)))
+		buf = append(buf, of[k].text...)
 	}
-	return b.String()
+	return buf
 }
 
 // describe names a row for an error: its key, never its other values.
@@ -220,6 +229,11 @@ func (r *relation) insertSQL() string {
 		return fmt.Sprintf("INSERT INTO %s DEFAULT VALUES", r.table.SQL())
 	}
 	return fmt.Sprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s", r.table.SQL(), r.names(r.all), r.casts(r.all, 0), unnest(len(r.all)))
+}
+
+// copySQL takes whole rows as COPY's text.
+func (r *relation) copySQL() string {
+	return fmt.Sprintf("COPY %s (%s) FROM STDIN", r.table.SQL(), r.names(r.all))
 }
 
 // upsertSQL inserts whole rows or makes those with their key equal.

@@ -89,14 +89,14 @@ func (m *Mover) follow(ctx context.Context, state streamState, report func(move.
 	g.Go(func() error {
 		tick := time.NewTicker(progressEvery)
 		defer tick.Stop()
-		for {
+		for { // the first report at once: the copy is complete
+			p := r.progress()
+			p.Database, p.Phase, p.At = m.cfg.Name, move.PhaseStream, time.Now()
+			report(p)
 			select {
 			case <-gctx.Done():
 				return gctx.Err()
 			case <-tick.C:
-				p := r.progress()
-				p.Database, p.Phase, p.At = m.cfg.Name, move.PhaseStream, time.Now()
-				report(p)
 			}
 		}
 	})

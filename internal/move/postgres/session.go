@@ -34,8 +34,9 @@ type op struct {
 	params [][]byte
 	binary bool // the parameters are binary text[]; otherwise single texts
 	// rows that the statement must touch; negative: whatever it touches
-	expect int64
-	copied []byte // rows for COPY FROM STDIN; then sql is the COPY
+	expect  int64
+	copied  []byte // rows for COPY FROM STDIN; then sql is the COPY
+	inserts int    // rows that it adds, where they are many
 }
 
 func newApplySession(ctx context.Context, m *Mover) (*applySession, error) {
@@ -48,6 +49,17 @@ func newApplySession(ctx context.Context, m *Mover) (*applySession, error) {
 		return nil, fmt.Errorf("become a replica on the target (the user needs the right to set session_replication_role): %w", err)
 	}
 	return &applySession{conn: conn, prepared: map[string]string{}}, nil
+}
+
+// rowByRow makes the planner find each row of a set by its index: no plan that is
+// good for a small table, or for a small set, reads a large table whole. Plans
+// are made once, for sets of any size.
+func (s *applySession) rowByRow(ctx context.Context) error {
+	const settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
+	if err := s.conn.PgConn().Exec(ctx, settings).Close(); err != nil {
+		return fmt.Errorf("prepare the target's session: %w", err)
+	}
+	return nil
 }
 
 func (s *applySession) close(ctx context.Context) { hangUp(ctx, s.conn) }

@@ -1,14 +1,17 @@
 package postgres
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -25,6 +28,13 @@ const (
 	// receiveQuiet is the longest silence of a source that lives; it speaks at
 	// least at half of its wal_sender_timeout, whose default is a minute.
 	receiveQuiet = 2 * time.Minute
+	// receiveBuffer is how much of the stream is read at once, in bytes: the source
+	// sends each change by itself.
+	receiveBuffer = 64 << 10
+	// The reader rests after restAfter messages that came within restWithin.
+	restAfter  = 20
+	restWithin = 5 * time.Millisecond
+	rest       = 3 * time.Millisecond
 	// networkWrite bounds the writing of an answer.
 	networkWrite = 10 * time.Second
 )
@@ -36,7 +46,9 @@ type intake struct {
 	lanes    []*lane
 	conn     net.Conn
 	frontend *pgproto3.Frontend
+	buffer   *bufio.Reader // what the frontend reads from
 	write    sync.Mutex
+	slab     slab
 
 	catalog   *Catalog
 	starts    map[Name]LSN
@@ -89,16 +101,24 @@ func (r *relay) open(ctx context.Context) (_ *intake, err error) {
 			return nil, err
 		}
 		in.lanes = append(in.lanes, newLane(r, i, s, at))
+		if err := s.rowByRow(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.freeSlot(ctx); err != nil {
 		return nil, err
 	}
 	cfg := r.m.cfg.Source.Copy()
+	cfg.DialFunc = dial
 	cfg.RuntimeParams = map[string]string{"replication": "database", "application_name": "dhow stream " + r.name}
 	for k, v := range sessionSettings {
 		if k != "statement_timeout" && k != "row_security" && k != "default_transaction_read_only" {
 			cfg.RuntimeParams[k] = v
 		}
+	}
+	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		in.buffer = bufio.NewReaderSize(r, receiveBuffer)
+		return pgproto3.NewFrontend(in.buffer, w)
 	}
 	pg, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
@@ -163,13 +183,23 @@ func (in *intake) interrupt() error { return in.conn.SetDeadline(time.Unix(1, 0)
 
 // read receives the stream until it fails or ctx ends.
 func (in *intake) read(ctx context.Context) error {
-	var quiet time.Time
+	var quiet, rested time.Time
+	since := 0 // messages since it rested
 	for {
-		if in.frontend.ReadBufferLen() == 0 {
+		if in.frontend.ReadBufferLen() == 0 && in.buffer.Buffered() == 0 {
 			if err := in.handOver(ctx); err != nil {
 				return err
 			}
+			if since >= restAfter {
+				// The source sends each change by itself, and wakes us for each. While
+				// it has many, we let them gather: both have less to do.
+				if now := time.Now(); now.Sub(rested) < restWithin {
+					in.rest()
+				}
+				since, rested = 0, time.Now()
+			}
 		}
+		since++
 		if now := time.Now(); now.Sub(quiet) > receiveQuiet/4 {
 			quiet = now
 			if err := in.conn.SetReadDeadline(now.Add(receiveQuiet)); err != nil {
@@ -197,6 +227,33 @@ func (in *intake) read(ctx context.Context) error {
 			return errors.New("the source ended the change stream")
 		}
 	}
+}
+
+// rest lets messages gather in the socket, and nobody be woken for one.
+func (in *intake) rest() {
+	in.lowWater(receiveBuffer)
+	time.Sleep(rest)
+	in.lowWater(1)
+}
+
+// lowWater sets from how many bytes on the socket counts as readable. Where that
+// can not be set, messages gather all the same, and cost more.
+func (in *intake) lowWater(bytes int) {
+	conn := in.conn
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
+		conn = t.NetConn()
+	}
+	s, ok := conn.(syscall.Conn)
+	if !ok {
+		return
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { // a closed socket tells the next reader
+		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, bytes)
+	})
 }
 
 // handOver lets all lanes begin with what they were given.
@@ -345,7 +402,7 @@ func (in *intake) catalogs(ctx context.Context) (target, source *Catalog, err er
 }
 
 func (in *intake) row(ctx context.Context, data []byte) error {
-	m, err := parseRow(slices.Clone(data)) // the connection's buffer is used again
+	m, err := parseRow(in.slab.clone(data), &in.slab) // the connection's buffer is used again
 	if err != nil {
 		return fmt.Errorf("read a change: %w", err)
 	}
@@ -379,7 +436,8 @@ func (in *intake) row(ctx context.Context, data []byte) error {
 			}
 		}
 	}
-	c := &change{rel: rel, msg: m, lsn: in.commit, ordinal: in.ordinal, bytes: len(data)}
+	c := in.slab.change()
+	*c = change{rel: rel, msg: m, lsn: in.commit, ordinal: in.ordinal, bytes: len(data)}
 	of := m.new
 	if m.kind == 'D' {
 		of = m.old
@@ -417,6 +475,9 @@ func (in *intake) alone(ctx context.Context, c *change) error {
 func (in *intake) barrier(ctx context.Context) error {
 	if err := in.handOver(ctx); err != nil {
 		return err
+	}
+	for _, l := range in.lanes {
+		l.hasten()
 	}
 	for _, l := range in.lanes {
 		if !l.wait() {
