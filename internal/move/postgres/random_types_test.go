@@ -46,7 +46,7 @@ func whole(bits int) func(*rand.Rand) string {
 		case 2:
 			return strconv.FormatInt(int64(r.IntN(10)), 10)
 		}
-		return strconv.FormatInt(r.Int64()>>(64-bits)-r.Int64()>>(64-bits), 10)
+		return strconv.FormatInt(int64(r.Uint64())>>(64-bits), 10)
 	}
 }
 

@@ -138,7 +138,7 @@ func (v *verifier) lookAgain(ctx context.Context) error {
 	var batch []*doubt
 	met := map[identity]bool{}
 	for {
-		more := true
+		var more bool
 		select {
 		case s, ok := <-v.suspects:
 			if more = ok; ok && !met[identity{s.table, s.id()}] {
@@ -388,7 +388,7 @@ func sights(ctx context.Context, conn *pgx.Conn, of []*doubt, locking string) ([
 		list[i] = fmt.Sprintf("$%d::text[]", i+1)
 	}
 	from := fmt.Sprintf("unnest(%s) WITH ORDINALITY AS v (%s, n) JOIN ONLY %s AS t ON %s", strings.Join(list, ", "), strings.Join(names, ", "), t.source.SQL(), strings.Join(match, " AND "))
-	sql := ""
+	var sql string
 	if locking == "" {
 		sql = "SELECT c0, c1, h0, h1 FROM " + t.hashedRows([]string{"v.n", "t.ctid::text || ' ' || t.xmin::text"}, from, "")
 	} else { // a locking clause must stand where the table does

@@ -114,7 +114,7 @@ func (v *verifier) compareLargeObjects(ctx context.Context) error {
 		return lists[i].Scan(&oid[i], &sum[i])
 	}
 	err = p.both(ctx, func(_ context.Context, i int, conn *pgx.Conn) (err error) {
-		if lists[i], err = conn.Query(ctx, sql); err != nil {
+		if lists[i], err = conn.Query(ctx, sql); err != nil { //nolint:sqlclosecheck // closed below, with the other side's
 			return err
 		}
 		return next(i)

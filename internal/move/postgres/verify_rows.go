@@ -130,7 +130,7 @@ func (v *verifier) list(ctx context.Context, p *pair, u *unit, buckets []int64) 
 	var found []difference // that are still to be printed
 	a, b := &sides[0], &sides[1]
 	for a.more || b.more {
-		order := 0
+		var order int
 		switch {
 		case !b.more:
 			order = -1
