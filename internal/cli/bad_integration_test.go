@@ -32,6 +32,7 @@ func TestTrouble(t *testing.T) {
 	t.Run("an unfinished move", s.testUnfinishedMove)
 	t.Run("without a gate", s.testWithoutGate)
 	t.Run("few connections", s.testFewConnections)
+	t.Run("a terminal", s.testTerminal)
 }
 
 // Each bad input is said with what to do next, ends with 1, and leaves both sides

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,7 +57,7 @@ func TestHelp(t *testing.T) {
 		name := strings.ReplaceAll(cmd.CommandPath(), " ", "-")
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			args := append(strings.Fields(cmd.CommandPath())[1:], "--help")
+			args := slices.Concat(strings.Fields(cmd.CommandPath())[1:], []string{"--help"})
 			if code := Run(context.Background(), args, IO{In: strings.NewReader(""), Out: &out, Err: &out}); code != exitDone {
 				t.Errorf("the help ends with %d", code)
 			}
