@@ -19,6 +19,8 @@ const (
 	// spareMost is how many connections to one upstream are opened ahead: what a
 	// release lets go at once needs no more.
 	spareMost = releaseWindow
+	// spareMostH2C is the same for HTTP/2, where one connection carries all requests.
+	spareMostH2C = 4
 	// spareParallel is how many of them are opened at a time: fewer than the shortest
 	// queues of connections take, so that no packet is dropped and sent again a second later.
 	spareParallel = 16
@@ -119,7 +121,11 @@ func (s *spares) drop(c net.Conn) {
 // fill opens connections until n are ready, or until one can not be opened: the
 // requests will find out by themselves, and say so.
 func (s *spares) fill(ctx context.Context, n int) {
-	n = min(n, spareMost)
+	most := spareMost
+	if s.early {
+		most = spareMostH2C
+	}
+	n = min(n, most)
 	s.mu.Lock()
 	missing := n - len(s.ready)
 	s.mu.Unlock()
