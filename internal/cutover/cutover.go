@@ -336,11 +336,13 @@ func (m *Machine) step(ctx context.Context, st step) error {
 	m.cfg.AfterStep(st.name)
 	m.passed = m.passed || st.stage == final
 	began := time.Now()
-	do := st.do
+	var err error
 	if st.stage == final {
-		do = st.untilDone
+		err = m.untilDone(ctx, st)
+	} else {
+		err = st.do(m, ctx)
 	}
-	if err := do(m, ctx); err != nil {
+	if err != nil {
 		return err
 	}
 	took := time.Since(began)
@@ -351,7 +353,7 @@ func (m *Machine) step(ctx context.Context, st step) error {
 
 // untilDone repeats a step that has no undo until it succeeds or its time is
 // over. Neither the budget nor Ctrl-C stops it halfway.
-func (st step) untilDone(m *Machine, ctx context.Context) error {
+func (m *Machine) untilDone(ctx context.Context, st step) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Persistence)
 	defer cancel()
 	pauses := backoff.NewExponentialBackOff()

@@ -33,8 +33,10 @@ const (
 	entriesPerAccount = 5
 	// DefaultDuration is how long the traffic runs around the cutover, in all.
 	DefaultDuration = 20 * time.Second
-	// DefaultFrom and DefaultTo are PostgreSQL's major versions.
-	DefaultFrom, DefaultTo = 15, 15
+	// DefaultFrom is the source's major version of PostgreSQL.
+	DefaultFrom = 15
+	// DefaultTo is the target's.
+	DefaultTo = 15
 	// MinimumAccounts are needed for the clients to have somebody to pay.
 	MinimumAccounts = 1000
 	// trafficSeed makes the traffic the same each time.
@@ -88,7 +90,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, p.stage.Close()) }()
+	defer func() { err = errors.Join(err, p.stage.Close()) }() //nolint:contextcheck // also when ctx has ended
 	if err := p.voyage(ctx); err != nil {
 		return nil, err
 	}
@@ -227,7 +229,7 @@ func (p *play) cutover(ctx context.Context, v *voyage.Voyage, to estate.Side) er
 	if err != nil {
 		return err
 	}
-	defer j.Close()
+	defer func() { _ = j.Close() }() // every step was written when it was taken
 	for attempt := 1; ; attempt++ {
 		err := p.attempt(ctx, v, j, to)
 		if !errors.Is(err, cutover.ErrOverBudget) || attempt == attempts {
@@ -320,7 +322,7 @@ func (p *play) replicate(ctx context.Context, v *voyage.Voyage) error {
 
 // judge ends the traffic and measures what the clients saw.
 func (p *play) judge(ctx context.Context, serving estate.Side, switches int) error {
-	sum, err := p.stage.StopTraffic()
+	sum, err := p.stage.StopTraffic() //nolint:contextcheck // clients end in their own time
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func NewStage(ctx context.Context, cfg StageConfig) (_ *Stage, err error) {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the stage's folder: %w", err)
 	}
-	defer func() {
+	defer func() { //nolint:contextcheck // also when ctx has ended
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
@@ -326,7 +326,7 @@ func (s *Stage) Transfers(ctx context.Context, side estate.Side) (n int, err err
 	if err != nil {
 		return 0, fmt.Errorf("connect to database %s of the %s: %w", accountsName, side, err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it has said all
 	if err := conn.QueryRow(ctx, "SELECT count(*) FROM transfers").Scan(&n); err != nil {
 		return 0, fmt.Errorf("count the transfers at the %s: %w", side, err)
 	}

@@ -226,7 +226,7 @@ type Marker struct {
 }
 
 // Refused is an error that a person must act upon; Fix says how.
-type Refused struct {
+type Refused struct { //nolint:errname // it reads as what it is: move.Refused
 	Reason string
 	Fix    string
 }

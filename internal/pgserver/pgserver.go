@@ -223,7 +223,7 @@ func (s *Server) configure(settings map[string]string) error {
 // run starts the postmaster and returns once it answers.
 func (s *Server) run(ctx context.Context) error {
 	if s.Port == 0 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return fmt.Errorf("find a free port: %w", err)
 		}
@@ -232,7 +232,7 @@ func (s *Server) run(ctx context.Context) error {
 			return fmt.Errorf("release a free port: %w", err)
 		}
 	}
-	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port))
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port)) //nolint:noctx // it lives until Stop
 	s.prepare(cmd)
 	// SIGQUIT is PostgreSQL's immediate shutdown.
 	proc, err := process.Start(cmd, process.Options{Name: fmt.Sprintf("postgresql %d", s.Version), Log: s.log, DeathSignal: syscall.SIGQUIT})
@@ -241,7 +241,7 @@ func (s *Server) run(ctx context.Context) error {
 	}
 	s.proc = proc
 	if err := s.ready(ctx); err != nil {
-		s.Kill()
+		s.Kill() //nolint:contextcheck // also when ctx has ended
 		return err
 	}
 	return nil
@@ -304,7 +304,7 @@ func (s *Server) Exec(ctx context.Context, database, sql string) error {
 	if err != nil {
 		return fmt.Errorf("connect to database %s: %w", database, err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it has said all
 	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
 		return fmt.Errorf("run statements in database %s: %w", database, err)
 	}

@@ -202,7 +202,7 @@ func TestTargetsDiskFillsUp(t *testing.T) {
 		t.Skip("mounts a small disk, which needs root: not with -short (testing.Short)")
 	}
 	const size, reserve = "size=420m", 64 << 10
-	disk, err := os.MkdirTemp("", "dhow-disk")
+	disk, err := os.MkdirTemp("", "dhow-disk") //nolint:usetesting // the mount goes first
 	if err != nil {
 		t.Fatal(err)
 	}

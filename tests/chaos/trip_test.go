@@ -109,7 +109,7 @@ func newTrip(t *testing.T, cfg demo.StageConfig) *trip {
 	if testing.Short() {
 		t.Skip("starts servers and an application: not with -short (testing.Short)")
 	}
-	dir, err := os.MkdirTemp("", "chaos") // t.TempDir's are too long for a socket's path
+	dir, err := os.MkdirTemp("", "chaos") //nolint:usetesting // t.TempDir's are too long for a socket's path
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ const within = 5 * time.Minute
 // folder is where a demo works: a socket's path must not be long.
 func folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "demo")
+	dir, err := os.MkdirTemp("", "demo") //nolint:usetesting // t.TempDir's are too long for a socket's path
 	if err != nil {
 		t.Fatal(err)
 	}
