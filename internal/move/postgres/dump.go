@@ -82,7 +82,7 @@ func (m *Mover) dumpSchema(ctx context.Context, snapshot string, server version)
 	if err != nil {
 		return nil, fmt.Errorf("create a folder for the schema: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // what cannot go is the system's to clean
 	archive := filepath.Join(dir, "schema")
 	cmd := exec.CommandContext(ctx, dump, m.dumpArgs(snapshot, archive)...)
 	cmd.Env = dumpEnv(os.Environ(), m.cfg.Source, m.cfg.SourceEnv)

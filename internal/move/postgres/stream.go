@@ -305,7 +305,7 @@ func (in *intake) message(ctx context.Context, data []byte) error {
 	case 'I', 'U', 'D':
 		return in.row(ctx, data)
 	case 'B':
-		msg, err := pglogrepl.Parse(data)
+		msg, err := parseRare(data)
 		if err != nil {
 			return fmt.Errorf("read the begin of a transaction: %w", err)
 		}
@@ -318,19 +318,19 @@ func (in *intake) message(ctx context.Context, data []byte) error {
 		in.r.mu.Unlock()
 		return in.dealAnew(ctx)
 	case 'C':
-		msg, err := pglogrepl.Parse(data)
+		msg, err := parseRare(data)
 		if err != nil {
 			return fmt.Errorf("read the end of a transaction: %w", err)
 		}
 		return in.committed(ctx, LSN(msg.(*pglogrepl.CommitMessage).TransactionEndLSN))
 	case 'R':
-		msg, err := pglogrepl.Parse(data)
+		msg, err := parseRare(data)
 		if err != nil {
 			return fmt.Errorf("read a table's description: %w", err)
 		}
 		return in.describe(ctx, msg.(*pglogrepl.RelationMessage))
 	case 'T':
-		msg, err := pglogrepl.Parse(data)
+		msg, err := parseRare(data)
 		if err != nil {
 			return fmt.Errorf("read a truncation: %w", err)
 		}
