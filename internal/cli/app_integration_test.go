@@ -102,7 +102,7 @@ func (a *application) traffic(t *testing.T) {
 					a.acked = append(a.acked, key)
 				}
 				a.mu.Unlock()
-				time.Sleep(5 * time.Millisecond) // the rate
+				time.Sleep(20 * time.Millisecond) // the rate
 			}
 		})
 	}

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,14 +26,22 @@ import (
 // TestTrouble gives the commands what can not be worked with, kills them and
 // fills their disk, all with databases on the same two servers.
 func TestTrouble(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, 15, 15)
-	t.Run("bad input", s.testBadInput)
-	t.Run("a second dhow", s.testSecondDhow)
-	t.Run("a full disk", s.testFullDisk)
-	t.Run("an unfinished move", s.testUnfinishedMove)
-	t.Run("without a gate", s.testWithoutGate)
-	t.Run("few connections", s.testFewConnections)
-	t.Run("a terminal", s.testTerminal)
+	for name, test := range map[string]func(*testing.T){
+		"bad input":          s.testBadInput,
+		"a second dhow":      s.testSecondDhow,
+		"a full disk":        s.testFullDisk,
+		"an unfinished move": s.testUnfinishedMove,
+		"without a gate":     s.testWithoutGate,
+		"few connections":    s.testFewConnections,
+		"a terminal":         s.testTerminal,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // they wait more than they work
+			test(t)
+		})
+	}
 }
 
 // Each bad input is said with what to do next, ends with 1, and leaves both sides
@@ -446,7 +455,7 @@ func (s *stage) testFewConnections(t *testing.T) {
 		}
 		watching.Go(func() {
 			defer conn.Close(context.Background())
-			for ctx.Err() == nil {
+			for ; ctx.Err() == nil; time.Sleep(time.Millisecond) { // often enough to meet what is open for a moment
 				var n int64
 				var what string
 				err := conn.QueryRow(ctx, `SELECT count(*), coalesce(string_agg(format('%s %s: %s', application_name, state, left(query, 80)), E'\n'), '') FROM pg_stat_activity

@@ -17,6 +17,7 @@ const roomy = "cutover: {stall_budget: 4s}\n"
 // TestLife moves two databases under traffic, back, and there again, by the
 // commands alone, and looks at what each prints for programs.
 func TestLife(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, 13, 17)
 	s.create(t, "accounts", "payments")
 	app := newApplication(t, s, "accounts")

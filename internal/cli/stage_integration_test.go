@@ -159,8 +159,8 @@ const belongings = `
 	UNION ALL SELECT format('relation %s %s, identity %s', relkind, c.oid::regclass, relreplident) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 	UNION ALL SELECT format('setting %s %s', setrole, setconfig) FROM pg_db_role_setting
-	UNION ALL SELECT 'prepared ' || gid FROM pg_prepared_xacts
-	UNION ALL SELECT 'advisory lock' FROM pg_locks WHERE locktype = 'advisory'
+	UNION ALL SELECT 'prepared ' || gid FROM pg_prepared_xacts WHERE database = current_database()
+	UNION ALL SELECT 'advisory lock' FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE locktype = 'advisory' AND d.datname = current_database()
 	ORDER BY 1`
 
 func (s *stage) belongings(t *testing.T, side cutover.Side, database string) []string {
@@ -368,7 +368,7 @@ func is(t *testing.T, v any, want any, path ...any) {
 // eventually waits until something is so.
 func eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !so(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); !so(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain until %s", what)
 		}
