@@ -245,10 +245,10 @@ func TestEveryPlantedFaultIsNamed(t *testing.T) {
 	templates(t, s)
 	base := newWorld(t, s, "base")
 	base.live(3)
-	closeAll(base)
-	for i, c := range planted {
+	base.keep()
+	for _, c := range planted {
 		t.Run(c.name, func(t *testing.T) {
-			w := base.copy(t, s, fmt.Sprint("w", i))
+			w := base.again(t)
 			c.plant(w)
 			r := w.check(w.config())
 			got := r.found()

@@ -32,6 +32,18 @@ func newPair(t *testing.T, servers map[string]*pgserver.Server, name string) *pa
 	return p
 }
 
+// again is an empty pair in the same databases.
+func (p *pair) again(t *testing.T) *pair {
+	t.Helper()
+	next := &pair{t: t, sides: p.sides, conns: p.conns}
+	for _, side := range []string{source, target} {
+		for _, one := range audited {
+			next.exec(side, one.database, "TRUNCATE "+one.table)
+		}
+	}
+	return next
+}
+
 func (p *pair) exec(side, database, sql string, args ...any) {
 	p.t.Helper()
 	if _, err := p.conns[side][database].Exec(context.Background(), sql, args...); err != nil {
@@ -96,7 +108,8 @@ func TestAuditOfBothSides(t *testing.T) {
 		servers[side] = pgtest.Start(t, version, "track_commit_timestamp", "on", "timezone", map[string]string{source: "UTC", target: "Asia/Dubai"}[side])
 		templates(t, servers[side])
 	}
-	for i, c := range []struct {
+	p := newPair(t, servers, "side")
+	for _, c := range []struct {
 		name     string
 		play     func(p *pair)
 		allowed  int
@@ -158,7 +171,7 @@ func TestAuditOfBothSides(t *testing.T) {
 		}, 1, 0, map[Kind]int64{BothSidesWrote: 1}, "payments.payments, row 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := newPair(t, servers, fmt.Sprint("side", i))
+			p := p.again(t)
 			c.play(p)
 			r := p.audit(c.allowed)
 			expect(t, r, c.want)

@@ -24,6 +24,13 @@ func small(t *testing.T, b *bank) Config {
 		Accounts: 40, Active: 40, HotShare: 0.2, Seed: 7, Timeout: 5 * time.Second}
 }
 
+// set says what goes wrong from now on, and which accounts do not exist.
+func (b *bank) set(fault func(http.ResponseWriter, *http.Request) bool, missing map[int64]bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fault, b.missing = fault, missing
+}
+
 // begin arms the bank's fault when the schedule begins.
 func (b *bank) begin(cfg *Config, fault func(http.ResponseWriter, *http.Request) bool) {
 	cfg.Started = func(time.Time) {
@@ -260,15 +267,15 @@ func TestCanNotRun(t *testing.T) {
 		want   string
 	}{
 		"no server":        {func(c *Config) { c.URL = "http://127.0.0.1:1" }, "connection refused"},
-		"no accounts":      {func(c *Config) { c.Accounts, c.Active = 1<<40, 3; b.missing = everything{}.missing() }, "superapp seed"},
+		"no accounts":      {func(c *Config) { c.Accounts, c.Active = 1<<40, 3; b.set(nil, everything{}.missing()) }, "superapp seed"},
 		"one per currency": {func(c *Config) { c.Accounts = 2 }, "no two accounts of one currency"},
-		"not ready":        {func(*Config) { b.fault = answerWith(503, "") }, "it answers 503"},
-		"another service":  {func(*Config) { b.fault = answerWith(200, "<html>") }, "not an account"},
-		"another account":  {func(*Config) { b.fault = answerWith(200, `{"id":1000,"currency":"AED"}`) }, "is of account 1000"},
+		"not ready":        {func(*Config) { b.set(answerWith(503, ""), nil) }, "it answers 503"},
+		"another service":  {func(*Config) { b.set(answerWith(200, "<html>"), nil) }, "not an account"},
+		"another account":  {func(*Config) { b.set(answerWith(200, `{"id":1000,"currency":"AED"}`), nil) }, "is of account 1000"},
 		"history exists":   {func(c *Config) { c.History = "/dev/null/x" }, "create the history"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b.fault, b.missing = nil, nil
+			b.set(nil, nil)
 			cfg := small(t, b)
 			c.change(&cfg)
 			if _, err := Run(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), c.want) {
