@@ -33,6 +33,8 @@ type task struct {
 	Source  string `json:"source"`
 	Target  string `json:"target"`
 	Profile string `json:"profile,omitempty"`
+	// Lanes are the change stream's; 0 is the mover's default.
+	Lanes int `json:"lanes,omitempty"`
 }
 
 // The events of a child and the orders for it.
@@ -104,7 +106,7 @@ func (t task) run(ctx context.Context, orders *bufio.Scanner, say func(event), p
 		}
 		defer pprof.StopCPUProfile()
 	}
-	m, err := postgres.New(postgres.Config{Estate: "bench", Name: "copied", Source: source, Target: target})
+	m, err := postgres.New(postgres.Config{Estate: "bench", Name: "copied", Source: source, Target: target, Limits: postgres.Limits{Lanes: t.Lanes}})
 	if err != nil {
 		return err
 	}

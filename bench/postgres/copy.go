@@ -101,7 +101,7 @@ func (l *lab) size(ctx context.Context, res *copyResult) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer hangUp(ctx, conn)
 	if err := conn.QueryRow(ctx, "SELECT pg_database_size($1)", copyDatabase).Scan(&res.Bytes); err != nil {
 		return fmt.Errorf("ask for the size of the data: %w", err)
 	}
@@ -119,7 +119,7 @@ func clone(ctx context.Context, l *lab, _ string, _ options) (turn, error) {
 	if err != nil {
 		return t, fmt.Errorf("create a folder for pgcopydb: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // the system cleans its temporary folder as well
 	cmd := exec.CommandContext(ctx, path, "clone", "--table-jobs", pgcopydbJobs, "--index-jobs", pgcopydbJobs, "--dir", filepath.Join(dir, "work"))
 	cmd.Env = append(os.Environ(), "PGCOPYDB_SOURCE_PGURI="+l.source.URL(copyDatabase), "PGCOPYDB_TARGET_PGURI="+l.target.URL(copyDatabase))
 	var said bytes.Buffer

@@ -54,15 +54,15 @@ func openLab(ctx context.Context, log io.Writer) (*lab, error) {
 	for _, s := range []**pgserver.Server{&l.source, &l.target} {
 		var err error
 		if *s, err = pgserver.Start(ctx, pgserver.Options{Version: serverVersion, Settings: settings}); err != nil {
-			l.close()
+			l.close(ctx)
 			return nil, err
 		}
 	}
 	return l, nil
 }
 
-func (l *lab) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+func (l *lab) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	for _, s := range []*pgserver.Server{l.source, l.target} {
 		if s != nil {
@@ -75,7 +75,7 @@ func (l *lab) close() {
 
 // say tells what goes on, with the time since the start.
 func (l *lab) say(format string, args ...any) {
-	fmt.Fprintf(l.log, "%6.1fs  %s\n", time.Since(l.began).Seconds(), fmt.Sprintf(format, args...))
+	_, _ = fmt.Fprintf(l.log, "%6.1fs  %s\n", time.Since(l.began).Seconds(), fmt.Sprintf(format, args...)) // whoever is gone reads no progress
 }
 
 // fresh makes an empty database on the target in place of an older one of that name.
@@ -112,6 +112,11 @@ func connect(ctx context.Context, s *pgserver.Server, database string) (*pgx.Con
 	return conn, nil
 }
 
+// hangUp ends a session that has said all.
+func hangUp(ctx context.Context, conn *pgx.Conn) {
+	_ = conn.Close(context.WithoutCancel(ctx)) // the server notices in any case
+}
+
 // content is a database's rows: each table's number of them and a sum of their
 // hashes, whatever their order.
 type content map[string]string
@@ -122,7 +127,7 @@ func read(ctx context.Context, s *pgserver.Server, database string) (content, er
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer hangUp(ctx, conn)
 	rows, err := conn.Query(ctx, "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema', 'dhow') ORDER BY 1")
 	if err != nil {
 		return nil, fmt.Errorf("list the tables of %s: %w", database, err)
@@ -140,7 +145,7 @@ func read(ctx context.Context, s *pgserver.Server, database string) (content, er
 			if err != nil {
 				return err
 			}
-			defer conn.Close(context.WithoutCancel(ctx))
+			defer hangUp(ctx, conn)
 			for i := r; i < len(names); i += readers {
 				if err := conn.QueryRow(ctx, "SELECT count(*) || ' ' || coalesce(sum(hashtextextended(t::text, 0)), 0) FROM "+names[i]+" t").Scan(&sums[i]); err != nil {
 					return fmt.Errorf("read table %s: %w", names[i], err)
@@ -191,7 +196,7 @@ func (l *lab) objects(ctx context.Context, s *pgserver.Server, database string) 
 	if err != nil {
 		return o, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer hangUp(ctx, conn)
 	err = conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM pg_indexes WHERE schemaname = 'public'), (SELECT count(*) FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND convalidated),
 		(SELECT count(DISTINCT tablename) FROM pg_stats WHERE schemaname = 'public')`).Scan(&o.Indexes, &o.Constraints, &o.Analyzed)
 	if err != nil {

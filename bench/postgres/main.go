@@ -14,9 +14,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
+
+	"dhow/internal/move/postgres"
 )
 
 const (
@@ -37,6 +40,7 @@ type options struct {
 	shapes  []string
 	races   []string
 	profile string
+	lanes   int
 	verbose bool
 }
 
@@ -44,18 +48,22 @@ type options struct {
 var errUsage = errors.New("see `go run ./bench/postgres -h`")
 
 func main() {
+	os.Exit(status())
+}
+
+// status runs the program and tells how the process ends.
+func status() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return 0
 	}
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	if errors.Is(err, errUsage) {
+		return 2
+	}
+	return 1
 }
 
 // run is the program without its process.
@@ -93,6 +101,7 @@ func parse(args []string, log io.Writer) (o options, asJSON bool, err error) {
 	race := fs.String("race", "copy,stream", "what to measure: copy, stream or both")
 	output := fs.String("o", "text", "text or json")
 	fs.StringVar(&o.profile, "profile", "", "write CPU profiles of our own process into this folder")
+	fs.IntVar(&o.lanes, "lanes", min(runtime.NumCPU(), postgres.DefaultLanes), "lanes of the mover's change stream: as many as cores, at most its default")
 	fs.BoolVar(&o.verbose, "v", false, "with -o json: progress on standard error too")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -147,12 +156,12 @@ func measure(ctx context.Context, o options, log io.Writer) (*report, error) {
 			return nil, fmt.Errorf("create the folder for profiles: %w", err)
 		}
 	}
-	rep := &report{Machine: machine(ctx), Quick: o.divisor > 1, Pairs: o.pairs, LoadBefore: load()}
+	rep := &report{Machine: machine(ctx), Lanes: o.lanes, Quick: o.divisor > 1, Pairs: o.pairs, LoadBefore: load()}
 	l, err := openLab(ctx, log)
 	if err != nil {
 		return nil, err
 	}
-	defer l.close()
+	defer l.close(ctx)
 	if slices.Contains(o.races, raceCopy) {
 		for _, name := range o.shapes {
 			r, err := copyRace(ctx, l, shapeNamed(name), o)

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"dhow/internal/move/postgres"
 )
 
 // turn is one rival's turn.
@@ -96,6 +98,7 @@ type report struct {
 	Machine host          `json:"machine"`
 	Quick   bool          `json:"quick,omitempty"`
 	Pairs   int           `json:"pairs"`
+	Lanes   int           `json:"lanes"` // of the stream
 	Copies  []copyResult  `json:"copies,omitempty"`
 	Stream  *streamResult `json:"stream,omitempty"`
 	// Copy is the worst of the shapes' ratios, CopyMean their geometric mean;
@@ -154,41 +157,48 @@ func median(values []float64) float64 {
 // print writes the report for people; the three figures come last.
 func (r *report) print(out io.Writer) error {
 	m := r.Machine
-	fmt.Fprintf(out, "\n%s, %d cores, %d GB; Linux %s; %s on both ends; %s; %s\n", m.CPU, m.Cores, m.MemoryGB, m.Kernel, m.Server, m.Pgcopydb, m.Go)
+	var text, table strings.Builder
+	fmt.Fprintf(&text, "\n%s, %d cores, %d GB; Linux %s; %s on both ends; %s; %s\n", m.CPU, m.Cores, m.MemoryGB, m.Kernel, m.Server, m.Pgcopydb, m.Go)
 	if r.Quick {
-		fmt.Fprintln(out, "A quick run: its figures say that it works, not how fast.")
+		fmt.Fprintln(&text, "A quick run: its figures say that it works, not how fast.")
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Copies) > 0 {
-		fmt.Fprintln(w, "\ncopy\trows\tMB\tpair\tpgcopydb, s\tdhow, s\tratio\tCPU of source + target + itself, s: pgcopydb\tdhow")
+		fmt.Fprintln(&table, "\ncopy\trows\tMB\tpair\tpgcopydb, s\tdhow, s\tratio\tCPU of source + target + itself, s: pgcopydb\tdhow")
 		for _, c := range r.Copies {
 			for i, p := range c.Pairs {
-				fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%.2f\t%.2f\t%.2f\t%s\t%s\n", c.Shape, c.Rows, c.Bytes>>20, i+1, p.Peer.Seconds, p.Ours.Seconds, p.Ratio, p.Peer.cpu(), p.Ours.cpu())
+				fmt.Fprintf(&table, "%s\t%d\t%d\t%d\t%.2f\t%.2f\t%.2f\t%s\t%s\n", c.Shape, c.Rows, c.Bytes>>20, i+1, p.Peer.Seconds, p.Ours.Seconds, p.Ratio, p.Peer.cpu(), p.Ours.cpu())
 			}
-			fmt.Fprintf(w, "%s\t\t\tmedian\t\t\t%.2f\t\t\n", c.Shape, c.Ratio)
+			fmt.Fprintf(&table, "%s\t\t\tmedian\t\t\t%.2f\t\t\n", c.Shape, c.Ratio)
 		}
 	}
 	if r.Stream != nil {
-		fmt.Fprintln(w, "\nstream\trows\t\tpair\tnative, rows/s\tdhow, rows/s\tratio\tCPU of source + target + itself, s: native\tdhow")
+		fmt.Fprintln(&table, "\nstream\trows\t\tpair\tnative, rows/s\tdhow, rows/s\tratio\tCPU of source + target + itself, s: native\tdhow")
 		for i, p := range r.Stream.Pairs {
-			fmt.Fprintf(w, "\t%d\t\t%d\t%.0f\t%.0f\t%.2f\t%s\t%s\n", r.Stream.Rows, i+1, p.Peer.RowsPerSecond, p.Ours.RowsPerSecond, p.Ratio, p.Peer.cpu(), p.Ours.cpu())
+			fmt.Fprintf(&table, "\t%d\t\t%d\t%.0f\t%.0f\t%.2f\t%s\t%s\n", r.Stream.Rows, i+1, p.Peer.RowsPerSecond, p.Ours.RowsPerSecond, p.Ratio, p.Peer.cpu(), p.Ours.cpu())
 		}
-		fmt.Fprintf(w, "\t\t\tmedian\t\t\t%.2f\t\t\n", r.Stream.Ratio)
+		fmt.Fprintf(&table, "\t\t\tmedian\t\t\t%.2f\t\t\n", r.Stream.Ratio)
+	}
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	if _, err := io.WriteString(w, table.String()); err != nil {
+		return fmt.Errorf("print the report: %w", err)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print the report: %w", err)
 	}
-	fmt.Fprintln(out)
-	fmt.Fprintf(out, "load average before %s, after %s: of one rival at a time it is about %d\n", r.LoadBefore, r.LoadAfter, m.Cores)
+	text.WriteString("\n")
+	fmt.Fprintf(&text, "%s jobs for pgcopydb, %d copies and %d lanes for dhow; load average before %s, after %s: of one rival at a time it is about %d\n", pgcopydbJobs, postgres.DefaultCopies, r.Lanes, r.LoadBefore, r.LoadAfter, m.Cores)
 	if len(r.Copies) > 1 {
-		fmt.Fprintf(out, "copy is the worst of the %d shapes' medians; their geometric mean is %.2f. memory is the peak of the mover's process in all turns.\n", len(r.Copies), r.CopyMean)
+		fmt.Fprintf(&text, "copy is the worst of the %d shapes' medians; their geometric mean is %.2f. memory is the peak of the mover's process in all turns.\n", len(r.Copies), r.CopyMean)
 	}
 	if r.Stream != nil {
-		fmt.Fprintf(out, "stream: %.2f x native logical replication's rows a second\n", r.StreamRatio)
+		fmt.Fprintf(&text, "stream: %.2f x native logical replication's rows a second\n", r.StreamRatio)
 	}
-	fmt.Fprintf(out, "memory: %.0f MiB\n", r.PeakMiB)
+	fmt.Fprintf(&text, "memory: %.0f MiB\n", r.PeakMiB)
 	if len(r.Copies) > 0 {
-		fmt.Fprintf(out, "copy: %.2f x pgcopydb's time\n", r.Copy)
+		fmt.Fprintf(&text, "copy: %.2f x pgcopydb's time\n", r.Copy)
+	}
+	if _, err := io.WriteString(out, text.String()); err != nil {
+		return fmt.Errorf("print the report: %w", err)
 	}
 	return nil
 }

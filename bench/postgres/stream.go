@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"dhow/internal/pgserver"
 )
@@ -32,10 +33,12 @@ const (
 	branches     = 50
 	tellersEach  = 10
 	smallChanges = 100000 // transactions of pgbench's kind: three updates and an insert
-	largeRows    = 500000 // rows that one transaction inserts
-	mixed        = 20000  // transactions that update three rows, delete one and insert one
-	massUpdate   = 200000 // rows that one transaction updates
-	massDelete   = 100000 // rows that one transaction deletes
+	// smallSessions make them at once.
+	smallSessions = 4
+	largeRows     = 500000 // rows that one transaction inserts
+	mixed         = 20000  // transactions that update three rows, delete one and insert one
+	massUpdate    = 200000 // rows that one transaction updates
+	massDelete    = 100000 // rows that one transaction deletes
 )
 
 // streamSchema is pgbench's, with a key for the history so that native
@@ -75,21 +78,29 @@ const producer = `
 				a := 1 + floor(random() * most);
 				UPDATE accounts SET abalance = abalance + k, filler = 'mixed ' || i WHERE aid = a;
 			END LOOP;
-			DELETE FROM history WHERE id = first + i;
+			DELETE FROM history WHERE id = first - 1 + i;
 			INSERT INTO accounts VALUES (nextval('produced_account'), 1, 0, 'new');
 			COMMIT;
 		END LOOP;
 	END $$;`
 
-// backlog is the statements that make one pair's changes. Each is a transaction
-// of its own; the procedures commit inside.
-func backlog(divisor int) []string {
-	return []string{
-		fmt.Sprintf("CALL produce_small(%d, %d, %d, %d)", smallChanges/divisor, accounts/divisor, branches*tellersEach, branches),
+// backlog is the statements that make one pair's changes: those of one step by
+// sessions of their own, at once, so that their transactions lie in the log one
+// inside another. Each is a transaction of its own; the procedures commit inside.
+func backlog(divisor int) [][]string {
+	first := []string{
 		fmt.Sprintf("INSERT INTO bulk SELECT nextval('produced_bulk'), 1 + i %% 1000, i / 7.0, '2026-01-01Z'::timestamptz + i * interval '1 second', 'a payment of row ' || i FROM generate_series(1, %d) i", largeRows/divisor),
-		fmt.Sprintf("CALL produce_mixed(%d, %d)", mixed/divisor, accounts/divisor),
-		fmt.Sprintf("UPDATE accounts SET abalance = abalance + 1 WHERE aid <= %d", massUpdate/divisor),
-		fmt.Sprintf("DELETE FROM bulk WHERE id IN (SELECT id FROM bulk ORDER BY id LIMIT %d)", massDelete/divisor),
+	}
+	for range smallSessions {
+		first = append(first, fmt.Sprintf("CALL produce_small(%d, %d, %d, %d)", smallChanges/smallSessions/divisor, accounts/divisor, branches*tellersEach, branches))
+	}
+	return [][]string{
+		first,
+		{
+			fmt.Sprintf("CALL produce_mixed(%d, %d)", mixed/divisor, accounts/divisor),
+			fmt.Sprintf("DELETE FROM bulk WHERE id IN (SELECT id FROM bulk ORDER BY id LIMIT %d)", massDelete/divisor),
+		},
+		{fmt.Sprintf("UPDATE accounts SET abalance = abalance + 1 WHERE aid <= %d", massUpdate/divisor)},
 	}
 }
 
@@ -176,7 +187,7 @@ func (l *lab) prepareStream(ctx context.Context, o options) error {
 	if err := l.fresh(ctx, streamDatabase); err != nil {
 		return err
 	}
-	c, err := startChild(ctx, task{Source: l.source.URL(streamDatabase), Target: l.target.URL(streamDatabase)})
+	c, err := startChild(ctx, task{Source: l.source.URL(streamDatabase), Target: l.target.URL(streamDatabase), Lanes: o.lanes})
 	if err != nil {
 		return err
 	}
@@ -222,13 +233,27 @@ func (l *lab) dropStream(ctx context.Context) {
 
 // produce writes a backlog while both consumers are off; its last row is the end's mark.
 func (l *lab) produce(ctx context.Context, pair int, o options) error {
+	for step, statements := range backlog(o.divisor) {
+		g, gctx := errgroup.WithContext(ctx)
+		for i, sql := range statements {
+			seed := fmt.Sprintf("SELECT setseed(0.%d)", 1+pair*100+step*10+i)
+			g.Go(func() error { return l.write(gctx, "SET synchronous_commit = off", seed, sql) })
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	return l.write(ctx, fmt.Sprintf("INSERT INTO the_end VALUES (%d)", pair), "VACUUM ANALYZE")
+}
+
+// write runs statements at the source in a session of their own.
+func (l *lab) write(ctx context.Context, statements ...string) error {
 	conn, err := connect(ctx, l.source, streamDatabase)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	statements := append([]string{"SET synchronous_commit = off", fmt.Sprintf("SELECT setseed(0.%d)", pair+1)}, backlog(o.divisor)...)
-	for _, sql := range append(statements, fmt.Sprintf("INSERT INTO the_end VALUES (%d)", pair), "SET synchronous_commit = on", "VACUUM ANALYZE") {
+	defer hangUp(ctx, conn)
+	for _, sql := range statements {
 		if _, err := conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
 			return fmt.Errorf("write the backlog: %s: %w", strings.SplitN(sql, "(", 2)[0], err)
 		}
@@ -247,7 +272,7 @@ func drainNative(ctx context.Context, l *lab, pair int, _ options) (turn, error)
 	if err != nil {
 		return t, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer hangUp(ctx, conn)
 	began := time.Now()
 	if _, err := conn.Exec(ctx, "ALTER SUBSCRIPTION "+nativeName+" ENABLE"); err != nil {
 		return t, fmt.Errorf("enable the subscription: %w", err)
@@ -275,7 +300,7 @@ func (l *lab) slotIdle(ctx context.Context, slot string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer hangUp(ctx, conn)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -296,7 +321,7 @@ func drainOurs(ctx context.Context, l *lab, pair int, o options) (turn, error) {
 	t := turn{Who: "dhow"}
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
-	c, err := startChild(ctx, task{Source: l.source.URL(streamDatabase), Target: l.target.URL(streamDatabase), Profile: profilePath(o, fmt.Sprintf("stream-%d", pair+1))})
+	c, err := startChild(ctx, task{Source: l.source.URL(streamDatabase), Target: l.target.URL(streamDatabase), Profile: profilePath(o, fmt.Sprintf("stream-%d", pair+1)), Lanes: o.lanes})
 	if err != nil {
 		return t, err
 	}

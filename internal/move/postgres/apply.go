@@ -264,14 +264,14 @@ func upsertOps(r *relation, of row) []op {
 
 // updateOp sets the columns that were sent; false when there is nothing to set.
 func updateOp(r *relation, rows []row) (op, bool) {
-	sent := sentColumns(r, rows[0], r.notKey)
+	sent := sentColumns(rows[0], r.notKey)
 	if len(sent) == 0 {
 		return op{}, false
 	}
 	return op{sql: r.updateSQL(sent), params: arrays(rows, append(slices.Clone(r.key), sent...)), binary: true, expect: int64(len(rows))}, true
 }
 
-func sentColumns(r *relation, of row, among []int) []int {
+func sentColumns(of row, among []int) []int {
 	var sent []int
 	for _, c := range among {
 		if of[c].kind != datumUnchanged {
@@ -327,7 +327,7 @@ func single(c *change) []op {
 func moveOp(c *change) op {
 	r := c.rel
 	set := resolved(c)
-	sent := sentColumns(r, set, r.all)
+	sent := sentColumns(set, r.all)
 	return op{sql: r.moveSQL(sent), params: append(arrays([]row{c.msg.old}, r.key), arrays([]row{set}, sent)...), binary: true, expect: 1}
 }
 
@@ -347,7 +347,7 @@ func (l *lane) applyAgain(ctx context.Context, c *change) error {
 	set := resolved(c)
 	if c.msg.kind == 'U' && keyChanged(c) {
 		gone := op{sql: r.deleteSQL(), params: arrays([]row{c.msg.old}, r.key), binary: true, expect: -1}
-		whole := len(sentColumns(r, set, r.all)) == len(r.all)
+		whole := len(sentColumns(set, r.all)) == len(r.all)
 		if !whole { // keep the values that were not sent, where the row is there
 			err := l.session.run(ctx, []op{{sql: "SAVEPOINT move", expect: -1}, moveOp(c)})
 			if err == nil {
@@ -364,7 +364,7 @@ func (l *lane) applyAgain(ctx context.Context, c *change) error {
 			return err
 		}
 	}
-	if len(sentColumns(r, set, r.all)) == len(r.all) {
+	if len(sentColumns(set, r.all)) == len(r.all) {
 		return l.session.run(ctx, upsertOps(r, set))
 	}
 	if o, ok := updateOp(r, []row{set}); ok {

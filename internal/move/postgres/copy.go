@@ -58,7 +58,7 @@ func (l *loader) copyAll(ctx context.Context) error {
 		if chunks, err = readPlan(ctx, l.target, l.m.stream); err != nil {
 			return err
 		}
-		if again, err = l.mixed(ctx, c, chunks); err != nil {
+		if again, err = l.mixed(ctx, chunks); err != nil {
 			return err
 		}
 	}
@@ -142,7 +142,7 @@ func (l *loader) begunAnew(ctx context.Context, c *Catalog, chunks []chunk) erro
 // mixed names the tables of which a part was copied under an earlier snapshot.
 // Their keys are made now: a row that has moved to another block meanwhile is
 // met again, and must replace its older form.
-func (l *loader) mixed(ctx context.Context, c *Catalog, chunks []chunk) (map[Name]bool, error) {
+func (l *loader) mixed(ctx context.Context, chunks []chunk) (map[Name]bool, error) {
 	done, open := map[Name]bool{}, map[Name]bool{}
 	for _, ch := range chunks {
 		done[ch.Table] = done[ch.Table] || ch.Done
