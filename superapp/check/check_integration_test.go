@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"dhow/internal/pgserver"
 	"dhow/internal/pgserver/pgtest"
 	"dhow/superapp/history"
 )
@@ -240,10 +241,20 @@ var planted = []struct {
 	}, map[Kind]int64{StaleWrite: 2, Lost: 1, LostAnswer: 0}, "it made version"},
 }
 
-func TestEveryPlantedFaultIsNamed(t *testing.T) {
+// Starting a server takes longer than most tests on it.
+func TestOnOneServer(t *testing.T) {
 	s := pgtest.Start(t, 15)
 	templates(t, s)
-	base := newWorld(t, s, "base")
+	for name, test := range map[string]func(*testing.T, *pgserver.Server){
+		"every planted fault is named": everyPlantedFaultIsNamed, "settle waits": settleWaitsForPendingPayments, "can not look": canNotLook,
+		"command": command, "both sides": checkWithBothSides,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, s) })
+	}
+}
+
+func everyPlantedFaultIsNamed(t *testing.T, s *pgserver.Server) {
+	base := newWorld(t, s, "planted")
 	base.live(3)
 	base.keep()
 	for _, c := range planted {
@@ -343,9 +354,7 @@ func TestFaultsAreCountedAndTheFirstListed(t *testing.T) {
 	}
 }
 
-func TestSettleWaitsForPendingPayments(t *testing.T) {
-	s := pgtest.Start(t, 15)
-	templates(t, s)
+func settleWaitsForPendingPayments(t *testing.T, s *pgserver.Server) {
 	w := newWorld(t, s, "settle")
 	r := w.pay("slow", 6, 7, 4)
 	w.p("UPDATE payments SET state = 'pending', transfer = NULL WHERE id = $1", r.ID)
@@ -383,9 +392,7 @@ func TestSettleWaitsForPendingPayments(t *testing.T) {
 	}
 }
 
-func TestCanNotLook(t *testing.T) {
-	s := pgtest.Start(t, 15)
-	templates(t, s)
+func canNotLook(t *testing.T, s *pgserver.Server) {
 	w := newWorld(t, s, "look")
 	w.live(1)
 	for name, c := range map[string]struct {
@@ -415,9 +422,7 @@ func TestCanNotLook(t *testing.T) {
 	}
 }
 
-func TestCommand(t *testing.T) {
-	s := pgtest.Start(t, 15)
-	templates(t, s)
+func command(t *testing.T, s *pgserver.Server) {
 	w := newWorld(t, s, "command")
 	w.live(1)
 	run := func(args ...string) (string, error) {

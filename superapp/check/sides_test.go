@@ -202,9 +202,7 @@ func TestAuditNeedsCommitTimes(t *testing.T) {
 }
 
 // The whole check with both sides, as it is run behind a cutover.
-func TestCheckWithBothSides(t *testing.T) {
-	s := pgtest.Start(t, 15, "track_commit_timestamp", "on")
-	templates(t, s)
+func checkWithBothSides(t *testing.T, s *pgserver.Server) {
 	base := newWorld(t, s, "base")
 	base.live(2)
 	closeAll(base)
