@@ -41,6 +41,10 @@ const (
 	MinimumAccounts = 1000
 	// trafficSeed makes the traffic the same each time.
 	trafficSeed = 1
+	// copies, lanes and rowsPerSecond keep the move from taking the processors that
+	// the application needs: here all of it shares one machine.
+	copies, lanes = 2, 2
+	rowsPerSecond = 100_000
 	// tellEvery is the pause between two lines about a long piece of work.
 	tellEvery = 2 * time.Second
 )
@@ -86,7 +90,8 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	p := &play{o: o, began: time.Now(), report: &Report{Rate: o.Rate, Accounts: o.Accounts, From: o.From, To: o.To, Began: time.Now().UTC()}}
 	p.say("starting PostgreSQL %d and %d and filling the ledger: %d accounts, %d entries", o.From, o.To, o.Accounts, o.Accounts*entriesPerAccount)
 	p.stage, err = NewStage(ctx, StageConfig{Dir: o.Dir, Dhow: o.Dhow, Superapp: o.Superapp, From: o.From, To: o.To,
-		Accounts: o.Accounts, Entries: o.Accounts * entriesPerAccount, StallBudget: o.StallBudget})
+		Accounts: o.Accounts, Entries: o.Accounts * entriesPerAccount, StallBudget: o.StallBudget,
+		Copies: copies, Lanes: lanes, RowsPerSecond: rowsPerSecond, TargetSettings: map[string]string{"max_parallel_maintenance_workers": "0"}})
 	if err != nil {
 		return nil, err
 	}

@@ -37,8 +37,9 @@ func (s *Stage) writeEstate() error {
 		Routes                 []route
 		StallBudget, HoldTime  string
 		RowsPerSecond          int
+		Copies, Lanes          int
 		Quick                  bool
-	}{User: s.Source.User(), Gate: s.Gate, RowsPerSecond: s.cfg.RowsPerSecond, Quick: s.cfg.Quick}
+	}{User: s.Source.User(), Gate: s.Gate, RowsPerSecond: s.cfg.RowsPerSecond, Copies: s.cfg.Copies, Lanes: s.cfg.Lanes, Quick: s.cfg.Quick}
 	for _, db := range databases {
 		data.Databases = append(data.Databases, database{db})
 	}

@@ -64,6 +64,7 @@ type StageConfig struct {
 	// StallBudget, HoldTime and RowsPerSecond are the estate's; 0 means the defaults.
 	StallBudget, HoldTime time.Duration
 	RowsPerSecond         int
+	Copies, Lanes         int
 	// Quick leaves out the comparison before each cutover; the proof behind it stays.
 	Quick bool
 }

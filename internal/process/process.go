@@ -34,8 +34,9 @@ type Options struct {
 	DeathSignal syscall.Signal
 }
 
-// Start starts cmd, whose output goes to the log. The child is in a process
-// group of its own, so that Ctrl-C reaches the owner alone, who then stops it.
+// Start starts cmd, whose output goes to the log. The child is in a session of
+// its own, so that Ctrl-C reaches the owner alone, who then stops it; and so that
+// the kernel, which shares a processor out by sessions, gives each child its share.
 func Start(cmd *exec.Cmd, o Options) (*Process, error) {
 	logFile, err := os.OpenFile(o.Log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -49,7 +50,7 @@ func Start(cmd *exec.Cmd, o Options) (*Process, error) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Pdeathsig = o.DeathSignal
-	cmd.SysProcAttr.Setpgid = true
+	cmd.SysProcAttr.Setsid = true
 
 	p := &Process{name: o.Name, cmd: cmd, log: o.Log, done: make(chan struct{})}
 	started := make(chan error, 1)

@@ -23,7 +23,7 @@ const (
 	maxReference = 140
 	// transferTries bounds how often a transaction that lost against another is
 	// tried; firstPause and longestPause bound the pauses between.
-	transferTries = 12
+	transferTries = 50
 	firstPause    = 2 * time.Millisecond
 	longestPause  = 100 * time.Millisecond
 	// pauseJitter spreads the tries of those that lost together.
