@@ -57,6 +57,9 @@ const (
 	// point of no return: clients wait, so it grows slowly.
 	forwardPause   = 50 * time.Millisecond
 	forwardLongest = 500 * time.Millisecond
+	// DefaultBreath is how long the side that has just begun to serve is left alone:
+	// its caches are cold, and clients come first.
+	DefaultBreath = 2 * time.Second
 	// rehearsals is how many markers are timed to predict the stall.
 	rehearsals = 5
 	// steadyEvery is the pause between two looks at whether the streams have caught up.
@@ -77,6 +80,8 @@ type Config struct {
 	// Persistence is how long each step behind the point of no return is tried
 	// before the run stops and must be started again; 0 means DefaultPersistence.
 	Persistence time.Duration
+	// Breath is the pause between the switch and what follows it; 0 means DefaultBreath.
+	Breath time.Duration
 	// Proof compares, after the traffic has moved, all data as it stood at the cutover point.
 	Proof bool
 	// Verify compares the moving data before, and refuses to cut over when it differs.
@@ -163,6 +168,9 @@ func New(cfg Config) (*Machine, error) {
 	}
 	if cfg.Persistence <= 0 {
 		cfg.Persistence = DefaultPersistence
+	}
+	if cfg.Breath <= 0 {
+		cfg.Breath = DefaultBreath
 	}
 	if cfg.Report == nil {
 		cfg.Report = func(Event) {}

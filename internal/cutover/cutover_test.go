@@ -21,7 +21,7 @@ func machineOn(t *testing.T, w *world, change func(*Config)) (*Machine, *Journal
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = j.Close() })
-	cfg := Config{To: Target, Journal: j, Budget: time.Second, Patience: 10 * time.Millisecond, Persistence: 100 * time.Millisecond, Proof: true, Gate: &modelGate{w, w.process}}
+	cfg := Config{To: Target, Journal: j, Budget: time.Second, Patience: 10 * time.Millisecond, Persistence: 100 * time.Millisecond, Breath: time.Nanosecond, Proof: true, Gate: &modelGate{w, w.process}}
 	for i := range w.dbs {
 		cfg.Movers = append(cfg.Movers, &modelMover{w, w.process, i, Source, Target})
 		cfg.Back = append(cfg.Back, &modelMover{w, w.process, i, Target, Source})

@@ -246,7 +246,7 @@ func (w *world) start(t *rapid.T, journal string, to Side) (Result, error) {
 	process := w.process
 	w.death = func() { _ = j.Close() } // a dead process writes no journal
 	w.mu.Unlock()
-	cfg := Config{To: to, Journal: j, Budget: 10 * time.Second, Persistence: 100 * time.Millisecond, Proof: true, Verify: true, Gate: &modelGate{w, process}}
+	cfg := Config{To: to, Journal: j, Budget: 10 * time.Second, Persistence: 100 * time.Millisecond, Breath: time.Nanosecond, Proof: true, Verify: true, Gate: &modelGate{w, process}}
 	for i := range w.dbs {
 		cfg.Movers = append(cfg.Movers, &modelMover{w, process, i, to.Other(), to})
 		cfg.Back = append(cfg.Back, &modelMover{w, process, i, to, to.Other()})

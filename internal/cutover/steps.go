@@ -66,7 +66,7 @@ var table = []step{
 	{StepSeal, "every target is completed, every fence made durable", undoable, (*Machine).seal},
 	{StepOpen, "every target takes writes", final, (*Machine).open},
 	{StepSwitch, "the gate sends the held requests, and all others, to the new side", final, (*Machine).switchOver},
-	{StepRetire, "the streams back run; the old streams' slots go", after, (*Machine).retire},
+	{StepRetire, "after a breath the streams back run; the old streams' slots go", after, (*Machine).retire},
 	{StepProve, "all rows are compared as they stood at the cutover", after, (*Machine).prove},
 }
 
@@ -133,6 +133,10 @@ func (m *Machine) switchOver(ctx context.Context) error {
 }
 
 func (m *Machine) retire(ctx context.Context) error {
+	select {
+	case <-time.After(m.cfg.Breath):
+	case <-ctx.Done(): // what follows is done all the same
+	}
 	if m.streams == nil {
 		m.startStreams(context.WithoutCancel(ctx), m.cfg.Back)
 	}
