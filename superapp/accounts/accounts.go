@@ -37,7 +37,7 @@ var schema string
 
 // Command runs the service.
 func Command() *cobra.Command {
-	var o service.Options
+	o := service.Options{Prepare: []string{lockAccounts, insertTransfer, selectAccount, selectStatement}}
 	cmd := &cobra.Command{
 		Use:     Name,
 		Short:   "Serve accounts and transfers between them",
@@ -144,6 +144,8 @@ func unknownAccount(id int64) *service.Refusal {
 	return &service.Refusal{Status: http.StatusNotFound, Code: "unknown_account", Text: fmt.Sprintf("there is no account %d", id)}
 }
 
+const selectAccount = "SELECT id, customer, kind, currency, balance, version FROM accounts WHERE id = $1"
+
 // account shows one account.
 func (l *ledger) account(r *http.Request) (service.Answer, error) {
 	id, err := service.PathID(r)
@@ -158,7 +160,7 @@ func (l *ledger) account(r *http.Request) (service.Answer, error) {
 		Balance  int64  `json:"balance"`
 		Version  int64  `json:"version"`
 	}
-	err = l.db.QueryRow(r.Context(), "SELECT id, customer, kind, currency, balance, version FROM accounts WHERE id = $1", id).
+	err = l.db.QueryRow(r.Context(), selectAccount, id).
 		Scan(&a.ID, &a.Customer, &a.Kind, &a.Currency, &a.Balance, &a.Version)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return service.Answer{}, unknownAccount(id)

@@ -61,7 +61,7 @@ var schema string
 
 // Command runs the service.
 func Command() *cobra.Command {
-	var o service.Options
+	o := service.Options{Prepare: []string{insertPayment, endPayment, insertRequest}}
 	var address string
 	cmd := &cobra.Command{
 		Use:     Name,

@@ -79,7 +79,7 @@ func badURL() error {
 }
 
 // openPool makes the pool; connections are opened in the background.
-func openPool(ctx context.Context, name string, size int) (*pgxpool.Pool, error) {
+func openPool(ctx context.Context, name string, size int, prepare []string) (*pgxpool.Pool, error) {
 	u, err := DatabaseURL()
 	if err != nil {
 		return nil, err
@@ -100,6 +100,15 @@ func openPool(ctx context.Context, name string, size int) (*pgxpool.Pool, error)
 	// Every query is by a key. A sequential scan of a small table would read all of
 	// it, and to a serializable transaction all that it read is a possible conflict.
 	run["enable_seqscan"] = "off"
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		for _, sql := range prepare {
+			// A schema that is not there yet is no fault of the connection.
+			if _, err := conn.Prepare(ctx, sql, sql); err != nil && sqlState(err) != undefinedTable {
+				return fmt.Errorf("prepare a statement: %w", err)
+			}
+		}
+		return nil
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connections to the database: %w", err)

@@ -46,6 +46,9 @@ type Options struct {
 	Pool int
 	// LogLevel is debug, info, warn or error.
 	LogLevel string
+	// Prepare are statements that every connection knows before it serves, so that
+	// the first requests do not wait for a server to read its catalogs.
+	Prepare []string
 }
 
 // Flags adds the options to a command.
@@ -113,7 +116,7 @@ func Run(ctx context.Context, name string, o Options, build func(Base) App) erro
 			return fmt.Errorf("remove the old address file: %w", err)
 		}
 	}
-	db, err := openPool(ctx, name, o.Pool)
+	db, err := openPool(ctx, name, o.Pool, o.Prepare)
 	if err != nil {
 		return err
 	}
