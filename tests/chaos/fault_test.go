@@ -256,7 +256,8 @@ func (tr *trip) replicating() *child {
 			tr.t.Fatalf("it ended: %v\n%s", c.err, c.output())
 		default:
 		}
-		return strings.Contains(c.output(), `"phase":"stream"`)
+		out := c.output()
+		return strings.Contains(out, `"database":"accounts","phase":"stream"`) && strings.Contains(out, `"database":"payments","phase":"stream"`)
 	})
 	return c
 }

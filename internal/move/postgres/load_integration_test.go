@@ -209,7 +209,7 @@ func TestLoadResumesUnderWrites(t *testing.T) {
 				return err
 			}
 			defer conn.Close(ctx)
-			pace := time.NewTicker(2 * time.Millisecond)
+			pace := time.NewTicker(8 * time.Millisecond)
 			defer pace.Stop()
 			for i := 0; writing.Err() == nil; i++ {
 				<-pace.C

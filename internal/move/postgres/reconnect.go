@@ -67,8 +67,8 @@ type lockHeld struct{ *move.Refused }
 func (e *lockHeld) Unwrap() error { return e.Refused }
 
 // persistently runs the move, and runs it again when a connection was lost; it
-// resumes from what the target holds. What fails before anything has gone well
-// is told at once: a server that was never reached is rather a wrong address.
+// resumes from what the target holds. A server that was never reached is told of
+// at once: that is rather a wrong address.
 func (m *Mover) persistently(ctx context.Context, report func(move.Progress), run func(context.Context, func(move.Progress)) error) error {
 	var mu sync.Mutex
 	var last move.Progress
@@ -89,10 +89,12 @@ func (m *Mover) persistently(ctx context.Context, report func(move.Progress), ru
 		mu.Unlock()
 		var held *lockHeld
 		again := !lostAt.IsZero() && errors.As(err, &held)
-		if err == nil || ctx.Err() != nil || at.IsZero() || !lost(err) && !again {
+		var unreached *connectError
+		never := at.IsZero() && lostAt.IsZero() && errors.As(err, &unreached)
+		if err == nil || ctx.Err() != nil || never || !lost(err) && !again {
 			return err
 		}
-		if at.After(lostAt) { // it went well in between
+		if lostAt.IsZero() || at.After(lostAt) { // it went well until now
 			lostAt = time.Now()
 			pauses.Reset()
 		}

@@ -44,6 +44,7 @@ func TestLost(t *testing.T) {
 func TestPersistently(t *testing.T) {
 	m := &Mover{log: slog.New(slog.DiscardHandler)}
 	away := &pgconn.PgError{Code: adminShutdown}
+	nowhere := &connectError{cause: &net.OpError{Op: "dial", Err: errors.New("refused")}}
 	broken := errors.New("broken")
 	for _, c := range []struct {
 		name string
@@ -52,7 +53,8 @@ func TestPersistently(t *testing.T) {
 		want error
 		took int
 	}{
-		{"a server that was never reached is told at once", []error{away, broken}, false, away, 1},
+		{"a server that was never reached is told at once", []error{nowhere, broken}, false, nowhere, 1},
+		{"one that was reached and goes away at once is sought again", []error{away, nowhere, broken}, false, broken, 3},
 		{"a lost connection is sought again", []error{away, away, broken}, true, broken, 3},
 		{"an old lock of one's own is waited for", []error{away, &lockHeld{&move.Refused{}}, broken}, true, broken, 3},
 		{"somebody else's lock is told at once", []error{&lockHeld{&move.Refused{}}, broken}, true, &move.Refused{}, 1},

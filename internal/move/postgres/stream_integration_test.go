@@ -55,7 +55,7 @@ func again(t *testing.T, m *Mover, target *pgx.Conn) (stop func() error) {
 // settle waits until the target has applied what the source holds now.
 func settle(t *testing.T, m *Mover, source *pgx.Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	mk, err := m.mark(ctx, source)
 	if err != nil {
