@@ -26,6 +26,19 @@ func TestFaults(t *testing.T) {
 	shared := newTrip(t, demo.StageConfig{Accounts: 2000, Entries: 10_000, Quick: true,
 		SourceAddress: through(estate.Source), TargetAddress: through(estate.Target)})
 	shared.depart()
+	cutAt := func(step cutover.Step) func(*trip, estate.Side) {
+		return func(tr *trip, to estate.Side) {
+			c, goOn := tr.pausedAt(step, to)
+			wires[tr.serving].Cut()
+			goOn()
+			if err := tr.ended(c); err == nil {
+				tr.t.Fatalf("it arrived without a source: %s", c.output())
+			}
+			tr.goesOn(tr.serving)
+			wires[tr.serving].Heal()
+			tr.arrive(to)
+		}
+	}
 
 	for _, fault := range []struct {
 		name string
@@ -41,28 +54,8 @@ func TestFaults(t *testing.T) {
 				tr.t.Errorf("the replication failed: %v\n%s", err, c.output())
 			}
 		}},
-		{"the source's connection is cut behind the fence", func(tr *trip, to estate.Side) {
-			c, goOn := tr.pausedAt(cutover.StepCatchUp, to)
-			wires[tr.serving].Cut()
-			goOn()
-			if err := tr.ended(c); err == nil {
-				tr.t.Fatalf("it arrived without a source: %s", c.output())
-			}
-			tr.goesOn(tr.serving)
-			wires[tr.serving].Heal()
-			tr.arrive(to)
-		}},
-		{"the source's connection is cut at the seal", func(tr *trip, to estate.Side) {
-			c, goOn := tr.pausedAt(cutover.StepSeal, to)
-			wires[tr.serving].Cut()
-			goOn()
-			if err := tr.ended(c); err == nil {
-				tr.t.Fatalf("it arrived without a source: %s", c.output())
-			}
-			tr.goesOn(tr.serving)
-			wires[tr.serving].Heal()
-			tr.arrive(to)
-		}},
+		{"the source's connection is cut behind the fence", cutAt(cutover.StepCatchUp)},
+		{"the source's connection is cut at the seal", cutAt(cutover.StepSeal)},
 		{"the source's connection is cut behind the point of no return", func(tr *trip, to estate.Side) {
 			c, goOn := tr.pausedAt(cutover.StepOpen, to)
 			wires[tr.serving].Cut()
