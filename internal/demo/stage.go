@@ -81,6 +81,9 @@ var databases = []string{accountsName, paymentsName}
 const (
 	// appRole owns the application's tables on both sides; it is no superuser.
 	appRole = "superapp"
+	// pool is a service's connections: enough for the demo's rate, and few that meet
+	// a server for the first time when the traffic comes.
+	pool = 8
 	// readyTimeout bounds the wait for a service to answer.
 	readyTimeout = 30 * time.Second
 	readyPoll    = 20 * time.Millisecond
@@ -232,7 +235,7 @@ func (s *Stage) run(ctx context.Context, env []string, args ...string) ([]byte, 
 func (s *Stage) StartServices(ctx context.Context, side estate.Side) error {
 	for _, db := range databases {
 		name := serviceName(db, side)
-		args := []string{db, "--listen", s.address(name), "--instance", string(side)}
+		args := []string{db, "--listen", s.address(name), "--instance", string(side), "--pool", strconv.Itoa(pool)}
 		if db == paymentsName {
 			args = append(args, "--accounts-url", "http://"+s.address(serviceName(accountsName, side)))
 		}

@@ -68,14 +68,11 @@ func (m *Mover) adopt(ctx context.Context, report func(move.Progress)) error {
 // schemaAtSnapshot is the source's schema as the snapshot shows it, which the
 // target follows from then on. Every table of it must be in the publication.
 func (l *loader) schemaAtSnapshot(ctx context.Context) (shape, error) {
-	conn, err := l.m.source(ctx)
+	conn, err := l.atSnapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer hangUp(ctx, conn)
-	if err := importSnapshot(ctx, conn, l.snapshot.name); err != nil {
-		return nil, err
-	}
 	s, err := l.m.sourceShape(ctx, conn)
 	if err != nil {
 		return nil, err

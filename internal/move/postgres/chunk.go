@@ -45,16 +45,26 @@ const (
 // wholeNumbers are the types that a key range can be cut of: int2, int4, int8.
 var wholeNumbers = []uint32{20, 21, 23}
 
-// plan cuts the tables, as the snapshot shows them, into chunks.
-func (l *loader) plan(ctx context.Context, server version) ([]chunk, error) {
+// atSnapshot opens a session of the source that sees what the copy's snapshot shows.
+func (l *loader) atSnapshot(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := l.m.source(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer hangUp(ctx, conn)
 	if err := importSnapshot(ctx, conn, l.snapshot.name); err != nil {
+		hangUp(ctx, conn)
 		return nil, err
 	}
+	return conn, nil
+}
+
+// plan cuts the tables, as the snapshot shows them, into chunks.
+func (l *loader) plan(ctx context.Context, server version) ([]chunk, error) {
+	conn, err := l.atSnapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer hangUp(ctx, conn)
 	c, err := l.m.catalog(ctx, conn)
 	if err != nil {
 		return nil, err
