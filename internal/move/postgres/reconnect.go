@@ -17,17 +17,6 @@ import (
 	"dhow/internal/move"
 )
 
-// How a connection that was lost is sought again.
-const (
-	// awayLongest is how long a server may be away before the move stops and a
-	// person must look. A managed server's failover takes a minute or two.
-	awayLongest = 10 * time.Minute
-	// firstPause and longestPause bound the pause between two tries; each is
-	// shortened or lengthened by chance, so that movers do not come back at once.
-	firstPause   = 100 * time.Millisecond
-	longestPause = 10 * time.Second
-)
-
 // SQLSTATEs of a server that goes away.
 const (
 	classConnection = "08"
@@ -62,11 +51,12 @@ const closedText = "conn closed"
 
 // lockHeld says that another session runs this move. After a connection was
 // lost it may be an old one of our own, which the server has not missed yet.
-type lockHeld struct{ *move.Refused }
+type lockHeld struct{ *move.Refused } //nolint:errname // it is a refusal
 
 func (e *lockHeld) Unwrap() error { return e.Refused }
 
-// persistently runs the move, and runs it again when a connection was lost; it
+// persistently runs the move, and runs it again when a connection was lost
+// outside the change stream, which seeks its own connections; it
 // resumes from what the target holds. A server that was never reached is told of
 // at once: that is rather a wrong address.
 func (m *Mover) persistently(ctx context.Context, report func(move.Progress), run func(context.Context, func(move.Progress)) error) error {
@@ -80,7 +70,7 @@ func (m *Mover) persistently(ctx context.Context, report func(move.Progress), ru
 		report(p)
 	}
 	pauses := backoff.NewExponentialBackOff()
-	pauses.InitialInterval, pauses.MaxInterval = firstPause, longestPause
+	pauses.InitialInterval, pauses.MaxInterval = reconnectFirst, reconnectMost
 	var lostAt time.Time
 	for {
 		err := run(ctx, listen)
@@ -98,7 +88,7 @@ func (m *Mover) persistently(ctx context.Context, report func(move.Progress), ru
 			lostAt = time.Now()
 			pauses.Reset()
 		}
-		if away := time.Since(lostAt); away > awayLongest {
+		if away := time.Since(lostAt); away > reconnectFor {
 			return fmt.Errorf("no connection for %s: %w", away.Round(time.Second), err)
 		}
 		pause := pauses.NextBackOff()

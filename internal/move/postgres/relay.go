@@ -198,11 +198,19 @@ func (r *relay) caughtUp(ctx context.Context, n int64) error {
 	}
 }
 
+// lag is how many bytes of the source's log the target is behind; the caller holds mu.
+func (r *relay) lag() int64 {
+	if r.flushed == 0 { // nothing was heard of the target yet
+		return 0
+	}
+	return max(0, int64(r.received)-int64(r.flushed))
+}
+
 // progress reports the stream.
 func (r *relay) progress() move.Progress {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := move.Progress{Rows: r.rows, Bytes: r.bytes, Retained: r.retained, LagBytes: max(0, int64(r.received)-int64(r.flushed))}
+	p := move.Progress{Rows: r.rows, Bytes: r.bytes, Retained: r.retained, LagBytes: r.lag()}
 	p.RowsPerSecond, p.BytesPerSecond = r.rate.perSecond(time.Now())
 	if !r.behind.IsZero() {
 		p.LagSeconds = time.Since(r.behind).Seconds()
