@@ -146,7 +146,7 @@ func TestBadHistoryIsAnErrorWithItsLine(t *testing.T) {
 
 func TestCheckOfAMillionSightingsTakesSeconds(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes a second: run without -short")
+		t.Skip("takes a second: not with -short (testing.Short)")
 	}
 	list := make([]sighting, 1_000_000)
 	for i := range list {

@@ -100,8 +100,8 @@ func TestHistoryIsNotWrittenOver(t *testing.T) {
 }
 
 func TestFullDiskIsToldAndEndsTheHistory(t *testing.T) {
-	if _, err := os.Stat("/dev/full"); err != nil {
-		t.Skip("no /dev/full here")
+	if _, err := os.Stat("/dev/full"); testing.Short() && err != nil {
+		t.Skip("no /dev/full here, and -short (testing.Short)")
 	}
 	w, err := Create("/dev/full")
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // the stream go on: nothing may be left out, and nothing applied twice.
 func TestDealingOutlivesASession(t *testing.T) {
 	if testing.Short() {
-		t.Skip("needs PostgreSQL servers: run without -short")
+		t.Skip("needs PostgreSQL servers: not with -short (testing.Short)")
 	}
 	const lanes = 3 // of streaming
 	tables := []string{"a", "b", "c", "d", "e", "f"}

@@ -42,7 +42,7 @@ const (
 // sessions meet), DHOW_ROUNDS sets how many rounds there are.
 func TestRandomTransactionsArriveExactly(t *testing.T) {
 	if testing.Short() {
-		t.Skip("needs PostgreSQL servers: run without -short")
+		t.Skip("needs PostgreSQL servers: not with -short (testing.Short)")
 	}
 	seed, rounds := uint64(time.Now().UnixNano()), randomRounds
 	for name, set := range map[string]func(string) error{

@@ -14,7 +14,7 @@ import (
 // TestVerifyAcrossEncodings compares texts whose bytes differ though they are the same.
 func TestVerifyAcrossEncodings(t *testing.T) {
 	if testing.Short() {
-		t.Skip("needs PostgreSQL servers: run without -short")
+		t.Skip("needs PostgreSQL servers: not with -short (testing.Short)")
 	}
 	ctx := context.Background()
 	var cfgs [2]*pgx.ConnConfig
