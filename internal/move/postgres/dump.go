@@ -54,6 +54,9 @@ func pgDump(ctx context.Context) (path string, major int, err error) {
 	version := regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 	for _, p := range paths {
 		out, err := exec.CommandContext(ctx, p, "--version").Output()
+		if ctx.Err() != nil { // cut off, which says nothing of the machine
+			return "", 0, ctx.Err()
+		}
 		if err != nil {
 			continue
 		}
