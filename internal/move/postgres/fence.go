@@ -55,7 +55,7 @@ const (
 	RAISE EXCEPTION 'dhow: this database does not take writes: its data is served elsewhere'
 		USING ERRCODE = 'read_only_sql_transaction', HINT = 'Write through the gate, or see "dhow status".';
 END`
-	passBody = `BEGIN
+	admitBody = `BEGIN
 	RETURN NULL;
 END`
 )
@@ -105,7 +105,7 @@ func installFence(ctx context.Context, q querier, c *Catalog, moveName, reason s
 
 // openFence lets a database take writes, in the caller's transaction.
 func openFence(ctx context.Context, q querier, moveName string) error {
-	if err := setRefuse(ctx, q, passBody); err != nil {
+	if err := setRefuse(ctx, q, admitBody); err != nil {
 		return err
 	}
 	if _, err := q.Exec(ctx, "DELETE FROM dhow.fence WHERE move = $1", moveName); err != nil {
