@@ -35,9 +35,34 @@ func TakeLock(path, what string) (*Lock, error) {
 	}
 	// Who holds it is for people; the lock itself is the kernel's.
 	if err := f.Truncate(0); err == nil {
-		_, _ = f.WriteAt(fmt.Appendf(nil, "dhow %s, process %d\n", what, os.Getpid()), 0)
+		_, _ = f.WriteAt(fmt.Appendf(nil, "dhow %s%s%d\n", what, beforeProcess, os.Getpid()), 0)
 	}
 	return &Lock{file: f}, nil
+}
+
+// beforeProcess stands between what holds a lock and its process.
+const beforeProcess = ", process "
+
+// Holder is the command that holds a lock in whichever process of this machine,
+// and that process; empty where none does. It is for people: who has to be sure
+// takes the lock.
+func Holder(path string) (what string, pid int) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", 0
+	}
+	before, after, found := strings.Cut(strings.TrimSpace(string(text)), beforeProcess)
+	if !found {
+		return "", 0
+	}
+	if _, err := fmt.Sscan(after, &pid); err != nil || pid <= 0 {
+		return "", 0
+	}
+	// A holder that was killed leaves its name behind.
+	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
+		return "", 0
+	}
+	return strings.TrimPrefix(before, "dhow "), pid
 }
 
 // Release gives the lock back.

@@ -75,9 +75,6 @@ func (s *streams) failure() error {
 	return s.err
 }
 
-// steadyWithin is how soon a marker has to arrive for a stream to follow closely.
-const steadyWithin = 2 * time.Second
-
 // awaitStreams waits until every stream runs and follows closely.
 func (m *Machine) awaitStreams(ctx context.Context) error {
 	movers := m.streams.movers
@@ -86,7 +83,7 @@ func (m *Machine) awaitStreams(ctx context.Context) error {
 		g.Go(func() error {
 			for {
 				// Whether the stall will fit a budget shorter than that is predicted later, and said.
-				try, cancel := context.WithTimeout(gctx, max(m.cfg.Budget, steadyWithin))
+				try, cancel := context.WithTimeout(gctx, max(m.cfg.Budget, move.FollowsWithin))
 				_, err := mv.Rehearse(try)
 				cancel()
 				if err == nil {

@@ -35,22 +35,13 @@ func (s *Stage) writeEstate() error {
 		SourcePort, TargetPort string
 		User, Gate             string
 		Routes                 []route
-		StallBudget, HoldTime  string
-		RowsPerSecond          int
-		Copies, Lanes          int
-		Quick                  bool
-	}{User: s.Source.User(), Gate: s.Gate, RowsPerSecond: s.cfg.RowsPerSecond, Copies: s.cfg.Copies, Lanes: s.cfg.Lanes, Quick: s.cfg.Quick}
+		StageConfig            // the limits and the policy
+	}{User: s.Source.User(), Gate: s.Gate, StageConfig: s.cfg}
 	for _, db := range databases {
 		data.Databases = append(data.Databases, database{db})
 	}
 	for _, p := range paths {
 		data.Routes = append(data.Routes, route{p.name, p.path, s.address(serviceName(p.service, estate.Source)), s.address(serviceName(p.service, estate.Target))})
-	}
-	if s.cfg.StallBudget > 0 {
-		data.StallBudget = s.cfg.StallBudget.String()
-	}
-	if s.cfg.HoldTime > 0 {
-		data.HoldTime = s.cfg.HoldTime.String()
 	}
 	for _, one := range []struct {
 		side       estate.Side

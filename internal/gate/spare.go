@@ -11,8 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
-
-	"dhow/internal/estate"
 )
 
 const (
@@ -197,7 +195,7 @@ func (s *spares) close() {
 // openAhead opens connections to the side that is not served, as many as a
 // release will need, for as long as a hold lasts.
 func (g *Gate) openAhead(r *route, h *hold) {
-	other := r.upstreams[opposite(r.valve.count().Side)]
+	other := r.upstreams[r.valve.count().Side.Other()]
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	g.handlers.Go(func() {
@@ -219,11 +217,4 @@ func (g *Gate) openAhead(r *route, h *hold) {
 		}
 		renew.Stop()
 	}
-}
-
-func opposite(s Side) Side {
-	if s == estate.Source {
-		return estate.Target
-	}
-	return estate.Source
 }

@@ -216,6 +216,10 @@ type Rehearsal struct {
 	Seal time.Duration `json:"seal_ns"`
 }
 
+// FollowsWithin is how fast a marker passes through a stream that is said to
+// follow closely.
+const FollowsWithin = 2 * time.Second
+
 // Marker ends a source's history: the target that has applied it has applied
 // everything that was acknowledged before.
 type Marker struct {

@@ -11,13 +11,8 @@ import (
 	"dhow/internal/move"
 )
 
-const (
-	// followsWithin is how fast a marker must pass through a stream that is said
-	// to follow closely.
-	followsWithin = 2 * time.Second
-	// followsPoll is the pause between two markers while a stream is behind.
-	followsPoll = 250 * time.Millisecond
-)
+// followsPoll is the pause between two markers while a stream is behind.
+const followsPoll = 250 * time.Millisecond
 
 // Replication runs the movers of one direction and knows how each of them
 // stands. One database that fails does not stop the others: each is resumed
@@ -184,7 +179,7 @@ func (r *Replication) Following(ctx context.Context) error {
 func (r *Replication) follows(ctx context.Context, mv move.Mover) error {
 	for r.failed(mv.Name()) == nil {
 		if r.streams(mv.Name()) {
-			try, cancel := context.WithTimeout(ctx, followsWithin)
+			try, cancel := context.WithTimeout(ctx, move.FollowsWithin)
 			_, err := mv.Rehearse(try)
 			cancel()
 			if err == nil {

@@ -41,6 +41,8 @@ const (
 	// rate and connections make the traffic.
 	rate, connections = 150, 16
 	poll              = 5 * time.Millisecond
+	// tries bounds how often a run is begun again that the machine was too busy for.
+	tries = 5
 )
 
 var programs struct{ dhow, superapp, self string }
@@ -201,7 +203,6 @@ func verb(to estate.Side) string {
 // was undone, and is tried again.
 func (tr *trip) arrive(to estate.Side) {
 	tr.t.Helper()
-	const tries = 5
 	for try := 1; ; try++ {
 		out, err := tr.dhow(verb(to), "--yes")
 		if err == nil {
@@ -305,7 +306,6 @@ func (tr *trip) ended(c *child) error {
 // killedAt runs a cutover that dies at a step.
 func (tr *trip) killedAt(step cutover.Step, to estate.Side) {
 	tr.t.Helper()
-	const tries = 5
 	for try := 1; ; try++ {
 		cmd := tr.command(tr.t.Context(), programs.self, verb(to), "--yes")
 		cmd.Env = append(os.Environ(), stepVariable+"="+string(step))
@@ -323,7 +323,6 @@ func (tr *trip) killedAt(step cutover.Step, to estate.Side) {
 // pausedAt starts a cutover and returns when it stands at a step; goOn lets it go on.
 func (tr *trip) pausedAt(step cutover.Step, to estate.Side) (c *child, goOn func()) {
 	tr.t.Helper()
-	const tries = 5
 	for try := 1; ; try++ {
 		tr.pauses++
 		file := filepath.Join(tr.stage.Dir, fmt.Sprintf("pause%d", tr.pauses))

@@ -293,7 +293,7 @@ func (w *copyWorker) copy(ctx context.Context, j job) error {
 
 // errRewritten says that the blocks of a chunk's table are not those that were
 // planned for any more.
-var errRewritten = errors.New("it was truncated or rewritten while it was copied: start `dhow replicate` again")
+var errRewritten = errors.New("it was truncated or rewritten while it was copied")
 
 // hold locks a chunk's table against being rewritten while the chunk is read, and
 // no longer: the application's TRUNCATE waits for one chunk, not for the copy.

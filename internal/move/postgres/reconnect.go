@@ -55,6 +55,14 @@ type lockHeld struct{ *move.Refused } //nolint:errname // it is a refusal
 
 func (e *lockHeld) Unwrap() error { return e.Refused }
 
+// reconnectPauses are the pauses between two tries: they grow, and chance keeps
+// movers from coming back all at once.
+func reconnectPauses() *backoff.ExponentialBackOff {
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval, pauses.MaxInterval, pauses.Multiplier = reconnectFirst, reconnectMost, 2
+	return pauses
+}
+
 // persistently runs the move, and runs it again when a connection was lost
 // outside the change stream, which seeks its own connections; it
 // resumes from what the target holds. A server that was never reached is told of
@@ -69,8 +77,7 @@ func (m *Mover) persistently(ctx context.Context, report func(move.Progress), ru
 		mu.Unlock()
 		report(p)
 	}
-	pauses := backoff.NewExponentialBackOff()
-	pauses.InitialInterval, pauses.MaxInterval = reconnectFirst, reconnectMost
+	pauses := reconnectPauses()
 	var lostAt time.Time
 	for {
 		err := run(ctx, listen)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -64,7 +63,7 @@ func (m *Mover) newRelay(_ context.Context, s streamState) (*relay, error) {
 // run streams until ctx ends or something stands in the way that trying again
 // does not mend. A lost connection, or a server that restarts, is waited for.
 func (r *relay) run(ctx context.Context) error {
-	pause, since := reconnectFirst, time.Now()
+	pauses, since := reconnectPauses(), time.Now()
 	for {
 		began := r.progressed()
 		err := r.session(ctx)
@@ -76,19 +75,20 @@ func (r *relay) run(ctx context.Context) error {
 			return err
 		}
 		if r.progressed() > began {
-			pause, since = reconnectFirst, time.Now()
+			pauses.Reset()
+			since = time.Now()
 		}
 		var met *collision
 		if errors.As(err, &met) && time.Since(since) > reconnectMost || permanent(err) || time.Since(since) > reconnectFor {
 			return fmt.Errorf("the change stream of database %s can not go on: %w", r.m.cfg.Name, err)
 		}
+		pause := pauses.NextBackOff()
 		r.log.Warn("the change stream was interrupted and begins again", "error", err, "pause", pause)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(pause/2 + rand.N(pause)):
+		case <-time.After(pause):
 		}
-		pause = min(2*pause, reconnectMost)
 	}
 }
 
