@@ -21,6 +21,8 @@ const (
 	reconnectMost  = 5 * time.Second
 	// reconnectFor bounds how long a stream that makes no progress is tried again.
 	reconnectFor = 10 * time.Minute
+	// reconnectWell is how long a session that brought nothing lasts when all is well.
+	reconnectWell = time.Minute
 	// retainedEvery is how often the source is asked how much WAL it keeps for us.
 	retainedEvery = 2 * time.Second
 )
@@ -65,7 +67,7 @@ func (m *Mover) newRelay(_ context.Context, s streamState) (*relay, error) {
 func (r *relay) run(ctx context.Context) error {
 	pauses, since := reconnectPauses(), time.Now()
 	for {
-		began := r.progressed()
+		began, opened := r.progressed(), time.Now()
 		err := r.session(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -74,7 +76,7 @@ func (r *relay) run(ctx context.Context) error {
 		if errors.As(err, &refused) {
 			return err
 		}
-		if r.progressed() > began {
+		if r.progressed() > began || time.Since(opened) > reconnectWell { // nothing comes from a source that rests
 			pauses.Reset()
 			since = time.Now()
 		}
