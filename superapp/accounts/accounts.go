@@ -45,15 +45,24 @@ func Command() *cobra.Command {
 		Example: "  DATABASE_URL=postgres://superapp@localhost/accounts superapp accounts --listen 127.0.0.1:8081",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return service.Run(cmd.Context(), Name, o, New)
+			return Run(cmd.Context(), o)
 		},
 	}
 	o.Flags(cmd.Flags())
 	return cmd
 }
 
+// Run serves until ctx ends.
+func Run(ctx context.Context, o service.Options) error {
+	o.Needs.Postgres = true
+	return service.Run(ctx, Name, o, New)
+}
+
 // Migrate creates what is missing of the schema in the database that DATABASE_URL names.
-func Migrate(ctx context.Context) error { return service.Migrate(ctx, schema) }
+func Migrate(ctx context.Context) error { return service.Migrate(ctx, Schema()) }
+
+// Schema is what the service needs in its database.
+func Schema() service.Schema { return service.Schema{SQL: schema} }
 
 // ledger answers the requests.
 type ledger struct {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"dhow/superapp/ledger"
 	"dhow/superapp/service"
 )
 
@@ -43,8 +44,8 @@ func (p payment) request() int64 {
 	return id
 }
 
-func (p payment) order() order {
-	return order{From: p.payer, To: p.payee, Amount: p.amount, Currency: p.currency, Reference: fmt.Sprintf("payment %d", p.id)}
+func (p payment) order() ledger.Order {
+	return ledger.Order{From: p.payer, To: p.payee, Amount: p.amount, Currency: p.currency, Reference: fmt.Sprintf("payment %d", p.id)}
 }
 
 // insertPayment reserves the key and writes the payment, or does nothing when the key is taken.
@@ -165,7 +166,7 @@ func (b *book) finish(ctx context.Context, p payment, key string) (service.Answe
 // and gets no answer. It says in which state the payment ended and whether it
 // did so now.
 func (b *book) end(ctx context.Context, p payment, key string) (answer service.Answer, state string, ended bool, err error) {
-	out, err := b.accounts.transfer(ctx, transferKey+p.key, p.order())
+	out, err := b.accounts.Transfer(ctx, transferKey+p.key, p.order())
 	if err != nil {
 		return service.Answer{}, "", false, err
 	}
@@ -173,8 +174,8 @@ func (b *book) end(ctx context.Context, p payment, key string) (answer service.A
 		return service.Answer{}, "", false, err
 	}
 	var transfer *int64
-	if out.made != nil {
-		transfer = &out.made.Transfer
+	if out.Made != nil {
+		transfer = &out.Made.ID
 	}
 	sql, args := endPayment, []any{p.id, state, transfer, answer.Status, string(answer.Body), key, service.InProgress}
 	if p.request() != 0 {
@@ -202,19 +203,19 @@ func requestState(payment string) string {
 }
 
 // answer is what the client is told of an outcome, and the payment's state.
-func (p payment) answer(out outcome) (service.Answer, string, error) {
-	if out.refused != nil {
+func (p payment) answer(out ledger.Outcome[ledger.Transfer]) (service.Answer, string, error) {
+	if out.Refused != nil {
 		no := struct {
 			ID      int64  `json:"id"`
 			State   string `json:"state"`
 			Payment int64  `json:"payment,omitempty"`
 			Error   string `json:"error"`
 			Code    string `json:"code"`
-		}{ID: p.id, State: Declined, Error: out.refused.Text, Code: out.refused.Code}
+		}{ID: p.id, State: Declined, Error: out.Refused.Text, Code: out.Refused.Code}
 		if q := p.request(); q != 0 {
 			no.ID, no.Payment = q, p.id
 		}
-		a, err := service.JSON(out.refused.Status, no)
+		a, err := service.JSON(out.Refused.Status, no)
 		return a, Declined, err
 	}
 	yes := struct {
@@ -224,7 +225,7 @@ func (p payment) answer(out outcome) (service.Answer, string, error) {
 		Transfer    int64  `json:"transfer"`
 		FromBalance int64  `json:"from_balance"`
 		FromVersion int64  `json:"from_version"`
-	}{ID: p.id, State: Completed, Transfer: out.made.Transfer, FromBalance: out.made.FromBalance, FromVersion: out.made.FromVersion}
+	}{ID: p.id, State: Completed, Transfer: out.Made.ID, FromBalance: out.Made.FromBalance, FromVersion: out.Made.FromVersion}
 	status := http.StatusCreated
 	if q := p.request(); q != 0 {
 		yes.ID, yes.State, yes.Payment, status = q, Accepted, p.id, http.StatusOK

@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"dhow/superapp/ledger"
 	"dhow/superapp/money"
 	"dhow/superapp/service"
 )
@@ -62,7 +63,7 @@ var schema string
 // Command runs the service.
 func Command() *cobra.Command {
 	o := service.Options{Prepare: []string{insertPayment, endPayment, insertRequest}}
-	var address string
+	var address service.URL
 	cmd := &cobra.Command{
 		Use:     Name,
 		Short:   "Serve payments and requests for payment",
@@ -70,39 +71,42 @@ func Command() *cobra.Command {
 		Example: "  DATABASE_URL=postgres://superapp@localhost/payments superapp payments --listen 127.0.0.1:8082 --accounts-url http://127.0.0.1:8081",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			u, err := url.Parse(address)
-			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-				return service.Usagef("--accounts-url is %q: give the accounts service's address, for example http://127.0.0.1:8081", address)
+			if err := address.Check("accounts-url"); err != nil {
+				return err
 			}
-			return Run(cmd.Context(), o, u)
+			return Run(cmd.Context(), o, address.URL())
 		},
 	}
 	o.Flags(cmd.Flags())
-	cmd.Flags().StringVar(&address, "accounts-url", "", "`address` of the accounts service")
+	service.URLFlag(cmd.Flags(), &address, "accounts-url", "`address` of the accounts service")
 	return cmd
 }
 
 // Run serves until ctx ends; accounts is the accounts service's address.
 func Run(ctx context.Context, o service.Options, accounts *url.URL) error {
-	client := newClient(accounts)
-	defer client.close()
+	client := ledger.New(accounts)
+	defer client.Close()
+	o.Needs.Postgres = true
 	return service.Run(ctx, Name, o, func(b service.Base) service.App { return build(b, client) })
 }
 
 // Migrate creates what is missing of the schema in the database that DATABASE_URL names.
-func Migrate(ctx context.Context) error { return service.Migrate(ctx, schema) }
+func Migrate(ctx context.Context) error { return service.Migrate(ctx, Schema()) }
+
+// Schema is what the service needs in its database.
+func Schema() service.Schema { return service.Schema{SQL: schema} }
 
 // book answers the requests and settles what is pending.
 type book struct {
 	db       *pgxpool.Pool
 	instance string
-	accounts *client
+	accounts *ledger.Client
 	log      *slog.Logger
 	payments *prometheus.CounterVec
 	settled  prometheus.Counter
 }
 
-func build(b service.Base, accounts *client) service.App {
+func build(b service.Base, accounts *ledger.Client) service.App {
 	k := &book{db: b.DB, instance: b.Instance, accounts: accounts, log: b.Log}
 	k.payments = service.NewCounter(b.Metrics, "payments_total", "Payments by the state in which they ended.", "state")
 	k.settled = service.NewCounter(b.Metrics, "payments_settled_total", "Payments that the settler ended.").WithLabelValues()

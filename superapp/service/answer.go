@@ -15,6 +15,8 @@ const (
 	codeUnavailable = "unavailable"
 	// CodeInvalidRequest is the code of a body or a path that can not be read.
 	CodeInvalidRequest = "invalid_request"
+	// CodeUnknownPath is the code of a path that leads nowhere.
+	CodeUnknownPath = "unknown_path"
 )
 
 // internalText is all that a client learns of a defect.
@@ -46,7 +48,7 @@ func (a Answer) write(w http.ResponseWriter, id string) {
 	if a.Replayed {
 		h.Set(replayedHeader, "true")
 	}
-	if a.Status == http.StatusServiceUnavailable {
+	if a.Status == http.StatusServiceUnavailable || a.Status == http.StatusTooManyRequests {
 		h.Set("Retry-After", retryAfter)
 	}
 	w.WriteHeader(a.Status)

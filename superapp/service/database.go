@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -49,11 +48,7 @@ var awayClasses = []string{"08", "28", "53", "57", "58"}
 
 // DatabaseURL is the connection string, from the environment.
 func DatabaseURL() (string, error) {
-	u := os.Getenv(databaseVariable)
-	if u == "" {
-		return "", errors.New(databaseVariable + " is not set: export it, for example postgres://user@host:5432/accounts")
-	}
-	return u, nil
+	return fromEnvironment(databaseVariable, "postgres://user@host:5432/accounts")
 }
 
 // Connect opens one connection to the database that DATABASE_URL names.
@@ -64,7 +59,7 @@ func Connect(ctx context.Context) (*pgx.Conn, error) {
 	}
 	config, err := pgx.ParseConfig(u)
 	if err != nil {
-		return nil, badURL()
+		return nil, badDatabaseURL()
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
@@ -73,9 +68,8 @@ func Connect(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// badURL does not repeat the text, nor the parser's error, which would: it may hold a password.
-func badURL() error {
-	return errors.New(databaseVariable + " is no connection string of PostgreSQL: write it as postgres://user:password@host:5432/database?sslmode=verify-full")
+func badDatabaseURL() error {
+	return badURL(databaseVariable, "PostgreSQL", "postgres://user:password@host:5432/database?sslmode=verify-full")
 }
 
 // openPool makes the pool; connections are opened in the background.
@@ -86,7 +80,7 @@ func openPool(ctx context.Context, name string, size int, prepare []string) (*pg
 	}
 	config, err := pgxpool.ParseConfig(u)
 	if err != nil {
-		return nil, badURL()
+		return nil, badDatabaseURL()
 	}
 	config.MaxConns = int32(size)
 	// All connections stand ready, so that a burst waits for none to be opened.
@@ -116,15 +110,6 @@ func openPool(ctx context.Context, name string, size int, prepare []string) (*pg
 	return pool, nil
 }
 
-func ping(ctx context.Context, db *pgxpool.Pool) error {
-	ctx, cancel := context.WithTimeout(ctx, pingTime)
-	defer cancel()
-	if err := db.Ping(ctx); err != nil {
-		return fmt.Errorf("ask the database for a sign of life: %w", err)
-	}
-	return nil
-}
-
 func sqlState(err error) string {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
@@ -134,10 +119,16 @@ func sqlState(err error) string {
 }
 
 // Duplicate says that a row with this key is there already.
-func Duplicate(err error) bool { return sqlState(err) == uniqueViolation }
+func Duplicate(err error) bool {
+	return sqlState(err) == uniqueViolation || mariadbNumber(err) == mariadbDuplicate
+}
 
 // Conflict says that a transaction lost against another and may be tried again.
 func Conflict(err error) bool {
+	switch mariadbNumber(err) {
+	case mariadbChanged, mariadbLockWait, mariadbDeadlock:
+		return true
+	}
 	state := sqlState(err)
 	return state == serializationFailure || state == deadlockDetected
 }
@@ -162,6 +153,9 @@ func Away(err error) bool {
 		}
 		return Conflict(err)
 	}
+	if Conflict(err) || awayMariaDB(err) || awayRedis(err) {
+		return true
+	}
 	var network net.Error
 	var connect *pgconn.ConnectError
 	return errors.As(err, &network) || errors.As(err, &connect) || pgconn.SafeToRetry(err) || pgconn.Timeout(err) ||
@@ -170,18 +164,23 @@ func Away(err error) bool {
 }
 
 // Migrate creates what is missing of a schema, in one transaction, and the table
-// of idempotency keys with it. It may be called again, also by two at once.
-func Migrate(ctx context.Context, schema string) (err error) {
+// of idempotency keys with it, and grants the role what it needs. It may be called
+// again, also by two at once.
+func Migrate(ctx context.Context, s Schema) (err error) {
 	conn, err := Connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	statements := idempotencySchema + s.SQL
+	if s.Role != "" {
+		statements += s.grants(postgresIdempotencyGrants, pgx.Identifier{s.Role}.Sanitize())
+	}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(schemaLock)); err != nil {
 			return err
 		}
-		_, err := tx.Conn().PgConn().Exec(ctx, idempotencySchema+schema).ReadAll()
+		_, err := tx.Conn().PgConn().Exec(ctx, statements).ReadAll()
 		return err
 	})
 	if err != nil {

@@ -124,6 +124,11 @@ func Taken(ctx context.Context, q Querier, key string, fingerprint []byte) (Answ
 	if err != nil {
 		return Answer{}, err
 	}
+	return s.answer(fingerprint)
+}
+
+// answer is the stored one, for the request that it belongs to.
+func (s Stored) answer(fingerprint []byte) (Answer, error) {
 	if err := s.Check(fingerprint); err != nil {
 		return Answer{}, err
 	}

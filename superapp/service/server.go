@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/trace"
 )
 
 const (
@@ -53,50 +53,127 @@ func RequestID(ctx context.Context) string {
 }
 
 // handler routes requests and looks after what all have in common.
-func handler(routes map[string]Handler, db *pgxpool.Pool, registry *prometheus.Registry, log *slog.Logger) http.Handler {
-	e := &edge{log: log, seconds: requestSeconds(registry)}
+func handler(app App, e *edge, s *stores, registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
-	for pattern, h := range routes {
-		mux.Handle(pattern, e.wrap(pattern, h))
+	for pattern, h := range app.Routes {
+		mux.Handle(pattern, e.limited(e.wrap(pattern, h)))
 	}
 	mux.Handle("GET /healthz", e.wrap("GET /healthz", func(*http.Request) (Answer, error) {
 		return JSON(http.StatusOK, map[string]string{"status": "alive"})
 	}))
 	mux.Handle("GET /readyz", e.wrap("GET /readyz", func(r *http.Request) (Answer, error) {
-		if err := ping(r.Context(), db); err != nil {
+		if err := s.ping(r.Context()); err != nil {
 			return Answer{}, Unavailable(err)
 		}
 		return JSON(http.StatusOK, map[string]string{"status": "ready"})
 	}))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
-	mux.Handle("/", e.wrap("other", func(r *http.Request) (Answer, error) {
-		return Answer{}, &Refusal{Status: http.StatusNotFound, Code: "unknown_path", Text: "there is no " + r.Method + " at this path"}
-	}))
+	if app.OpenAPI != nil {
+		mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/yaml")
+			_, _ = w.Write(app.OpenAPI) // a client that left gets nothing
+		})
+	}
+	if app.Pages != nil {
+		mux.Handle("/", e.limited(e.pages(app.Pages)))
+		return mux
+	}
+	mux.Handle("/", e.limited(e.wrap(otherRoute, func(r *http.Request) (Answer, error) {
+		return Answer{}, &Refusal{Status: http.StatusNotFound, Code: CodeUnknownPath, Text: "there is no " + r.Method + " at this path"}
+	})))
 	return mux
 }
+
+// otherRoute is the name, in metrics and traces, of all that has no route of its own.
+const otherRoute = "other"
 
 // edge is where requests come in and answers go out.
 type edge struct {
 	log     *slog.Logger
+	tracer  trace.Tracer
+	limit   *limiter
 	seconds *prometheus.HistogramVec
 }
 
-func (e *edge) wrap(route string, h Handler) http.Handler {
+// limited refuses the requests of a client that sends too many.
+func (e *edge) limited(next http.Handler) http.Handler {
+	refuse := e.wrap("limited", func(*http.Request) (Answer, error) { return Answer{}, tooMany() })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now()
+		if e.limit.allow(r, time.Now()) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		refuse.ServeHTTP(w, r)
+	})
+}
+
+// wrap serves a route with a handler that makes answers.
+func (e *edge) wrap(route string, h Handler) http.Handler {
+	return e.around(route, func(w http.ResponseWriter, r *http.Request) (int, error) {
+		answer, err := e.answer(h, r)
+		answer.write(w, RequestID(r.Context()))
+		return answer.Status, err
+	})
+}
+
+// pages serves what writes its own answers.
+func (e *edge) pages(h http.Handler) http.Handler {
+	return e.around("pages", func(w http.ResponseWriter, r *http.Request) (status int, err error) {
+		noted := &noting{ResponseWriter: w, status: http.StatusOK}
+		w.Header().Set(requestIDHeader, RequestID(r.Context()))
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v: %s", p, debug.Stack())
+				if status = http.StatusInternalServerError; !noted.wrote {
+					http.Error(w, internalText, status)
+				}
+			}
+		}()
+		h.ServeHTTP(noted, r)
+		return noted.status, nil
+	})
+}
+
+// noting remembers the status that was written.
+type noting struct {
+	http.ResponseWriter
+	status int
+	wrote  bool
+}
+
+func (n *noting) WriteHeader(status int) {
+	if !n.wrote {
+		n.status, n.wrote = status, true
+	}
+	n.ResponseWriter.WriteHeader(status)
+}
+
+func (n *noting) Write(b []byte) (int, error) {
+	n.wrote = true
+	return n.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (n *noting) Unwrap() http.ResponseWriter { return n.ResponseWriter }
+
+// around gives a request its id, its span and its bounds, and notes its end.
+func (e *edge) around(route string, serve func(http.ResponseWriter, *http.Request) (int, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
 		id := r.Header.Get(requestIDHeader)
 		if !validToken(id, maxRequestID) {
 			id = uuid.NewString()
 		}
-		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestIDKey, id), requestTime)
+		ctx, span := began(e.tracer, r, route)
+		ctx, cancel := context.WithTimeout(context.WithValue(ctx, requestIDKey, id), requestTime)
 		defer cancel()
 		r = r.WithContext(ctx)
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		answer, err := e.answer(h, r)
-		answer.write(w, id)
-		took := time.Since(began)
-		e.seconds.WithLabelValues(route, statusText(answer.Status)).Observe(took.Seconds())
-		e.note(ctx, route, answer.Status, took, err)
+		status, err := serve(w, r)
+		took := time.Since(start)
+		e.seconds.WithLabelValues(route, statusText(status)).Observe(took.Seconds())
+		ended(span, status)
+		e.note(ctx, route, status, took, err)
 	})
 }
 
@@ -127,6 +204,9 @@ func (e *edge) note(ctx context.Context, route string, status int, took time.Dur
 		return
 	}
 	attrs := []slog.Attr{slog.String("request", RequestID(ctx)), slog.String("route", route), slog.Int("status", status), slog.Duration("took", took)}
+	if id := traceID(ctx); id != "" {
+		attrs = append(attrs, slog.String("trace", id))
+	}
 	if err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))
 	}

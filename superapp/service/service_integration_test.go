@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func nothing(ctx context.Context) error { return service.Migrate(ctx, "") }
+func nothing(ctx context.Context) error { return service.Migrate(ctx, service.Schema{}) }
 
 func TestWithAServer(t *testing.T) {
 	s := pgtest.Start(t, 15)
@@ -34,6 +34,7 @@ func TestWithAServer(t *testing.T) {
 // app is a service with routes that do what a test needs.
 func app(routes map[string]service.Handler) func(context.Context, service.Options) error {
 	return func(ctx context.Context, o service.Options) error {
+		o.Needs.Postgres = true
 		return service.Run(ctx, "app", o, func(service.Base) service.App { return service.App{Routes: routes} })
 	}
 }
@@ -231,14 +232,16 @@ func migrateAgainAndAtOnce(t *testing.T, s *pgserver.Server) {
 	t.Setenv("DATABASE_URL", pgtest.Database(t, s, "migrate"))
 	ended := make(chan error, 4)
 	for range cap(ended) {
-		go func() { ended <- service.Migrate(t.Context(), "CREATE TABLE IF NOT EXISTS a (x int)") }()
+		go func() {
+			ended <- service.Migrate(t.Context(), service.Schema{SQL: "CREATE TABLE IF NOT EXISTS a (x int)"})
+		}()
 	}
 	for range cap(ended) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	}
-	if err := service.Migrate(t.Context(), "CREATE TABLE b (x int); CREATE TABLE a (x int)"); err == nil {
+	if err := service.Migrate(t.Context(), service.Schema{SQL: "CREATE TABLE b (x int); CREATE TABLE a (x int)"}); err == nil {
 		t.Error("a schema that can not be made was made")
 	}
 	if err := s.Exec(t.Context(), "migrate", "CREATE TABLE b (x int)"); err != nil {

@@ -52,10 +52,14 @@ type Service struct {
 	http *http.Client
 }
 
-// Start runs a service on a database until the test ends.
+// Start runs a service until the test ends; database, unless it is empty, is the
+// one of PostgreSQL that it is told of.
 func Start(t *testing.T, database string, o service.Options, run func(context.Context, service.Options) error) *Service {
 	t.Helper()
-	t.Setenv(databaseVariable, database)
+	if database != "" {
+		t.Setenv(databaseVariable, database)
+		o.Needs.Postgres = true
+	}
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:0"
 	}

@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -75,17 +77,39 @@ func usage(cmd *cobra.Command, err error) error {
 	return service.Usagef("%w: see `%s --help`", err, cmd.CommandPath())
 }
 
+// migration creates the schema of one service in its store.
+type migration struct {
+	schema service.Schema
+	run    func(context.Context, service.Schema) error
+}
+
+// migrations are those of the services that have a schema.
+func migrations() map[string]migration {
+	return map[string]migration{
+		accounts.Name: {accounts.Schema(), service.Migrate},
+		payments.Name: {payments.Schema(), service.Migrate},
+	}
+}
+
 // migrate creates the schema of one of the services.
 func migrate() *cobra.Command {
-	schemas := map[string]func(context.Context) error{accounts.Name: accounts.Migrate, payments.Name: payments.Migrate}
-	names := []string{accounts.Name, payments.Name}
-	return &cobra.Command{
-		Use:       "migrate {" + strings.Join(names, "|") + "}",
-		Short:     "Create what is missing of a service's schema",
-		Long:      "Creates what is missing of a service's schema in the database that DATABASE_URL names. It may be run again.",
-		Example:   "  DATABASE_URL=postgres://superapp@localhost/accounts superapp migrate accounts",
+	all := migrations()
+	names := slices.Sorted(maps.Keys(all))
+	var role string
+	cmd := &cobra.Command{
+		Use:   "migrate {" + strings.Join(names, "|") + "}",
+		Short: "Create what is missing of a service's schema",
+		Long: `Creates what is missing of a service's schema in the database that DATABASE_URL,
+or MARIADB_URL, names. With --role it also grants that role what the service needs,
+and no more. It may be run again.`,
+		Example:   "  DATABASE_URL=postgres://owner@localhost/accounts superapp migrate accounts --role accounts",
 		ValidArgs: names,
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
-		RunE:      func(cmd *cobra.Command, args []string) error { return schemas[args[0]](cmd.Context()) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m := all[args[0]]
+			return m.run(cmd.Context(), m.schema.For(role))
+		},
 	}
+	cmd.Flags().StringVar(&role, "role", "", "the existing `role` that the service connects as")
+	return cmd
 }
