@@ -6,7 +6,7 @@ GO ?= go
 TEST_TIMEOUT ?= 15m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench bench-postgres bench-gate lint fuzz clean
+.PHONY: help setup build images demo test bench bench-postgres bench-gate lint fuzz clean
 
 help: ## this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -17,6 +17,9 @@ setup: ## install what this machine lacks: PostgreSQL servers, for the tests and
 build: ## build bin/dhow and bin/superapp
 	@mkdir -p bin
 	$(GO) build -trimpath -o bin/ ./cmd/dhow ./superapp/cmd/superapp
+
+images: ## the super-app's container images, their digests and sizes (ARGS="--push 127.0.0.1:5000/superapp --tag v1")
+	@$(GO) run ./superapp/cmd/images $(ARGS)
 
 demo: setup build ## a whole voyage on this machine under live traffic (ARGS="--rollback --rate 800")
 	@bin/dhow demo $(ARGS)
