@@ -50,6 +50,9 @@ type Options struct {
 	// Dir is the cluster's folder; it is created when it does not exist, and a
 	// cluster that is there is started again. Empty: a temporary folder, removed by Stop.
 	Dir string
+	// Listen is a further address of this machine to serve on, besides loopback:
+	// for clients in other network namespaces. Empty means none.
+	Listen string
 	// Settings override the defaults in postgresql.conf, for example "fsync": "off".
 	Settings map[string]string
 }
@@ -91,7 +94,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, fmt.Errorf("find the folder of postgresql %d: %w", o.Version, err)
 	}
 	s.log = filepath.Join(s.Dir, "server.log")
-	if err := s.create(ctx, o.Settings); err != nil {
+	if err := s.create(ctx, o); err != nil {
 		s.remove()
 		return nil, err
 	}
@@ -143,13 +146,13 @@ func unprivileged() (*syscall.Credential, error) {
 	return nil, errors.New("postgresql does not run as root and there is no account postgres or nobody to run it as: create one, or run as another user")
 }
 
-func (s *Server) create(ctx context.Context, settings map[string]string) error {
+func (s *Server) create(ctx context.Context, o Options) error {
 	data := s.data()
 	secret := filepath.Join(s.Dir, "password")
 	if old, err := os.ReadFile(secret); err == nil {
 		if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err == nil {
 			s.password = strings.TrimSpace(string(old))
-			return s.configure(settings)
+			return s.configure(o)
 		}
 	}
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
@@ -174,11 +177,11 @@ func (s *Server) create(ctx context.Context, settings map[string]string) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("create a cluster of postgresql %d in %s: %w: %s", s.Version, data, err, bytes.TrimSpace(out))
 	}
-	return s.configure(settings)
+	return s.configure(o)
 }
 
 // configure writes the settings that every voyage needs, then the caller's.
-func (s *Server) configure(settings map[string]string) error {
+func (s *Server) configure(o Options) error {
 	all := map[string]string{
 		"listen_addresses":        "127.0.0.1",
 		"unix_socket_directories": "",
@@ -190,7 +193,13 @@ func (s *Server) configure(settings map[string]string) error {
 		"log_destination":         "stderr",
 		"logging_collector":       "off",
 	}
-	for k, v := range settings {
+	if o.Listen != "" {
+		all["listen_addresses"] += "," + o.Listen
+		if err := s.admit(); err != nil {
+			return err
+		}
+	}
+	for k, v := range o.Settings {
 		all[k] = v
 	}
 	keys := make([]string, 0, len(all))
@@ -216,6 +225,23 @@ func (s *Server) configure(settings map[string]string) error {
 		if err := os.WriteFile(main, append(text, include...), 0o600); err != nil {
 			return fmt.Errorf("write the settings of postgresql %d: %w", s.Version, err)
 		}
+	}
+	return nil
+}
+
+// admit lets clients from any address in who know a password.
+func (s *Server) admit() error {
+	path := filepath.Join(s.data(), "pg_hba.conf")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read who postgresql %d lets in: %w", s.Version, err)
+	}
+	const anyone = "host all all all scram-sha-256\nhost replication all all scram-sha-256\n"
+	if bytes.Contains(text, []byte(anyone)) {
+		return nil
+	}
+	if err := os.WriteFile(path, append(text, anyone...), 0o600); err != nil {
+		return fmt.Errorf("write who postgresql %d lets in: %w", s.Version, err)
 	}
 	return nil
 }

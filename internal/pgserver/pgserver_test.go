@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
+	"dhow/internal/pgserver"
 	"dhow/internal/pgserver/pgtest"
 )
 
@@ -45,5 +47,36 @@ func TestServerKeepsWhatWasCommittedOverCrashAndRestart(t *testing.T) {
 				t.Error("the port still answers after Stop")
 			}
 		})
+	}
+}
+
+// A server that listens for other namespaces lets their clients in by password only.
+func TestServerListensOnAFurtherAddress(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a PostgreSQL server: run without -short")
+	}
+	s, err := pgserver.Start(t.Context(), pgserver.Options{Version: 15, Listen: "127.0.0.2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	there := strings.Replace(s.URL("postgres"), "127.0.0.1", "127.0.0.2", 1)
+	if err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if conn, err := pgx.Connect(t.Context(), strings.Replace(there, s.Password(), "wrong", 1)); err == nil {
+		t.Error("a wrong password was taken")
+		_ = conn.Close(t.Context())
 	}
 }
