@@ -1,7 +1,8 @@
-// Package accounts is the service that keeps accounts and moves money between
-// them: a double-entry ledger in PostgreSQL. A transfer is one serializable
-// transaction, done once for each idempotency key. It knows nothing of who may
-// pay whom: other services ask it to.
+// Package accounts is the service that keeps customers and their accounts, moves
+// money between accounts and holds it for later: a double-entry ledger in
+// PostgreSQL. A transfer is one serializable transaction, done once for each
+// idempotency key, and so is a hold. It knows nothing of who may pay whom: other
+// services ask it to.
 package accounts
 
 import (
@@ -35,9 +36,12 @@ const (
 //go:embed schema.sql
 var schema string
 
+//go:embed grants.sql
+var grants string
+
 // Command runs the service.
 func Command() *cobra.Command {
-	o := service.Options{Prepare: []string{lockAccounts, insertTransfer, selectAccount, selectStatement}}
+	o := service.Options{Prepare: []string{lockAccounts, lockHold, insertTransfer, insertHold, insertCapture, updateReleased, selectAccount, selectStatement, selectHold}}
 	cmd := &cobra.Command{
 		Use:     Name,
 		Short:   "Serve accounts and transfers between them",
@@ -62,7 +66,7 @@ func Run(ctx context.Context, o service.Options) error {
 func Migrate(ctx context.Context) error { return service.Migrate(ctx, Schema()) }
 
 // Schema is what the service needs in its database.
-func Schema() service.Schema { return service.Schema{SQL: schema} }
+func Schema() service.Schema { return service.Schema{SQL: schema, Grants: grants} }
 
 // ledger answers the requests.
 type ledger struct {
@@ -70,6 +74,7 @@ type ledger struct {
 	instance  string
 	turns     *turns
 	transfers *prometheus.CounterVec
+	holds     *prometheus.CounterVec
 	conflicts prometheus.Counter
 }
 
@@ -77,6 +82,7 @@ type ledger struct {
 func New(b service.Base) service.App {
 	l := &ledger{db: b.DB, instance: b.Instance, turns: newTurns()}
 	l.transfers = service.NewCounter(b.Metrics, "transfers_total", "Transfers by outcome.", "outcome")
+	l.holds = service.NewCounter(b.Metrics, "holds_total", "Holds by what was done with them and its outcome.", "operation", "outcome")
 	l.conflicts = service.NewCounter(b.Metrics, "transfer_conflicts_total", "Transactions that lost against another and were tried again.").WithLabelValues()
 	return service.App{Routes: map[string]service.Handler{
 		"POST /accounts":             l.open,
@@ -84,6 +90,12 @@ func New(b service.Base) service.App {
 		"GET /accounts/{id}/entries": l.statement,
 		"POST /transfers":            l.postTransfer,
 		"GET /transfers/{id}":        l.getTransfer,
+
+		"POST /holds":                      l.postHold,
+		"GET /holds/{id}":                  l.getHold,
+		"POST /holds/{id}/capture":         l.capture,
+		"POST /holds/{id}/release":         l.release,
+		"PUT /system/{purpose}/{currency}": l.system,
 	}}
 }
 
@@ -101,7 +113,7 @@ func (o opening) check() error {
 }
 
 // invalid is the refusal of a request that can never succeed as it is.
-func invalid(code, text string) error {
+func invalid(code, text string) *service.Refusal {
 	return &service.Refusal{Status: http.StatusUnprocessableEntity, Code: code, Text: text}
 }
 
@@ -153,7 +165,7 @@ func unknownAccount(id int64) *service.Refusal {
 	return &service.Refusal{Status: http.StatusNotFound, Code: "unknown_account", Text: fmt.Sprintf("there is no account %d", id)}
 }
 
-const selectAccount = "SELECT id, customer, kind, currency, balance, version FROM accounts WHERE id = $1"
+const selectAccount = "SELECT id, customer, kind, currency, balance, held, balance - held, version FROM accounts WHERE id = $1"
 
 // account shows one account.
 func (l *ledger) account(r *http.Request) (service.Answer, error) {
@@ -167,10 +179,13 @@ func (l *ledger) account(r *http.Request) (service.Answer, error) {
 		Kind     string `json:"kind"`
 		Currency string `json:"currency"`
 		Balance  int64  `json:"balance"`
-		Version  int64  `json:"version"`
+		// Available is what is not held.
+		Held      int64 `json:"held"`
+		Available int64 `json:"available"`
+		Version   int64 `json:"version"`
 	}
 	err = l.db.QueryRow(r.Context(), selectAccount, id).
-		Scan(&a.ID, &a.Customer, &a.Kind, &a.Currency, &a.Balance, &a.Version)
+		Scan(&a.ID, &a.Customer, &a.Kind, &a.Currency, &a.Balance, &a.Held, &a.Available, &a.Version)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return service.Answer{}, unknownAccount(id)
 	}

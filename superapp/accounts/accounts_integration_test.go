@@ -60,6 +60,11 @@ func TestAccounts(t *testing.T) {
 		{"accounts are opened", opened},
 		{"a sealed database", sealed},
 		{"metrics", metrics},
+		{"holds", holds},
+		{"holds are refused", holdRefusals},
+		{"a hold ends once", holdEndsOnce},
+		{"holds add up", holdsAddUp},
+		{"the system's accounts", systemAccounts},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := &bank{t: t}
@@ -106,8 +111,10 @@ func (b *bank) audit() {
 		"currencies whose balances do not sum to zero": "SELECT count(*) FROM (SELECT FROM accounts GROUP BY currency HAVING sum(balance) <> 0) x",
 		"transfers that do not balance":                "SELECT count(*) FROM transfers t WHERE (SELECT count(*) FROM entries e WHERE e.transfer = t.id) <> 2 OR (SELECT sum(amount) FROM entries e WHERE e.transfer = t.id) <> 0",
 		"accounts that are not their entries":          "SELECT count(*) FROM accounts a WHERE balance <> (SELECT coalesce(sum(amount), 0) FROM entries WHERE account = a.id) OR version <> (SELECT count(*) FROM entries WHERE account = a.id)",
-		"customers below zero":                         "SELECT count(*) FROM accounts WHERE kind = 'customer' AND balance < 0",
-		"transfers without their stored answer":        "SELECT count(*) FROM transfers t WHERE NOT EXISTS (SELECT FROM idempotency i WHERE i.key = t.key AND i.status = 201)",
+		"customers below zero":                         "SELECT count(*) FROM accounts WHERE kind = 'customer' AND balance < held",
+		"accounts that hold something else":            "SELECT count(*) FROM accounts a WHERE held <> (SELECT coalesce(sum(amount), 0) FROM holds WHERE account = a.id AND state = 'held')",
+		"captures that are not their transfers":        "SELECT count(*) FROM holds h LEFT JOIN transfers t ON t.id = h.transfer WHERE h.state = 'captured' AND (t.id IS NULL OR t.amount > h.amount OR t.currency <> h.currency)",
+		"transfers without their stored answer":        "SELECT count(*) FROM transfers t WHERE NOT EXISTS (SELECT FROM idempotency i WHERE i.key = t.key AND i.status IN (200, 201))",
 	} {
 		if n := b.number(sql); n != 0 {
 			b.t.Errorf("%s: %d", what, n)

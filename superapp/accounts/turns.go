@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// turns lets the transfers of one account go one after the other within this
+// turns lets the changes of one account go one after the other within this
 // process. It keeps nothing right: the database does that, also against other
 // processes. It keeps popular accounts quick: without it, of fifty transfers
 // that want the same row one would commit and forty-nine would begin anew, and
@@ -24,12 +24,15 @@ type turn struct {
 
 func newTurns() *turns { return &turns{held: map[int64]*turn{}} }
 
-// take waits for the turns of two different accounts, in the order of their ids
-// so that no two can wait for each other. The function gives them back.
+// take waits for the turns of two accounts, which may be the same, in the order of
+// their ids so that no two can wait for each other. The function gives them back.
 func (t *turns) take(ctx context.Context, a, b int64) (func(), error) {
 	low, high := min(a, b), max(a, b)
 	if err := t.one(ctx, low); err != nil {
 		return nil, err
+	}
+	if low == high {
+		return func() { t.give(low) }, nil
 	}
 	if err := t.one(ctx, high); err != nil {
 		t.give(low)

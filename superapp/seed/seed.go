@@ -145,7 +145,7 @@ func write(ctx context.Context, tx pgx.Tx, o Options) error {
 		return fmt.Errorf("prepare the session: %w", err)
 	}
 	// Rows come in much faster while no index and no foreign key looks at each.
-	bare, err := strip(ctx, tx, "transfers", "entries")
+	bare, err := strip(ctx, tx, "transfers", "entries", "holds")
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func text(t *testing.T, c *pgx.Conn, sql string) (s string) {
 const (
 	ledger = "SELECT md5(string_agg(md5(x::text), '' ORDER BY x.id)) FROM (SELECT e.*, t.key, t.reference FROM entries e JOIN transfers t ON t.id = e.transfer) x"
 	// shape is every index and constraint, which the seeding takes off and puts back.
-	shape = `SELECT string_agg(d, E'\n' ORDER BY d) FROM (SELECT pg_get_indexdef(indexrelid) AS d FROM pg_index WHERE indrelid IN ('transfers'::regclass, 'entries'::regclass, 'accounts'::regclass)
+	shape = `SELECT string_agg(d, E'\n' ORDER BY d) FROM (SELECT pg_get_indexdef(indexrelid) AS d FROM pg_index WHERE indrelid IN ('transfers'::regclass, 'entries'::regclass, 'accounts'::regclass, 'holds'::regclass)
 		UNION ALL SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n') x`
 )
 

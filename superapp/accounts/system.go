@@ -1,0 +1,54 @@
+package accounts
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	client "dhow/superapp/ledger"
+	"dhow/superapp/service"
+)
+
+// purposes are what the system keeps accounts for.
+func purposes() []string {
+	return []string{client.Cards, client.Merchants, client.Payouts, client.Fees}
+}
+
+const (
+	selectSystem = "SELECT id FROM accounts WHERE purpose = $1 AND currency = $2"
+	insertSystem = `
+INSERT INTO accounts (customer, kind, currency, purpose) VALUES (0, '` + KindSystem + `', $2, $1)
+ON CONFLICT (purpose, currency) WHERE purpose IS NOT NULL DO NOTHING`
+)
+
+// system shows the system's account of a purpose, and makes it when it is missing. It
+// needs no key: asked again, it finds the account.
+func (l *ledger) system(r *http.Request) (service.Answer, error) {
+	purpose, currency := r.PathValue("purpose"), r.PathValue("currency")
+	if !slices.Contains(purposes(), purpose) {
+		return service.Answer{}, invalid("unknown_purpose", fmt.Sprintf("the system has no accounts for %q: ask for one of %s", purpose, strings.Join(purposes(), ", ")))
+	}
+	if err := checkCurrency(currency); err != nil {
+		return service.Answer{}, err
+	}
+	a := struct {
+		ID       int64  `json:"id"`
+		Currency string `json:"currency"`
+	}{Currency: currency}
+	find := func() error { return l.db.QueryRow(r.Context(), selectSystem, purpose, currency).Scan(&a.ID) }
+	err := find()
+	if errors.Is(err, pgx.ErrNoRows) {
+		// Of two at once one inserts, and both find its row.
+		if _, err = l.db.Exec(r.Context(), insertSystem, purpose, currency); err == nil {
+			err = find()
+		}
+	}
+	if err != nil {
+		return service.Answer{}, fmt.Errorf("find the system's account for %s: %w", purpose, err)
+	}
+	return service.JSON(http.StatusOK, a)
+}
