@@ -12,23 +12,52 @@ import (
 // Op names what was asked for.
 type Op string
 
-// The operations. All but Read and Statement are writes.
+// The operations. Those that change what a database keeps are writes; a quote
+// only reserves a price for a while.
 const (
 	Pay       Op = "pay"       // POST /payments
 	Transfer  Op = "transfer"  // POST /transfers
 	Request   Op = "request"   // POST /requests
 	Accept    Op = "accept"    // POST /requests/{id}/accept
+	Split     Op = "split"     // POST /splits
+	Send      Op = "send"      // POST /sends
+	Card      Op = "card"      // POST /cards
+	Authorise Op = "authorise" // POST /cards/{id}/authorisations
+	Capture   Op = "capture"   // POST /authorisations/{id}/capture
+	Reverse   Op = "reverse"   // POST /authorisations/{id}/reverse
+	Refund    Op = "refund"    // POST /authorisations/{id}/refund
+
+	Quote     Op = "quote"     // POST /quotes
 	Read      Op = "read"      // GET /accounts/{id}
 	Statement Op = "statement" // GET /accounts/{id}/entries
+	Insights  Op = "insights"  // GET /insights/{account}
+	Rates     Op = "rates"     // GET /rates/{from}/{to}
+	Corridor  Op = "corridor"  // GET /corridors/{country}
 )
 
 // Ops are all operations.
-func Ops() []Op { return []Op{Pay, Transfer, Request, Accept, Read, Statement} }
+func Ops() []Op {
+	return []Op{Pay, Transfer, Request, Accept, Split, Send, Card, Authorise, Capture, Reverse, Refund, Quote, Read, Statement, Insights, Rates, Corridor}
+}
 
 // Write says whether the operation changes something.
-func (o Op) Write() bool { return o == Pay || o == Transfer || o == Request || o == Accept }
+func (o Op) Write() bool {
+	switch o {
+	case Pay, Transfer, Request, Accept, Split, Send, Card, Authorise, Capture, Reverse, Refund:
+		return true
+	}
+	return false
+}
 
-func (o Op) known() bool { return o.Write() || o == Read || o == Statement }
+// Cards says whether the operation is a write of the cards service.
+func (o Op) Cards() bool {
+	return o == Card || o == Authorise || o == Capture || o == Reverse || o == Refund
+}
+
+// ofAccount says whether the operation looks at what belongs to one account.
+func (o Op) ofAccount() bool { return o == Quote || o == Read || o == Statement || o == Insights }
+
+func (o Op) known() bool { return o.Write() || o.ofAccount() || o == Rates || o == Corridor }
 
 // Outcome is what the client knows when an operation has ended.
 type Outcome string
@@ -59,7 +88,8 @@ type Record struct {
 	Key string `json:"key,omitempty"`
 	// Client is the number of the connection.
 	Client int `json:"client"`
-	// From and To are the parties of a payment, a transfer or a request (payer and payee).
+	// From and To are the parties of a payment, a transfer or a request (payer and
+	// payee); From is also whose card or send it is, To who splits a bill.
 	From     int64  `json:"from,omitempty"`
 	To       int64  `json:"to,omitempty"`
 	Account  int64  `json:"account,omitempty"`
@@ -67,6 +97,12 @@ type Record struct {
 	Currency string `json:"currency,omitempty"`
 	// Request is the request that was accepted.
 	Request int64 `json:"request,omitempty"`
+	// Card is the card that was used, Authorisation what was captured, reversed or refunded of it.
+	Card          int64 `json:"card,omitempty"`
+	Authorisation int64 `json:"authorisation,omitempty"`
+	// Quote is the quote that was made or used, Shares how many were to pay of a split.
+	Quote  string `json:"quote,omitempty"`
+	Shares int    `json:"shares,omitempty"`
 	// Scheduled is when it should have been sent, Sent when it was, Done when its
 	// outcome was known. An operation that was never sent has no Sent.
 	Scheduled int64   `json:"scheduled,omitempty"`
@@ -76,10 +112,13 @@ type Record struct {
 	// Status is the answer's HTTP status, Code its machine-readable reason.
 	Status int    `json:"status,omitempty"`
 	Code   string `json:"code,omitempty"`
-	// ID is the id of what was made: a payment's, a transfer's, a request's.
+	// ID is the id of what was made: a payment's, a transfer's, a request's, a
+	// split's, a send's, a card's, an authorisation's, or the movement of what
+	// followed one.
 	ID int64 `json:"id,omitempty"`
-	// Transfer is the transfer that a payment was made with.
+	// Transfer is the transfer that moved its money, Hold what keeps a send's.
 	Transfer int64 `json:"transfer,omitempty"`
+	Hold     int64 `json:"hold,omitempty"`
 	// Version and Balance are what the answer showed of the account (From, for a
 	// write); ToVersion is the other party's, where the answer shows it.
 	Version   int64 `json:"version,omitempty"`
@@ -131,7 +170,7 @@ func (r *Record) check() error {
 		return fmt.Errorf("%w %q", errOutcome, r.Outcome)
 	case r.Op.Write() && r.Key == "":
 		return errKey
-	case !r.Op.Write() && r.Account <= 0:
+	case r.Op.ofAccount() && r.Account <= 0:
 		return errAccount
 	case r.Outcome == Late:
 		if r.Sent != 0 || r.Scheduled <= 0 || r.Done < r.Scheduled {

@@ -14,6 +14,8 @@ import (
 // account is what an account's answer says of it.
 type account struct {
 	ID       int64  `json:"id"`
+	Customer int64  `json:"customer"`
+	Kind     string `json:"kind"`
 	Currency string `json:"currency"`
 	Balance  int64  `json:"balance"`
 	Version  int64  `json:"version"`

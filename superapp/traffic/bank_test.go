@@ -111,7 +111,11 @@ func (b *bank) do(r *http.Request, body []byte) (int, object) {
 	if len(part) > 1 {
 		id, _ = strconv.ParseInt(part[1], 10, 64)
 	}
-	var in struct{ From, To, Payer, Payee, Amount int64 }
+	var in struct {
+		From, To, Payer, Payee, Amount, Account, Total int64
+		Payers                                         []int64
+		Quote                                          string
+	}
 	_ = json.Unmarshal(body, &in)
 	b.last++
 	switch {
@@ -136,6 +140,37 @@ func (b *bank) do(r *http.Request, body []byte) (int, object) {
 			o["id"], o["state"], o["payment"], status = id, "accepted", b.last, http.StatusOK
 		}
 		return status, o
+	case part[0] == "splits":
+		shares, each := []object{}, in.Total/int64(len(in.Payers)+1)
+		for _, payer := range in.Payers {
+			shares = append(shares, object{"payer": payer, "amount": each, "request": payer*1_000_000 + in.Payee})
+		}
+		return http.StatusCreated, object{"id": b.last, "total": in.Total, "payee_share": in.Total - each*int64(len(in.Payers)), "shares": shares}
+	case part[0] == "corridors" && len(part) == 1:
+		return http.StatusOK, object{"corridors": []object{{"country": "JO", "currencies": []string{"JOD"}, "fields": []object{{"name": "iban", "example": "JO94"}}}}}
+	case part[0] == "corridors":
+		return http.StatusOK, object{"country": part[1], "fields": []object{}}
+	case part[0] == "rates" && len(part) == 3:
+		return http.StatusOK, object{"mid": "0.27"}
+	case part[0] == "rates":
+		return http.StatusOK, object{"rates": object{"AED": "3.6725"}}
+	case part[0] == "insights":
+		return http.StatusOK, object{"account": id, "months": []object{}}
+	case part[0] == "quotes":
+		return http.StatusCreated, object{"id": fmt.Sprint("q-", in.Account, "-", in.Amount), "account": in.Account, "total": in.Amount + 7}
+	case part[0] == "sends":
+		var account, amount int64
+		_, _ = fmt.Sscanf(in.Quote, "q-%d-%d", &account, &amount)
+		return http.StatusCreated, object{"id": b.last, "state": "held", "account": account, "total": amount + 7, "hold": b.last}
+	case part[0] == "cards" && len(part) == 1:
+		return http.StatusCreated, object{"id": in.Account, "state": "active", "account": in.Account}
+	case part[0] == "cards":
+		status, o := b.pay(id, id+2, in.Amount)
+		o["state"], o["card"] = "authorised", id
+		return status, o
+	case part[0] == "authorisations":
+		state := map[string]string{"capture": "captured", "reverse": "reversed", "refund": "captured"}[part[2]]
+		return http.StatusOK, object{"id": id, "state": state, "movement": b.last, "transfer": b.last}
 	}
 	return http.StatusNotFound, object{"code": "path"}
 }

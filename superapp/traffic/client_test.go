@@ -69,6 +69,16 @@ func TestOutcomes(t *testing.T) {
 	transfer.op, request.op, accept.op, accept.request = history.Transfer, history.Request, history.Accept, 1_000_005
 	read := operation{op: history.Read, account: 4}
 	statement := operation{op: history.Statement, account: 4}
+	split := operation{op: history.Split, key: "k", to: 5, payers: []int64{1, 3}, amount: 10, currency: "USD"}
+	quote := operation{op: history.Quote, key: "k", account: 5, amount: 10, corridor: &corridor{Country: "JO"}, other: "JOD"}
+	send := operation{op: history.Send, key: "k", from: 5, amount: 17, quote: "q-5-10", corridor: &corridor{Country: "JO"}}
+	newCard := operation{op: history.Card, key: "k", from: 5, customer: 9}
+	authorise := operation{op: history.Authorise, key: "k", card: 5, from: 5, amount: 10, currency: "USD"}
+	capture := operation{op: history.Capture, key: "k", card: 5, from: 5, amount: 10, authorisation: 8}
+	reverse, refund := capture, capture
+	reverse.op, refund.op = history.Reverse, history.Refund
+	insights := operation{op: history.Insights, account: 4}
+	rates := operation{op: history.Rates, currency: "AED", other: "USD"}
 	for name, c := range map[string]struct {
 		op      operation
 		fault   func(http.ResponseWriter, *http.Request) bool
@@ -111,6 +121,33 @@ func TestOutcomes(t *testing.T) {
 		"statement of another state":  {statement, answerWith(200, `{"version":5,"entries":[{"version":4}]}`), history.Unknown, 200},
 		"entries with a gap":          {statement, answerWith(200, `{"entries":[{"version":4},{"version":2}]}`), history.Unknown, 200},
 		"an endless answer":           {read, answerWith(200, strings.Repeat(" ", maxAnswer+1)), history.Unknown, 200},
+		"split":                       {split, nil, history.Acknowledged, 201},
+		"split with a share too few":  {split, answerWith(201, `{"id":1,"total":10,"payee_share":5,"shares":[{"payer":1,"amount":5,"request":7}]}`), history.Unknown, 201},
+		"split that does not add up":  {split, answerWith(201, `{"id":1,"total":10,"payee_share":5,"shares":[{"payer":1,"amount":3,"request":7},{"payer":3,"amount":3,"request":8}]}`), history.Unknown, 201},
+		"quoted":                      {quote, nil, history.Acknowledged, 201},
+		"quote of another account":    {quote, answerWith(201, `{"id":"q","account":6,"total":10}`), history.Unknown, 201},
+		"sent":                        {send, nil, history.Acknowledged, 201},
+		"sent for another total":      {send, answerWith(201, `{"id":1,"state":"held","account":5,"total":18,"hold":3}`), history.Unknown, 201},
+		"sent without a hold":         {send, answerWith(201, `{"id":1,"state":"held","account":5,"total":17}`), history.Unknown, 201},
+		"sent and declined":           {send, answerWith(422, `{"code":"insufficient_funds"}`), history.Refused, 422},
+		"sent with a used quote":      {send, answerWith(409, `{"code":"quote_used"}`), history.Failed, 409},
+		"card":                        {newCard, nil, history.Acknowledged, 201},
+		"card of another account":     {newCard, answerWith(201, `{"id":1,"state":"active","account":6}`), history.Unknown, 201},
+		"frozen card":                 {newCard, answerWith(201, `{"id":1,"state":"frozen","account":5}`), history.Unknown, 201},
+		"authorised":                  {authorise, nil, history.Acknowledged, 201},
+		"above the limit":             {authorise, answerWith(422, `{"code":"limit_exceeded"}`), history.Refused, 422},
+		"a limit with another status": {authorise, answerWith(409, `{"code":"limit_exceeded"}`), history.Failed, 409},
+		"authorised without a move":   {authorise, answerWith(201, `{"id":1,"state":"authorised","from_version":3}`), history.Unknown, 201},
+		"captured":                    {capture, nil, history.Acknowledged, 200},
+		"captured another":            {capture, answerWith(200, `{"id":9,"state":"captured","movement":3,"transfer":4}`), history.Unknown, 200},
+		"reversed":                    {reverse, nil, history.Acknowledged, 200},
+		"refunded":                    {refund, nil, history.Acknowledged, 200},
+		"refunded without a movement": {refund, answerWith(200, `{"id":8,"state":"captured","transfer":4}`), history.Unknown, 200},
+		"an expired request":          {accept, answerWith(409, `{"code":"request_expired"}`), history.Refused, 409},
+		"insights":                    {insights, nil, history.Acknowledged, 200},
+		"insights of nothing":         {insights, answerWith(200, `{}`), history.Unknown, 200},
+		"rates":                       {rates, nil, history.Acknowledged, 200},
+		"old rates":                   {rates, answerWith(503, `{"code":"stale_rate"}`), history.Unknown, 503},
 		"reset before the answer":     {pay, func(w http.ResponseWriter, _ *http.Request) bool { reset(w); return true }, history.Unknown, 0},
 		"closed before the answer":    {pay, func(w http.ResponseWriter, _ *http.Request) bool { _ = hijack(w).Close(); return true }, history.Unknown, 0},
 		"read closed":                 {read, func(w http.ResponseWriter, _ *http.Request) bool { _ = hijack(w).Close(); return true }, history.Unknown, 0},
@@ -137,7 +174,7 @@ func TestOutcomes(t *testing.T) {
 			if len(got) != 1 || got[0].Outcome != c.outcome || got[0].Status != c.status {
 				t.Fatalf("got %+v, want %s with status %d", got, c.outcome, c.status)
 			}
-			if keys := b.twice(); len(keys) > 0 || !c.op.op.Write() && b.gets != 1 {
+			if keys := b.twice(); len(keys) > 0 || c.op.key == "" && b.gets != 1 {
 				t.Errorf("sent more than once: %v, %d reads", keys, b.gets)
 			}
 			if got[0].Sent < got[0].Scheduled || got[0].Done < got[0].Sent {

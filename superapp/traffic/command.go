@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"text/tabwriter"
+	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
@@ -18,11 +19,19 @@ import (
 func Command() *cobra.Command {
 	cfg := Config{Shares: DefaultShares()}
 	var output string
+	var rhythm bool
+	var day time.Duration
 	cmd := &cobra.Command{
 		Use:   "traffic",
 		Short: "pay and read at a set rate, and write down what was answered",
-		Long: `Pays, transfers, requests money and reads at a set rate over many connections,
-and writes each operation with its outcome to the history, for "superapp check".
+		Long: `Pays, transfers, requests money, splits bills, pays by card, sends money abroad and
+reads at a set rate over many connections, and writes each operation with its
+outcome to the history, for "superapp check". Where the application lacks a
+service, its share must be 0.
+
+With --rhythm the rate goes with the hours of the day and the days of the week in
+the Emirates, and --rate is its peak. A day that is pressed together with
+--rhythm-day begins on a Monday at midnight.
 
 The schedule goes by the clock: a slow server does not slow it, and waits count
 from the instant at which an operation was due. What no connection could send in
@@ -37,6 +46,14 @@ check" judges.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
 				return service.Usagef("-o %q: there are text and json", output)
+			}
+			switch {
+			case rhythm && day == 0:
+				return service.Usagef("--rhythm-day 0s is below %s", leastRhythmDay)
+			case rhythm:
+				cfg.RhythmDay = day
+			case cmd.Flags().Changed("rhythm-day"):
+				return service.Usagef("--rhythm-day is for --rhythm: give that too")
 			}
 			if err := cfg.Validate(); err != nil {
 				return service.Usagef("%w", err)
@@ -63,19 +80,28 @@ check" judges.`,
 	f := cmd.Flags()
 	f.StringVar(&cfg.URL, "url", "", "where the application answers (required)")
 	f.StringVar(&cfg.History, "history", "", "the file to write, one JSON line an operation; it must be new (required)")
-	f.Float64Var(&cfg.Rate, "rate", DefaultRate, "operations a second")
+	f.Float64Var(&cfg.Rate, "rate", DefaultRate, "operations a second; with --rhythm, at the peak")
 	f.IntVar(&cfg.Connections, "connections", DefaultConnections, "HTTP connections")
 	f.DurationVar(&cfg.Duration, "duration", 0, "how long operations are scheduled; 0 until it is stopped")
 	f.DurationVar(&cfg.Timeout, "timeout", DefaultTimeout, "how long an answer may take, and an operation wait to be sent")
 	f.Uint64Var(&cfg.Seed, "seed", 1, "determines the accounts and what they do")
 	f.Int64Var(&cfg.Accounts, "accounts", DefaultAccounts, "accounts have the ids 1 to this")
 	f.IntVar(&cfg.Active, "active", DefaultActive, "how many of the accounts take part")
+	f.IntVar(&cfg.Cards, "cards", DefaultCards, "how many of them pay by card, at most")
+	f.BoolVar(&rhythm, "rhythm", false, "let the rate follow the day and the week")
+	f.DurationVar(&day, "rhythm-day", DefaultRhythmDay, "how long a day of the rhythm takes")
 	f.Float64Var(&cfg.HotShare, "hot-share", DefaultHotShare, "share of choices, 0 to 1, that go to the hottest hundredth of the active accounts")
 	f.Float64Var(&cfg.Shares.Pay, "pay-share", cfg.Shares.Pay, "weight of payments")
 	f.Float64Var(&cfg.Shares.Transfer, "transfer-share", cfg.Shares.Transfer, "weight of transfers")
 	f.Float64Var(&cfg.Shares.Request, "request-share", cfg.Shares.Request, "weight of requests for money, each then accepted")
+	f.Float64Var(&cfg.Shares.Split, "split-share", cfg.Shares.Split, "weight of split bills, each then accepted by its payers")
+	f.Float64Var(&cfg.Shares.Send, "send-share", cfg.Shares.Send, "weight of quotes, each then sent abroad")
+	f.Float64Var(&cfg.Shares.Card, "card-share", cfg.Shares.Card, "weight of payments by card, each then captured or reversed, some refunded")
 	f.Float64Var(&cfg.Shares.Read, "read-share", cfg.Shares.Read, "weight of reads of an account")
 	f.Float64Var(&cfg.Shares.Statement, "statement-share", cfg.Shares.Statement, "weight of reads of an account's statement")
+	f.Float64Var(&cfg.Shares.Insights, "insights-share", cfg.Shares.Insights, "weight of reads of an account's spending")
+	f.Float64Var(&cfg.Shares.Rates, "rates-share", cfg.Shares.Rates, "weight of reads of an exchange rate")
+	f.Float64Var(&cfg.Shares.Corridor, "corridor-share", cfg.Shares.Corridor, "weight of reads of what a country asks of a beneficiary")
 	f.StringVarP(&output, "output", "o", "text", "text or json")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

@@ -81,6 +81,7 @@ func TestCommandPrintsItsSummary(t *testing.T) {
 func TestCommandRefusesBadUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--history", "h"}, {"--url", "http://h:1"}, {"--url", "http://h:1", "--history", "h", "--rate", "0"}, {"--url", "http://h:1", "--history", "h", "-o", "xml"},
+		{"--url", "http://h:1", "--history", "h", "--rhythm-day", "60s"}, {"--url", "http://h:1", "--history", "h", "--rhythm", "--rhythm-day", "0"},
 	} {
 		cmd := Command()
 		cmd.SilenceUsage, cmd.SilenceErrors = true, true

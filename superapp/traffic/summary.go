@@ -105,13 +105,18 @@ func (s *stats) add(r *history.Record) {
 	if r.Replayed {
 		t.Replayed++
 	}
+	if r.Outcome != history.Late {
+		t.Requests++
+		t.Operations[r.Op]++
+	}
+	if r.Scheduled == 0 {
+		return // a card that was made before the start: nobody waited for it
+	}
 	wait := time.Duration(r.Wait())
 	s.due.Add(wait)
 	s.second.Add(wait)
 	s.secondEnded++
 	if r.Outcome != history.Late {
-		t.Requests++
-		t.Operations[r.Op]++
 		s.sent.Add(time.Duration(r.Done - r.Sent))
 	}
 }

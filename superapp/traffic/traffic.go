@@ -34,6 +34,12 @@ const (
 	DefaultAccounts = 200_000
 	// DefaultActive is how many accounts take part: each is asked for once at the start.
 	DefaultActive = 2000
+	// DefaultCards is how many of them pay by card.
+	DefaultCards = 200
+	// DefaultRhythmDay is a day.
+	DefaultRhythmDay = 24 * time.Hour
+	// leastRhythmDay is where an hour still takes longer than a tick of the clock.
+	leastRhythmDay = time.Second
 	// DefaultHotShare is the share of choices that go to the hottest hundredth of the accounts.
 	DefaultHotShare = 0.2
 	// DefaultTimeout is how long an answer may take, and how long an operation may wait to be sent.
@@ -46,17 +52,31 @@ const (
 	tickEvery = time.Second
 )
 
-// Shares are the weights of what is done; only their proportions count.
+// Shares are the weights of what is done; only their proportions count. What
+// takes several steps has one place in the schedule.
 type Shares struct {
 	Pay, Transfer float64
-	// Request is a request for money and then its acceptance, in one place of the schedule.
-	Request         float64
-	Read, Statement float64
+	// Request is a request for money and then its acceptance.
+	Request float64
+	// Split is the splitting of a bill and then each payer's acceptance.
+	Split float64
+	// Send is a quote and then the sending of money abroad at its price.
+	Send float64
+	// Card is a payment by card: authorised, then captured or reversed, some refunded.
+	Card                      float64
+	Read, Statement           float64
+	Insights, Rates, Corridor float64
 }
 
 // DefaultShares is what people do with such an application: they look somewhat
-// more often than they pay.
+// more often than they pay. With all the steps, some 55 of 100 operations are reads.
 func DefaultShares() Shares {
+	return Shares{Pay: 0.13, Transfer: 0.04, Request: 0.03, Split: 0.01, Send: 0.03, Card: 0.09,
+		Read: 0.38, Statement: 0.15, Insights: 0.04, Rates: 0.07, Corridor: 0.03}
+}
+
+// LedgerShares is the same of an application that has accounts and payments only.
+func LedgerShares() Shares {
 	return Shares{Pay: 0.25, Transfer: 0.1, Request: 0.05, Read: 0.45, Statement: 0.15}
 }
 
@@ -64,8 +84,11 @@ func DefaultShares() Shares {
 type Config struct {
 	// URL is where the application answers: the gate, or what serves in its place.
 	URL string
-	// Rate is in operations a second.
-	Rate        float64
+	// Rate is in operations a second; with a rhythm, at its peak.
+	Rate float64
+	// RhythmDay, if set, lets the rate follow the hours of the day and the days of
+	// the week; it is how long a day takes.
+	RhythmDay   time.Duration
 	Connections int
 	// Duration is how long operations are scheduled; 0: until the context ends.
 	Duration time.Duration
@@ -79,6 +102,8 @@ type Config struct {
 	Accounts int64
 	// Active is how many of them take part.
 	Active int
+	// Cards bounds how many accounts pay by card; each has one.
+	Cards int
 	// HotShare is the share of choices, 0 to 1, that go to the hottest hundredth of the active accounts.
 	HotShare float64
 	// Shares left zero are the default ones.
@@ -97,6 +122,7 @@ func (c *Config) defaults() {
 	set(&c.Connections, DefaultConnections)
 	set(&c.Accounts, DefaultAccounts)
 	set(&c.Active, DefaultActive)
+	set(&c.Cards, DefaultCards)
 	set(&c.Timeout, DefaultTimeout)
 	set(&c.Shares, DefaultShares())
 	if c.Run == "" {
@@ -135,18 +161,22 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("--accounts %d: it takes two to pay", c.Accounts)
 	case c.Active < 2:
 		return fmt.Errorf("--active %d: it takes two to pay", c.Active)
+	case c.Cards < 1:
+		return fmt.Errorf("--cards %d is below 1: leave cards out with --card-share 0", c.Cards)
+	case c.RhythmDay < 0 || c.RhythmDay > 0 && c.RhythmDay < leastRhythmDay:
+		return fmt.Errorf("--rhythm-day %s is below %s", c.RhythmDay, leastRhythmDay)
 	case !(c.HotShare >= 0 && c.HotShare <= 1):
 		return fmt.Errorf("--hot-share %v is not between 0 and 1", c.HotShare)
 	}
 	var sum float64
 	for _, w := range c.Shares.weights() {
 		if !(w.share >= 0) || math.IsInf(w.share, 1) {
-			return fmt.Errorf("--%s-share %v is not 0 or more", w.op, w.share)
+			return fmt.Errorf("--%s-share %v is not 0 or more", w.name, w.share)
 		}
 		sum += w.share
 	}
 	if !(sum > 0) {
-		return errors.New("all shares are 0: give at least one of --pay-share, --transfer-share, --request-share, --read-share, --statement-share")
+		return errors.New("all shares are 0: give at least one, for example --read-share 1")
 	}
 	return nil
 }
@@ -187,6 +217,9 @@ func run(ctx context.Context, cfg Config, h *history.Writer) (Summary, error) {
 	}
 	p, err := newPlan(cfg, known)
 	if err != nil {
+		return Summary{}, err
+	}
+	if err := p.prepare(ctx, cfg, workers, known); err != nil {
 		return Summary{}, err
 	}
 	r.queue = make(chan operation, min(int(cfg.Rate*cfg.Timeout.Seconds()), maxQueue)+cfg.Connections)
@@ -230,8 +263,9 @@ type runner struct {
 func (r *runner) schedule(ctx context.Context, p *plan) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	when := newSchedule(r.cfg, time.Unix(0, r.begun))
 	for n := int64(0); ; n++ {
-		due := time.Duration(float64(n) / r.cfg.Rate * float64(time.Second))
+		due := when.next()
 		if r.cfg.Duration > 0 && due >= r.cfg.Duration {
 			return
 		}

@@ -21,7 +21,7 @@ import (
 
 func small(t *testing.T, b *bank) Config {
 	return Config{URL: b.URL, History: filepath.Join(t.TempDir(), "history"), Rate: 400, Connections: 8, Duration: time.Second,
-		Accounts: 40, Active: 40, HotShare: 0.2, Seed: 7, Timeout: 5 * time.Second}
+		Accounts: 40, Active: 40, HotShare: 0.2, Seed: 7, Timeout: 5 * time.Second, Shares: LedgerShares()}
 }
 
 // set says what goes wrong from now on, and which accounts do not exist.
@@ -44,6 +44,7 @@ func TestRunCountsWhatTheServerSaw(t *testing.T) {
 	b := newBank(t)
 	b.missing = map[int64]bool{10: true, 11: true}
 	cfg := small(t, b)
+	cfg.Shares, cfg.Cards = DefaultShares(), 5
 	var n, faults atomic.Int64
 	b.begin(&cfg, func(w http.ResponseWriter, _ *http.Request) bool {
 		switch n.Add(1) % 20 {
@@ -64,8 +65,12 @@ func TestRunCountsWhatTheServerSaw(t *testing.T) {
 	all := records(t, cfg.History)
 	byOutcome, byOp := map[history.Outcome]int64{}, map[history.Op]int64{}
 	keys := map[string]bool{}
-	var writes, scheduled int64
+	var writes, scheduled, cards int64
 	var last int64
+	first := map[history.Op]bool{}
+	for _, w := range cfg.Shares.weights() {
+		first[w.op] = true
+	}
 	for _, r := range all {
 		byOutcome[r.Outcome]++
 		byOp[r.Op]++
@@ -77,11 +82,17 @@ func TestRunCountsWhatTheServerSaw(t *testing.T) {
 			if r.Outcome == history.Acknowledged {
 				writes++
 			}
-			if currency(r.From) != currency(r.To) || r.From == r.To || r.From == 10 || r.To == 11 {
+			if r.From > 0 && r.To > 0 && currency(r.From) != currency(r.To) || r.From == r.To || r.From == 10 || r.To == 11 {
 				t.Errorf("%+v", r)
 			}
 		}
-		if r.Op != history.Accept {
+		if r.Op == history.Card {
+			cards++
+			if r.Scheduled != 0 || r.Outcome != history.Acknowledged || !strings.HasPrefix(r.Key, cardKey) {
+				t.Errorf("%+v", r)
+			}
+		}
+		if first[r.Op] {
 			scheduled++
 			last = max(last, r.Scheduled)
 		}
@@ -93,7 +104,10 @@ func TestRunCountsWhatTheServerSaw(t *testing.T) {
 	if s.Requests != want.Requests || s.Acknowledged != want.Acknowledged || s.Refused != want.Refused || s.Unknown != want.Unknown || s.AcknowledgedWrites != want.AcknowledgedWrites || s.Failed+s.Late+s.Replayed != 0 {
 		t.Errorf("summary %+v, want %+v", s, want)
 	}
-	if s.Requests != n.Load() || s.Refused == 0 || !maps.Equal(byOp, s.Operations) || len(byOp) != len(history.Ops()) {
+	if cards != 5 {
+		t.Errorf("%d cards, want 5", cards)
+	}
+	if s.Requests != n.Load()+cards || s.Refused == 0 || !maps.Equal(byOp, s.Operations) || len(byOp) != len(history.Ops()) {
 		t.Errorf("%d requests of %d arrived, operations %v and %v", s.Requests, n.Load(), byOp, s.Operations)
 	}
 	if !(s.P50 > 0 && s.P50 <= s.P99 && s.P99 <= s.Max && s.SentP50 <= s.P99 && s.SentMax <= s.Max) {
@@ -101,6 +115,76 @@ func TestRunCountsWhatTheServerSaw(t *testing.T) {
 	}
 	if keys := b.twice(); len(keys) > 0 {
 		t.Errorf("sent more than once: %v", keys)
+	}
+}
+
+func TestStepsFollowOneAnother(t *testing.T) {
+	b := newBank(t)
+	cfg := small(t, b)
+	cfg.Shares, cfg.Cards = Shares{Card: 3, Send: 1, Split: 1}, 5
+	if _, err := Run(context.Background(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	byKey := map[string]history.Record{}
+	n := map[string]int{}
+	for _, r := range records(t, cfg.History) {
+		byKey[r.Key] = r
+	}
+	for key, r := range byKey {
+		switch r.Op {
+		case history.Capture, history.Reverse:
+			a := byKey[strings.TrimSuffix(key, "-"+string(r.Op))]
+			if a.Op != history.Authorise || a.ID != r.Authorisation || a.Card != r.Card || r.Amount > a.Amount || r.From != a.From || r.Sent < a.Done {
+				t.Errorf("%+v follows %+v", r, a)
+			}
+			if r.Amount < a.Amount {
+				n["partial"]++
+			}
+		case history.Refund:
+			c := byKey[strings.TrimSuffix(key, "-refund")]
+			if c.Op != history.Capture || c.Authorisation != r.Authorisation || r.Amount > c.Amount {
+				t.Errorf("%+v follows %+v", r, c)
+			}
+		case history.Send:
+			q := byKey[strings.TrimSuffix(key, "-send")]
+			if q.Op != history.Quote || q.Quote != r.Quote || q.Account != r.From || q.Amount != r.Amount {
+				t.Errorf("%+v follows %+v", r, q)
+			}
+		case history.Split:
+			for i := range r.Shares {
+				if a := byKey[fmt.Sprint(key, "-accept-", i)]; a.Op != history.Accept || a.To != r.To || a.From == r.To || a.Amount < 1 {
+					t.Errorf("%+v follows %+v", a, r)
+				}
+			}
+		}
+		n[string(r.Op)]++
+	}
+	for _, op := range []string{"capture", "partial", "reverse", "refund", "send", "split", "accept"} {
+		if n[op] == 0 {
+			t.Errorf("no %s among %v", op, n)
+		}
+	}
+	if n["capture"]+n["reverse"] != n["authorise"] || n["capture"] < 3*n["reverse"] || n["send"] != n["quote"] {
+		t.Errorf("%v", n)
+	}
+}
+
+func TestDefaultsLookMoreThanTheyWrite(t *testing.T) {
+	b := newBank(t)
+	cfg := small(t, b)
+	cfg.Shares, cfg.Rate = DefaultShares(), 2000
+	s, err := Run(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reads float64
+	for op, n := range s.Operations {
+		if !op.Write() && op != history.Quote {
+			reads += float64(n)
+		}
+	}
+	if share := reads / float64(s.Requests); share < 0.5 || share > 0.6 {
+		t.Errorf("%.2f of the operations are reads: %v", share, s.Operations)
 	}
 }
 
@@ -268,6 +352,8 @@ func TestCanNotRun(t *testing.T) {
 	}{
 		"no server":        {func(c *Config) { c.URL = "http://127.0.0.1:1" }, "connection refused"},
 		"no accounts":      {func(c *Config) { c.Accounts, c.Active = 1<<40, 3; b.set(nil, everything{}.missing()) }, "superapp seed"},
+		"no cards":         {func(c *Config) { c.Shares = Shares{Card: 1}; b.set(without("/cards"), nil) }, "--card-share 0"},
+		"no corridors":     {func(c *Config) { c.Shares = Shares{Send: 1}; b.set(without("/corridors"), nil) }, "--send-share 0"},
 		"one per currency": {func(c *Config) { c.Accounts = 2 }, "no two accounts of one currency"},
 		"not ready":        {func(*Config) { b.set(answerWith(503, ""), nil) }, "it answers 503"},
 		"another service":  {func(*Config) { b.set(answerWith(200, "<html>"), nil) }, "not an account"},
@@ -282,6 +368,13 @@ func TestCanNotRun(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// without is an application that lacks what answers a path.
+func without(path string) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		return strings.HasPrefix(r.URL.Path, path) && answerWith(404, `{"code":"not_found"}`)(w, r)
 	}
 }
 
@@ -322,6 +415,9 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		"--active 1":          func(c *Config) { c.Active = 1 },
 		"--hot-share 2":       func(c *Config) { c.HotShare = 2 },
 		"--read-share -1":     func(c *Config) { c.Shares.Read = -1 },
+		"--card-share -1":     func(c *Config) { c.Shares.Card = -1 },
+		"--cards 0":           func(c *Config) { c.Cards = 0 },
+		"--rhythm-day 5ms":    func(c *Config) { c.RhythmDay = 5 * time.Millisecond },
 		"--transfer-share +I": func(c *Config) { c.Shares.Transfer = math.Inf(1) },
 		"all shares are 0":    func(c *Config) { c.Shares = Shares{} },
 	} {
@@ -345,13 +441,16 @@ func TestPlanIsDeterminedByItsSeed(t *testing.T) {
 		cfg := Config{Seed: seed, Accounts: 1000, Active: 100, HotShare: 0.3}
 		cfg.defaults()
 		var known []account
+		var cards []card
 		for _, id := range candidates(cfg) {
 			known = append(known, account{ID: id, Currency: currency(id)})
+			cards = append(cards, card{id, id, currency(id)})
 		}
 		p, err := newPlan(cfg, known)
 		if err != nil {
 			t.Fatal(err)
 		}
+		p.cards, p.corridors = cards, []corridor{{Country: "JO", Currencies: []string{"JOD", "USD"}}, {Country: "IN", Currencies: []string{"INR"}}}
 		var ops []operation
 		for i := range 1000 {
 			ops = append(ops, p.next(fmt.Sprint(i)))

@@ -3,25 +3,22 @@ package traffic
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"dhow/superapp/history"
 )
 
-const (
-	// statementLimit is how many entries a statement asks for.
-	statementLimit = 20
-	// maxText bounds a text of an answer or an error in the history, in bytes.
-	maxText = 200
-)
+// maxText bounds a text of an answer or an error in the history, in bytes.
+const maxText = 200
 
-// refusals are the codes that the application may rightly refuse with, given
-// that the plan asks only for what is otherwise allowed.
-var refusals = map[string]bool{"insufficient_funds": true}
+// refusals are the codes that the application may rightly refuse with, and their
+// statuses, given that the plan asks only for what is otherwise allowed.
+var refusals = map[string]int{
+	"insufficient_funds": http.StatusUnprocessableEntity,
+	"limit_exceeded":     http.StatusUnprocessableEntity, // a card's
+	"request_expired":    http.StatusConflict,
+}
 
 // worker does one operation after the other over its connection.
 type worker struct {
@@ -39,17 +36,28 @@ func (w *worker) work(ctx context.Context) {
 		case w.clock.now()-op.due > int64(w.cfg.Timeout):
 			w.late(w.number, op, "no connection was free in time")
 		default:
-			rec := w.do(ctx, op)
-			if rec.Op == history.Request && rec.Outcome == history.Acknowledged && ctx.Err() == nil {
-				w.do(ctx, operation{op: history.Accept, key: op.key + "-accept", due: rec.Done, from: op.from, to: op.to,
-					amount: op.amount, currency: op.currency, request: rec.ID})
-			}
+			w.all(ctx, op)
 		}
 	}
 }
 
-// do does one operation and writes it down.
-func (w *worker) do(ctx context.Context, op operation) history.Record {
+// all does an operation and, once it is acknowledged, what follows from it.
+func (w *worker) all(ctx context.Context, op operation) {
+	rec, body := w.do(ctx, op)
+	if rec.Outcome != history.Acknowledged {
+		return
+	}
+	for _, next := range op.then(&rec, body) {
+		if ctx.Err() != nil {
+			return
+		}
+		next.due = rec.Done
+		w.all(ctx, next)
+	}
+}
+
+// do does one operation, writes it down and gives the answer's body.
+func (w *worker) do(ctx context.Context, op operation) (history.Record, []byte) {
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
 	defer cancel()
 	method, path, body, err := op.http()
@@ -63,31 +71,7 @@ func (w *worker) do(ctx context.Context, op operation) history.Record {
 	rec := op.record(w.number)
 	judge(&rec, a)
 	w.end(&rec)
-	return rec
-}
-
-// http is the operation as an HTTP request.
-func (o operation) http() (method, path string, body []byte, err error) {
-	type m = map[string]any
-	var v m
-	switch o.op {
-	case history.Pay:
-		path, v = "/payments", m{"from": o.from, "to": o.to, "amount": o.amount, "currency": o.currency, "note": "traffic"}
-	case history.Transfer:
-		path, v = "/transfers", m{"from": o.from, "to": o.to, "amount": o.amount, "currency": o.currency, "reference": o.key}
-	case history.Request:
-		path, v = "/requests", m{"payee": o.to, "payer": o.from, "amount": o.amount, "currency": o.currency, "note": "traffic"}
-	case history.Accept:
-		path, v = "/requests/"+strconv.FormatInt(o.request, 10)+"/accept", m{}
-	case history.Read:
-		return http.MethodGet, "/accounts/" + strconv.FormatInt(o.account, 10), nil, nil
-	case history.Statement:
-		return http.MethodGet, "/accounts/" + strconv.FormatInt(o.account, 10) + "/entries?limit=" + strconv.Itoa(statementLimit), nil, nil
-	default:
-		return "", "", nil, fmt.Errorf("no such operation: %q", o.op)
-	}
-	body, err = json.Marshal(v)
-	return http.MethodPost, path, body, err
+	return rec, a.body
 }
 
 // judge says in the record what the answer means.
@@ -111,7 +95,7 @@ func judge(rec *history.Record, a answer) {
 		_ = json.Unmarshal(a.body, &refusal) // a proxy's error page has no code
 		rec.Code = clip(refusal.Code)
 		switch {
-		case a.status == http.StatusUnprocessableEntity && refusals[refusal.Code]:
+		case refusals[refusal.Code] == a.status:
 			rec.Outcome = history.Refused
 		case a.status >= 400 && a.status < 500 && a.status != http.StatusRequestTimeout && a.status != http.StatusTooManyRequests:
 			rec.Outcome = history.Failed
@@ -122,94 +106,3 @@ func judge(rec *history.Record, a answer) {
 }
 
 func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxText)], "") }
-
-// understand takes from the answer what the checker compares with the ledger. An
-// answer that lacks it acknowledges nothing.
-func understand(rec *history.Record, body []byte) error {
-	if rec.Op == history.Statement {
-		return understandStatement(rec, body)
-	}
-	var got struct {
-		ID          int64  `json:"id"`
-		State       string `json:"state"`
-		Payment     int64  `json:"payment"`
-		Transfer    int64  `json:"transfer"`
-		Balance     int64  `json:"balance"`
-		Version     *int64 `json:"version"`
-		FromBalance int64  `json:"from_balance"`
-		FromVersion int64  `json:"from_version"`
-		ToVersion   int64  `json:"to_version"`
-	}
-	if err := json.Unmarshal(body, &got); err != nil {
-		return fmt.Errorf("the answer is not understood: %w", err)
-	}
-	if got.ID <= 0 {
-		return errors.New("the answer has no id")
-	}
-	rec.ID = got.ID
-	switch rec.Op {
-	case history.Read:
-		if got.ID != rec.Account || got.Version == nil {
-			return fmt.Errorf("the answer is not account %d with its version", rec.Account)
-		}
-		rec.Version, rec.Balance = *got.Version, got.Balance
-	case history.Request:
-		if got.State != "open" {
-			return fmt.Errorf("the request's state is %q", clip(got.State))
-		}
-	case history.Transfer:
-		if got.FromVersion <= 0 || got.ToVersion <= 0 {
-			return errors.New("the transfer's answer lacks the accounts' versions")
-		}
-		rec.Transfer = got.ID
-	case history.Pay, history.Accept:
-		ended := "completed"
-		if rec.Op == history.Accept { // its answer is the request, which names the payment
-			ended, rec.ID = "accepted", got.Payment
-			if got.ID != rec.Request {
-				return fmt.Errorf("the answer is of request %d", got.ID)
-			}
-		}
-		if got.State != ended {
-			return fmt.Errorf("the state is %q, not %s", clip(got.State), ended)
-		}
-		if got.FromVersion <= 0 || got.Transfer <= 0 || rec.ID <= 0 {
-			return errors.New("the answer lacks its payment, its transfer or the payer's version")
-		}
-		rec.Transfer = got.Transfer
-	}
-	if rec.Op.Write() {
-		rec.Version, rec.ToVersion, rec.Balance = got.FromVersion, got.ToVersion, got.FromBalance
-	}
-	return nil
-}
-
-// understandStatement takes the newest entry: what the account was after it.
-func understandStatement(rec *history.Record, body []byte) error {
-	var got struct {
-		Version *int64 `json:"version"`
-		Entries *[]struct {
-			Version int64 `json:"version"`
-			Balance int64 `json:"balance"`
-		} `json:"entries"`
-	}
-	if err := json.Unmarshal(body, &got); err != nil {
-		return fmt.Errorf("the answer is not understood: %w", err)
-	}
-	if got.Entries == nil {
-		return errors.New("the answer has no entries")
-	}
-	list := *got.Entries
-	for i, e := range list {
-		if e.Version <= 0 || i > 0 && e.Version != list[i-1].Version-1 {
-			return errors.New("the statement's entries do not follow one another")
-		}
-	}
-	if len(list) > 0 {
-		rec.Version, rec.Balance = list[0].Version, list[0].Balance
-	}
-	if got.Version != nil && *got.Version != rec.Version {
-		return fmt.Errorf("the statement is of version %d and its newest entry of %d", *got.Version, rec.Version)
-	}
-	return nil
-}
