@@ -12,20 +12,27 @@ import (
 	"github.com/spf13/cobra"
 
 	"dhow/internal/demo"
+	"dhow/internal/demo/kube"
 	"dhow/internal/estate"
 	"dhow/internal/pgserver"
 )
 
 func (a *app) demoCommand() *cobra.Command {
 	o := demo.Options{Connections: demo.DefaultConnections}
+	var clean bool
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Move a live application on this machine, and measure what its clients notice",
-		Long: `Starts two PostgreSQL servers, an application with a ledger, the gate and clients
-that pay and read, all on free ports of this machine. Then it moves the application
-from one server to the other while the clients go on, and says what they noticed:
-failed requests, the longest wait, lost or doubled writes, and whether every row is
-equal. A report is left in ` + demoDir + `.
+		Long: `Starts two PostgreSQL servers, MariaDB and Redis, a financial application with eight
+services, the gate and clients that pay, send, use cards and read, all on free ports
+of this machine. Then it moves the ledger from one PostgreSQL server to the other,
+and the traffic to services beside it, while the clients go on, and says what they
+noticed: failed requests, the longest wait, lost or doubled writes, and whether every
+row is equal. A report is left in ` + demoDir + `.
+
+With --kubernetes the services run in the pods of two real clusters of one node: at
+the source as they were deployed carelessly, at the target as they should be. That
+takes root, some packages and a build of Kubernetes: ` + "`make setup-kubernetes`" + `.
 
 Ctrl-C stops everything that it started.`,
 		Example: `  dhow demo
@@ -36,12 +43,23 @@ Ctrl-C stops everything that it started.`,
   # look around afterwards
   dhow demo --keep
 
+  # in the pods of two clusters; and what to run if such a run was killed
+  dhow demo --kubernetes
+  dhow demo --kubernetes --clean
+
   # the figures for programs
   dhow demo -o json | jq '{failed_requests, lost_writes, longest_stall_ms}'`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.demo(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if clean {
+				return a.demoClean(cmd.Context(), o)
+			}
+			return a.demo(cmd.Context(), o)
+		},
 	}
 	f := cmd.Flags()
+	f.BoolVar(&o.Kubernetes, "kubernetes", false, "run the application in the pods of two clusters")
+	f.BoolVar(&clean, "clean", false, "remove what killed clusters left, and do nothing else; with --kubernetes")
 	f.IntVar(&o.Rate, "rate", demo.DefaultRate, "requests a `second`")
 	f.IntVar(&o.Accounts, "accounts", demo.DefaultAccounts, "accounts in the ledger, with five entries each")
 	f.DurationVar(&o.Duration, "duration", demo.DefaultDuration, "how long the traffic runs around the cutover, half before and half behind")
@@ -89,12 +107,29 @@ func checkDemo(o demo.Options) error {
 	return nil
 }
 
+// demoClean removes what the clusters of killed demos left.
+func (a *app) demoClean(ctx context.Context, o demo.Options) error {
+	if !o.Kubernetes {
+		return &usageError{text: "--clean is for clusters: give --kubernetes too", see: "dhow demo"}
+	}
+	if err := kube.Clean(ctx); err != nil {
+		return err
+	}
+	a.printf("nothing of killed clusters is left")
+	return nil
+}
+
 // superappName is the program of the application, which is built beside dhow.
 const superappName = "superapp"
 
 func (a *app) demo(ctx context.Context, o demo.Options) error {
 	if err := checkDemo(o); err != nil {
 		return err
+	}
+	if o.Kubernetes {
+		if err := kube.Check(); err != nil {
+			return fmt.Errorf("%w; `dhow demo` without --kubernetes needs none of that", err)
+		}
 	}
 	dhow, err := os.Executable()
 	if err != nil {

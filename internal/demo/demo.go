@@ -1,6 +1,6 @@
 // Package demo is a whole voyage on one machine: two real PostgreSQL servers,
-// the super-app with its ledger, the gate, live traffic, the move of all of it
-// and the proof. It uses the same parts as the commands do and knows no
+// the super-app with all its services, as processes or in the pods of two
+// clusters, the gate, live traffic, the move of the ledger and the proof. It uses the same parts as the commands do and knows no
 // shortcut; what it adds is the stage around them and the figures at the end.
 package demo
 
@@ -56,6 +56,8 @@ type Options struct {
 	Duration          time.Duration
 	// Rollback goes there and back again.
 	Rollback bool
+	// Kubernetes runs the application in the pods of two clusters.
+	Kubernetes bool
 	// Keep leaves everything running until ctx ends, once the voyage is over.
 	Keep     bool
 	From, To int
@@ -88,8 +90,18 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, fmt.Errorf("empty the demo's folder: %w", err)
 	}
 	p := &play{o: o, began: time.Now(), report: &Report{Rate: o.Rate, Accounts: o.Accounts, From: o.From, To: o.To, Began: time.Now().UTC()}}
-	p.say("starting PostgreSQL %d and %d and filling the ledger: %d accounts, %d entries", o.From, o.To, o.Accounts, o.Accounts*entriesPerAccount)
-	p.stage, err = NewStage(ctx, StageConfig{Dir: o.Dir, Dhow: o.Dhow, Superapp: o.Superapp, From: o.From, To: o.To,
+	var places map[estate.Side]Place
+	if o.Kubernetes {
+		p.say("starting two Kubernetes clusters")
+		if p.harbour, err = OpenHarbour(ctx, o.Dir, p.say); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, p.harbour.Close()) }() //nolint:contextcheck // also when ctx has ended
+		places, p.report.ClustersUpS = p.harbour.Places(), p.harbour.UpSeconds
+	}
+	p.say("starting PostgreSQL %d and %d, MariaDB and Redis, and filling the ledger: %d accounts, %d entries", o.From, o.To, o.Accounts, o.Accounts*entriesPerAccount)
+	p.stage, err = NewStage(ctx, StageConfig{Whole: true, Places: places,
+		Dir: o.Dir, Dhow: o.Dhow, Superapp: o.Superapp, From: o.From, To: o.To,
 		Accounts: o.Accounts, Entries: o.Accounts * entriesPerAccount, StallBudget: o.StallBudget,
 		Copies: copies, Lanes: lanes, RowsPerSecond: rowsPerSecond, TargetSettings: map[string]string{"max_parallel_maintenance_workers": "0"}})
 	if err != nil {
@@ -113,10 +125,12 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 
 // play is one run of the demo.
 type play struct {
-	o      Options
-	began  time.Time
-	stage  *Stage
-	report *Report
+	o     Options
+	began time.Time
+	stage *Stage
+	// harbour is nil unless the application runs in pods.
+	harbour *Harbour
+	report  *Report
 	// windows are the stalls, with the stretches of the same length before them.
 	windows []window
 }
@@ -161,6 +175,10 @@ func (p *play) voyage(ctx context.Context) error {
 		return err
 	}
 	p.say("both sides are alike; the target's services are up")
+	if h := p.harbour; h != nil {
+		p.report.SourcePods, p.report.TargetPods = h.Pods(estate.Source), h.Pods(estate.Target)
+		p.say("pods: %d at the source, %d at the target", p.report.SourcePods, p.report.TargetPods)
+	}
 	if err := p.sail(ctx, p.o.Duration/2); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"text/template"
 
 	"dhow/internal/estate"
@@ -16,14 +17,6 @@ import (
 
 //go:embed estate.yaml.tmpl
 var estateText string
-
-// paths are the services' routes through the gate.
-var paths = []struct{ name, path, service string }{
-	{"accounts", "/accounts", accountsName},
-	{"transfers", "/transfers", accountsName},
-	{"payments", "/payments", paymentsName},
-	{"requests", "/requests", paymentsName},
-}
 
 // writeEstate writes dhow.yaml and the files with the passwords that it names.
 func (s *Stage) writeEstate() error {
@@ -37,11 +30,17 @@ func (s *Stage) writeEstate() error {
 		Routes                 []route
 		StageConfig            // the limits and the policy
 	}{User: s.Source.User(), Gate: s.Gate, StageConfig: s.cfg}
-	for _, db := range databases {
+	for _, db := range s.databases() {
 		data.Databases = append(data.Databases, database{db})
 	}
-	for _, p := range paths {
-		data.Routes = append(data.Routes, route{p.name, p.path, s.address(serviceName(p.service, estate.Source)), s.address(serviceName(p.service, estate.Target))})
+	for _, one := range s.services() {
+		for _, path := range one.Paths {
+			name := strings.Trim(path, "/")
+			if name == "" {
+				name = one.Name
+			}
+			data.Routes = append(data.Routes, route{name, path, s.places[estate.Source].Address(one.Name), s.places[estate.Target].Address(one.Name)})
+		}
 	}
 	for _, one := range []struct {
 		side       estate.Side
@@ -52,7 +51,7 @@ func (s *Stage) writeEstate() error {
 		{estate.Source, s.Source, s.cfg.SourceAddress, &data.SourceHost, &data.SourcePort},
 		{estate.Target, s.Target, s.cfg.TargetAddress, &data.TargetHost, &data.TargetPort},
 	} {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(one.server.Port))
+		address := net.JoinHostPort(loopback, strconv.Itoa(one.server.Port))
 		if one.through != nil {
 			address = one.through(address)
 		}

@@ -51,6 +51,12 @@ type Report struct {
 	RolledBack    bool    `json:"rolled_back"`
 	TookS         float64 `json:"took_s"`
 
+	// SourcePods and TargetPods are how many pods stood ready, ClustersUpS how long
+	// both clusters took to come up; only with --kubernetes.
+	SourcePods  int     `json:"source_pods,omitempty"`
+	TargetPods  int     `json:"target_pods,omitempty"`
+	ClustersUpS float64 `json:"clusters_up_s,omitempty"`
+
 	Legs []Leg `json:"legs"`
 }
 
@@ -129,6 +135,9 @@ func (r *Report) rows() []tableRow {
 		{"copied", fmt.Sprintf("%.0f rows/s", r.CopyRowsPerS), fmt.Sprintf("%.1f MB/s", r.CopyMBPerS)},
 		{"memory of dhow, at most", fmt.Sprintf("%.0f MB", r.PeakRSSMB), ""},
 		{"went back", map[bool]string{true: "yes", false: "no"}[r.RolledBack], ""},
+	}
+	if r.ClustersUpS > 0 {
+		rows = append(rows, tableRow{"pods", fmt.Sprintf("%d and %d", r.SourcePods, r.TargetPods), fmt.Sprintf("source and target; both clusters up in %.1f s", r.ClustersUpS)})
 	}
 	return rows
 }

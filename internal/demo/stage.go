@@ -2,16 +2,13 @@ package demo
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -20,14 +17,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"dhow/internal/estate"
+	"dhow/internal/mariadbserver"
 	"dhow/internal/pgserver"
 	"dhow/internal/process"
+	"dhow/internal/redisserver"
+	"dhow/superapp/fleet"
 )
 
 // Stage is everything around a move on one machine: two PostgreSQL servers, the
-// application's services on both sides, the gate before them and the traffic.
-// It moves nothing; the demo and the tests do that, with the estate file that
-// the stage writes. Close stops all that it started.
+// application's services on both sides, the gate before them and the traffic; for
+// the whole application also MariaDB and Redis, which both sides share. It moves
+// nothing; the demo and the tests do that, with the estate file that the stage
+// writes. Close stops all that it started.
 type Stage struct {
 	cfg StageConfig
 	// Dir holds the estate file, the logs and the history.
@@ -38,9 +39,23 @@ type Stage struct {
 	// Gate is the address that clients use.
 	Gate string
 
-	appPassword string
-	ports       map[string]int // of the services and the gate
-	running     map[string]*process.Process
+	mariadb *mariadbserver.Server // nil unless the application is whole
+	redis   *redisserver.Server
+	secrets fleet.Secrets
+	places  map[estate.Side]Place
+	running map[string]*process.Process
+}
+
+// Place is where a side's services run.
+type Place interface {
+	// Host is the address of this machine by which the services reach its servers.
+	Host() string
+	// Address is where clients reach a service: host and port.
+	Address(service string) string
+	// Start starts the services and returns once they answer.
+	Start(ctx context.Context, services []fleet.Service, stores fleet.Stores) error
+	// Stop ends them, also when they were not started. It may be called again.
+	Stop() error
 }
 
 // StageConfig says what to set up.
@@ -53,6 +68,11 @@ type StageConfig struct {
 	From, To int
 	// Accounts and Entries are what the ledger holds at the start.
 	Accounts, Entries int
+	// Whole starts all of the application's services; otherwise the ledger and the
+	// payments alone, which take less of the machine.
+	Whole bool
+	// Places are where the services of each side run; nil means as processes.
+	Places map[estate.Side]Place
 	// SourceSettings and TargetSettings override the servers' settings.
 	SourceSettings, TargetSettings map[string]string
 	// TargetDir is the folder of the target's cluster; empty means a temporary one.
@@ -69,34 +89,26 @@ type StageConfig struct {
 	Quick bool
 }
 
-// Names of the stage's databases, which are also the services' names.
 const (
-	accountsName = "accounts"
-	paymentsName = "payments"
-)
-
-// databases in the order in which the services need each other.
-var databases = []string{accountsName, paymentsName}
-
-const (
-	// appRole owns the application's tables on both sides; it is no superuser.
-	appRole = "superapp"
 	// pool is a service's connections: enough for the demo's rate, and few that meet
 	// a server for the first time when the traffic comes.
 	pool = 8
-	// readyTimeout bounds the wait for a service to answer.
-	readyTimeout = 30 * time.Second
-	readyPoll    = 20 * time.Millisecond
-	// processStop bounds the graceful end of a service.
+	// processStop bounds the graceful end of a process.
 	processStop = 15 * time.Second
 	// seedTimeout bounds the filling of the ledger.
 	seedTimeout = 10 * time.Minute
 )
 
+// loopback is where everything listens that is for this machine alone.
+const loopback = "127.0.0.1"
+
+// sides in the order in which they serve.
+var sides = []estate.Side{estate.Source, estate.Target}
+
 // NewStage sets up the servers, the schema, the ledger and the source's
 // services; the gate, the target's services and the traffic are started apart.
 func NewStage(ctx context.Context, cfg StageConfig) (_ *Stage, err error) {
-	s := &Stage{cfg: cfg, ports: map[string]int{}, running: map[string]*process.Process{}}
+	s := &Stage{cfg: cfg, places: cfg.Places, running: map[string]*process.Process{}, secrets: fleet.NewSecrets()}
 	if s.Dir, err = filepath.Abs(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("find the folder %s: %w", cfg.Dir, err)
 	}
@@ -108,9 +120,6 @@ func NewStage(ctx context.Context, cfg StageConfig) (_ *Stage, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
-	s.appPassword = hex.EncodeToString(random[:])
 	if err := s.choosePorts(); err != nil {
 		return nil, err
 	}
@@ -126,72 +135,128 @@ func NewStage(ctx context.Context, cfg StageConfig) (_ *Stage, err error) {
 	return s, s.StartServices(ctx, estate.Source)
 }
 
+// services are the application's, as far as they are on the stage.
+func (s *Stage) services() []fleet.Service {
+	all := fleet.Services()
+	if s.cfg.Whole {
+		return all
+	}
+	return slices.DeleteFunc(all, func(one fleet.Service) bool { return one.Name != fleet.Accounts && one.Name != fleet.Payments })
+}
+
+// databases are those that move.
+func (s *Stage) databases() []string {
+	var names []string
+	for _, one := range s.services() {
+		if one.Database == fleet.Postgres {
+			names = append(names, one.Name)
+		}
+	}
+	return names
+}
+
 // choosePorts asks the kernel for the ports that the estate file must name
 // before their owners run.
 func (s *Stage) choosePorts() error {
-	names := []string{"gate"}
-	for _, side := range []estate.Side{estate.Source, estate.Target} {
-		for _, db := range databases {
-			names = append(names, serviceName(db, side))
-		}
+	var ports freePorts
+	defer ports.release() // all are held until each has one of its own
+	var err error
+	if s.Gate, err = ports.next(); err != nil {
+		return err
 	}
-	for _, n := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a bind that does not wait
-		if err != nil {
-			return fmt.Errorf("find a free port: %w", err)
-		}
-		defer l.Close() // all are held until each has one of its own
-		s.ports[n] = l.Addr().(*net.TCPAddr).Port
+	if s.places != nil {
+		return nil
 	}
-	s.Gate = s.address("gate")
+	s.places = map[estate.Side]Place{}
+	for _, side := range sides {
+		p := &processes{side: side, dir: s.Dir, superapp: s.cfg.Superapp, addresses: map[string]string{}, running: map[string]*process.Process{}}
+		for _, one := range s.services() {
+			if p.addresses[one.Name], err = ports.next(); err != nil {
+				return err
+			}
+		}
+		s.places[side] = p
+	}
 	return nil
 }
 
-func serviceName(db string, side estate.Side) string { return db + "-" + string(side) }
+// freePorts are ports of the loopback address that nobody else gets meanwhile.
+type freePorts struct{ held []net.Listener }
 
-func (s *Stage) address(name string) string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.ports[name]))
+func (f *freePorts) next() (address string, err error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(loopback, "0")) //nolint:noctx // a bind that does not wait
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	f.held = append(f.held, l)
+	return l.Addr().String(), nil
+}
+
+func (f *freePorts) release() {
+	for _, l := range f.held {
+		_ = l.Close()
+	}
 }
 
 func (s *Stage) startServers(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, one := range []struct {
+		side     estate.Side
 		into     **pgserver.Server
 		version  int
 		dir      string
 		settings map[string]string
-	}{{&s.Source, s.cfg.From, "", s.cfg.SourceSettings}, {&s.Target, s.cfg.To, s.cfg.TargetDir, s.cfg.TargetSettings}} {
+	}{{estate.Source, &s.Source, s.cfg.From, "", s.cfg.SourceSettings}, {estate.Target, &s.Target, s.cfg.To, s.cfg.TargetDir, s.cfg.TargetSettings}} {
 		g.Go(func() error {
-			server, err := pgserver.Start(ctx, pgserver.Options{Version: one.version, Dir: one.dir, Settings: one.settings})
+			server, err := pgserver.Start(ctx, pgserver.Options{Version: one.version, Dir: one.dir, Settings: one.settings, Listen: s.listen(one.side)})
 			if err != nil {
 				return err
 			}
 			*one.into = server
-			role := fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", appRole, s.appPassword)
-			if err := server.Exec(ctx, "postgres", role); err != nil {
-				return errors.New("create the application's role: the server refused it") // the statement holds the password
+			return fleet.PreparePostgres(ctx, server, s.secrets, s.databases())
+		})
+	}
+	if s.cfg.Whole {
+		g.Go(func() (err error) {
+			if s.mariadb, err = mariadbserver.Start(ctx, mariadbserver.Options{Listen: s.listen(estate.Source)}); err != nil {
+				return err
 			}
-			for _, db := range databases {
-				if err := server.CreateDatabase(ctx, db); err != nil {
-					return err
-				}
-				own := fmt.Sprintf("ALTER DATABASE %s OWNER TO %s; ALTER SCHEMA public OWNER TO %s", db, appRole, appRole)
-				if err := server.Exec(ctx, db, own); err != nil {
-					return err
-				}
-			}
-			return nil
+			return fleet.PrepareMariaDB(ctx, s.mariadb, s.secrets)
+		})
+		g.Go(func() (err error) {
+			s.redis, err = redisserver.Start(ctx, redisserver.Options{Listen: s.listen(estate.Source)})
+			return err
 		})
 	}
 	return g.Wait()
 }
 
-// URL is a database's connection string for the application. It holds the
+// listen is the address that servers need besides loopback, for a side's services.
+func (s *Stage) listen(side estate.Side) string {
+	if host := s.places[side].Host(); host != loopback {
+		return host
+	}
+	return ""
+}
+
+// stores are where a side's services find their state, from the hosts that the
+// server of the side, and those that both share, are reached by.
+func (s *Stage) stores(side estate.Side, host, shared string) fleet.Stores {
+	st := fleet.Stores{Secrets: s.secrets, Postgres: net.JoinHostPort(host, strconv.Itoa(s.Server(side).Port))}
+	if s.cfg.Whole {
+		st.MariaDB = net.JoinHostPort(shared, strconv.Itoa(s.mariadb.Port))
+		st.Redis, st.Secrets.Redis = net.JoinHostPort(shared, strconv.Itoa(s.redis.Port)), s.redis.Password()
+	}
+	return st
+}
+
+// local are the stores as this machine's own programs reach them.
+func (s *Stage) local(side estate.Side) fleet.Stores { return s.stores(side, loopback, loopback) }
+
+// URL is a database's connection string for the owner of its tables. It holds the
 // password: it is passed by environment only.
 func (s *Stage) URL(db string, side estate.Side) string {
-	u := url.URL{Scheme: "postgres", User: url.UserPassword(appRole, s.appPassword), Path: "/" + db,
-		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Server(side).Port)), RawQuery: "sslmode=disable"}
-	return u.String()
+	return s.local(side).URL(fleet.Service{Name: db, Database: fleet.Postgres}, fleet.Owner)
 }
 
 // Server is a side's server.
@@ -202,61 +267,69 @@ func (s *Stage) Server(side estate.Side) *pgserver.Server {
 	return s.Target
 }
 
-// fill creates the application's schema and its ledger at the source.
+// fill creates the application's schemas, and its ledger at the source.
 func (s *Stage) fill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, seedTimeout)
 	defer cancel()
-	for _, db := range databases {
-		if _, err := s.run(ctx, []string{"DATABASE_URL=" + s.URL(db, estate.Source)}, "migrate", db); err != nil {
-			return err
-		}
+	stores := s.local(estate.Source)
+	if err := fleet.Migrate(ctx, s.cfg.Superapp, s.services(), stores); err != nil {
+		return err
 	}
-	_, err := s.run(ctx, []string{"DATABASE_URL=" + s.URL(accountsName, estate.Source)},
-		"seed", "--accounts", strconv.Itoa(s.cfg.Accounts), "--entries", strconv.Itoa(s.cfg.Entries))
-	return err
-}
-
-// run runs the application's program to its end and returns what it printed.
-func (s *Stage) run(ctx context.Context, env []string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, s.cfg.Superapp, args...)
-	cmd.Env = append(os.Environ(), env...)
-	out, err := cmd.Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			return out, fmt.Errorf("superapp %s: %w: %s", args[0], err, exit.Stderr)
-		}
-		return out, fmt.Errorf("superapp %s: %w", args[0], err)
-	}
-	return out, nil
+	return stores.Seed(ctx, s.cfg.Superapp, "--accounts", strconv.Itoa(s.cfg.Accounts), "--entries", strconv.Itoa(s.cfg.Entries))
 }
 
 // StartServices starts the services of one side and waits until they answer.
 func (s *Stage) StartServices(ctx context.Context, side estate.Side) error {
-	for _, db := range databases {
-		name := serviceName(db, side)
-		args := []string{db, "--listen", s.address(name), "--instance", string(side), "--pool", strconv.Itoa(pool)}
-		if db == paymentsName {
-			args = append(args, "--accounts-url", "http://"+s.address(serviceName(accountsName, side)))
-		}
-		cmd := exec.Command(s.cfg.Superapp, args...) //nolint:noctx // it lives until Close
-		cmd.Env = append(os.Environ(), "DATABASE_URL="+s.URL(db, side))
-		if err := s.start(name, cmd); err != nil {
+	p := s.places[side]
+	return p.Start(ctx, s.services(), s.stores(side, p.Host(), s.places[estate.Source].Host()))
+}
+
+// processes are a side's services as processes of this machine.
+type processes struct {
+	side          estate.Side
+	dir, superapp string
+	addresses     map[string]string
+	running       map[string]*process.Process
+	order         []string // in which they were started
+}
+
+func (p *processes) Host() string                  { return loopback }
+func (p *processes) Address(service string) string { return p.addresses[service] }
+
+func (p *processes) Start(ctx context.Context, services []fleet.Service, stores fleet.Stores) error {
+	for _, one := range services {
+		name := one.Name + "-" + string(p.side)
+		cmd := one.Command(fleet.Start{Superapp: p.superapp, Listen: p.addresses[one.Name], Instance: string(p.side), Pool: pool, Stores: stores, Addresses: p.addresses})
+		started, err := process.Start(cmd, process.Options{Name: name, Log: filepath.Join(p.dir, name+".log"), DeathSignal: syscall.SIGKILL})
+		if err != nil {
 			return err
 		}
-		if err := s.await(ctx, name, "http://"+s.address(name)+"/readyz"); err != nil {
+		p.running[name] = started
+		p.order = append(p.order, name)
+		if err := fleet.Await(ctx, started, name, "http://"+p.addresses[one.Name]+"/readyz"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// Stop ends those first that ask others.
+func (p *processes) Stop() error {
+	var errs []error
+	for _, name := range slices.Backward(p.order) {
+		errs = append(errs, p.running[name].StopWithin(processStop, syscall.SIGTERM))
+	}
+	p.order = nil
+	return errors.Join(errs...)
+}
+
 // StartGate starts the gate, or starts it again after KillGate.
 func (s *Stage) StartGate(ctx context.Context) error {
-	if err := s.start("gate", exec.Command(s.cfg.Dhow, "gate", "--file", s.EstateFile)); err != nil { //nolint:noctx // it lives until Close
+	p, err := s.start("gate", exec.Command(s.cfg.Dhow, "gate", "--file", s.EstateFile)) //nolint:noctx // it lives until Close
+	if err != nil {
 		return err
 	}
-	return s.await(ctx, "gate", "http://"+s.Gate+"/accounts/1")
+	return fleet.Await(ctx, p, "gate", "http://"+s.Gate+"/accounts/1")
 }
 
 // KillGate ends the gate as a crash would.
@@ -266,52 +339,27 @@ func (s *Stage) KillGate() {
 	}
 }
 
-func (s *Stage) start(name string, cmd *exec.Cmd) error {
+func (s *Stage) start(name string, cmd *exec.Cmd) (*process.Process, error) {
 	p, err := process.Start(cmd, process.Options{Name: name, Log: filepath.Join(s.Dir, name+".log"), DeathSignal: syscall.SIGKILL})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.running[name] = p
-	return nil
-}
-
-// await returns once the address answers with 200.
-func (s *Stage) await(ctx context.Context, name, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-		if err != nil {
-			return fmt.Errorf("ask whether %s is ready: %w", name, err)
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err == nil {
-			_ = res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-s.running[name].Done():
-			return fmt.Errorf("%s ended while it started: %s", name, s.running[name].LogTail())
-		case <-ctx.Done():
-			return fmt.Errorf("%s did not become ready in %s: %s", name, readyTimeout, s.running[name].LogTail())
-		case <-time.After(readyPoll):
-		}
-	}
+	return p, nil
 }
 
 // Close stops all that runs: traffic, gate, services, servers. It may be called again.
 func (s *Stage) Close() error {
 	var errs []error
-	order := []string{"traffic", "gate"}
-	for _, side := range []estate.Side{estate.Source, estate.Target} {
-		order = append(order, serviceName(paymentsName, side), serviceName(accountsName, side))
-	}
-	for _, n := range order {
+	for _, n := range []string{"traffic", "gate"} {
 		if p := s.running[n]; p != nil {
 			errs = append(errs, p.StopWithin(processStop, syscall.SIGTERM))
 			delete(s.running, n)
+		}
+	}
+	for _, side := range sides {
+		if p := s.places[side]; p != nil {
+			errs = append(errs, p.Stop())
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*processStop)
@@ -321,14 +369,20 @@ func (s *Stage) Close() error {
 			errs = append(errs, server.Stop(ctx))
 		}
 	}
+	if s.mariadb != nil {
+		errs = append(errs, s.mariadb.Stop(ctx))
+	}
+	if s.redis != nil {
+		errs = append(errs, s.redis.Stop(ctx))
+	}
 	return errors.Join(errs...)
 }
 
 // Transfers counts the transfers that a side's ledger holds.
 func (s *Stage) Transfers(ctx context.Context, side estate.Side) (n int, err error) {
-	conn, err := pgx.Connect(ctx, s.URL(accountsName, side))
+	conn, err := pgx.Connect(ctx, s.URL(fleet.Accounts, side))
 	if err != nil {
-		return 0, fmt.Errorf("connect to database %s of the %s: %w", accountsName, side, err)
+		return 0, fmt.Errorf("connect to database %s of the %s: %w", fleet.Accounts, side, err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it has said all
 	if err := conn.QueryRow(ctx, "SELECT count(*) FROM transfers").Scan(&n); err != nil {

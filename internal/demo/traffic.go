@@ -14,6 +14,7 @@ import (
 
 	"dhow/internal/estate"
 	"dhow/superapp/check"
+	"dhow/superapp/fleet"
 	"dhow/superapp/traffic"
 )
 
@@ -21,13 +22,26 @@ import (
 func (s *Stage) StartTraffic(rate, connections int, seed uint64) error {
 	cmd := exec.Command(s.cfg.Superapp, "traffic", "--url", "http://"+s.Gate, "--rate", strconv.Itoa(rate), "--connections", strconv.Itoa(connections), //nolint:noctx // it lives until StopTraffic
 		"--duration", "0", "--accounts", strconv.Itoa(s.cfg.Accounts), "--seed", strconv.FormatUint(seed, 10), "--history", s.History(), "-o", "json")
+	if !s.cfg.Whole { // what is not on the stage can not be asked
+		shares := traffic.LedgerShares()
+		for _, one := range []struct {
+			of    string
+			share float64
+		}{
+			{"pay", shares.Pay}, {"transfer", shares.Transfer}, {"request", shares.Request}, {"read", shares.Read}, {"statement", shares.Statement},
+			{"split", 0}, {"send", 0}, {"card", 0}, {"insights", 0}, {"rates", 0}, {"corridor", 0},
+		} {
+			cmd.Args = append(cmd.Args, "--"+one.of+"-share", strconv.FormatFloat(one.share, 'g', -1, 64))
+		}
+	}
 	summary, err := os.OpenFile(s.summary(), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("create the traffic's summary: %w", err)
 	}
 	defer summary.Close() // the child has its own
 	cmd.Stdout = summary
-	return s.start("traffic", cmd)
+	_, err = s.start("traffic", cmd)
+	return err
 }
 
 // History is the file that the traffic writes, one line an operation.
@@ -65,14 +79,20 @@ func (s *Stage) TrafficDone() <-chan struct{} { return s.running["traffic"].Done
 // Check judges the history against the ledger of the side that serves, and
 // audits that the two sides took turns: the serving side changed at most switches times.
 func (s *Stage) Check(ctx context.Context, serving estate.Side, switches int) (check.Report, error) {
-	env := []string{"ACCOUNTS_URL=" + s.URL(accountsName, serving), "PAYMENTS_URL=" + s.URL(paymentsName, serving)}
-	for _, db := range databases {
-		for _, side := range []estate.Side{estate.Source, estate.Target} {
+	var env []string
+	for _, db := range s.databases() {
+		env = append(env, upper(db)+"_URL="+s.URL(db, serving))
+		for _, side := range sides {
 			env = append(env, fmt.Sprintf("%s_%s_URL=%s", upper(db), upper(string(side)), s.URL(db, side)))
 		}
 	}
+	if s.cfg.Whole {
+		for _, db := range fleet.Databases(fleet.MariaDB) {
+			env = append(env, upper(db)+"_URL="+s.local(serving).URL(fleet.Service{Name: db, Database: fleet.MariaDB}, fleet.Owner))
+		}
+	}
 	var report check.Report
-	out, err := s.run(ctx, env, "check", "--history", s.History(), "--switches", strconv.Itoa(switches), "-o", "json")
+	out, err := fleet.Run(ctx, s.cfg.Superapp, env, "check", "--history", s.History(), "--switches", strconv.Itoa(switches), "-o", "json")
 	if len(out) == 0 && err != nil {
 		return report, err
 	}
