@@ -39,6 +39,9 @@ var schema string
 //go:embed grants.sql
 var grants string
 
+//go:embed openapi.yaml
+var openAPI []byte
+
 // Command runs the service.
 func Command() *cobra.Command {
 	o := service.Options{Prepare: []string{lockAccounts, lockHold, insertTransfer, insertHold, insertCapture, updateReleased, selectAccount, selectStatement, selectHold}}
@@ -84,12 +87,18 @@ func New(b service.Base) service.App {
 	l.transfers = service.NewCounter(b.Metrics, "transfers_total", "Transfers by outcome.", "outcome")
 	l.holds = service.NewCounter(b.Metrics, "holds_total", "Holds by what was done with them and its outcome.", "operation", "outcome")
 	l.conflicts = service.NewCounter(b.Metrics, "transfer_conflicts_total", "Transactions that lost against another and were tried again.").WithLabelValues()
-	return service.App{Routes: map[string]service.Handler{
+	return service.App{OpenAPI: openAPI, Routes: map[string]service.Handler{
 		"POST /accounts":             l.open,
 		"GET /accounts/{id}":         l.account,
 		"GET /accounts/{id}/entries": l.statement,
 		"POST /transfers":            l.postTransfer,
 		"GET /transfers/{id}":        l.getTransfer,
+
+		"POST /customers":              l.join,
+		"POST /customers/verify":       l.verify,
+		"GET /customers/{id}":          l.customer,
+		"GET /customers/{id}/accounts": l.customerAccounts,
+		"GET /payees":                  l.payee,
 
 		"POST /holds":                      l.postHold,
 		"GET /holds/{id}":                  l.getHold,

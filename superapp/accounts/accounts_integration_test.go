@@ -3,6 +3,7 @@ package accounts_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -11,7 +12,9 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 
@@ -65,12 +68,16 @@ func TestAccounts(t *testing.T) {
 		{"a hold ends once", holdEndsOnce},
 		{"holds add up", holdsAddUp},
 		{"the system's accounts", systemAccounts},
+		{"customers", customers},
+		{"many join at once", joinAtOnce},
+		{"history can not be changed", historyStays},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := &bank{t: t}
 			b.url, b.db = servicetest.Database(t, s, fmt.Sprint("accounts", i), accounts.Migrate)
 			b.exec("INSERT INTO accounts (customer, kind, currency) VALUES (1, 'system', 'AED'), (1, 'system', 'USD')")
 			b.exec("INSERT INTO accounts (customer, kind, currency) SELECT g, 'customer', 'AED' FROM generate_series(3, 8) g")
+			b.url = servicetest.Restricted(t, s, b.url, accounts.Schema())
 			b.Service = servicetest.Start(t, b.url, service.Options{}, run)
 			for id := first; id <= last; id++ {
 				servicetest.Want(t, b.transfer(fmt.Sprint("open", id), issuer, id, opening), http.StatusCreated, "")
@@ -382,6 +389,30 @@ func sealed(b *bank) {
 	if n := b.number("SELECT balance FROM accounts WHERE id = 3"); n != opening-10 {
 		b.t.Errorf("account 3 holds %d", n)
 	}
+}
+
+// The service's role adds to the history and can not change it, nor anything else that it need not.
+func historyStays(b *bank) {
+	conn, err := pgx.Connect(b.t.Context(), b.url)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for _, sql := range []string{
+		"UPDATE entries SET amount = amount", "DELETE FROM entries", "TRUNCATE entries", "UPDATE transfers SET amount = amount", "DELETE FROM transfers",
+		"UPDATE accounts SET kind = 'system'", "DELETE FROM accounts", "UPDATE holds SET amount = 1", "DELETE FROM holds",
+		"UPDATE customers SET pin = ''", "DELETE FROM customers", "DELETE FROM idempotency", "CREATE TABLE mine (id int)", "DROP TABLE entries",
+	} {
+		var refused *pgconn.PgError
+		if _, err := conn.Exec(b.t.Context(), sql); !errors.As(err, &refused) || refused.Code != "42501" {
+			b.t.Errorf("%s: %v", sql, err)
+		}
+	}
+}
+
+func TestOpenAPI(t *testing.T) {
+	app := accounts.New(service.Base{Metrics: prometheus.NewRegistry()})
+	servicetest.OpenAPI(t, app.OpenAPI, app.Routes)
 }
 
 func metrics(b *bank) {
