@@ -21,6 +21,9 @@ build: ## build bin/dhow and bin/superapp
 images: ## the super-app's container images, their digests and sizes (ARGS="--push 127.0.0.1:5000/superapp --tag v1")
 	@$(GO) run ./superapp/cmd/images $(ARGS)
 
+superapp: setup build ## the whole application on this machine, with servers and data (ARGS="--scale 100000")
+	@bin/superapp run $(ARGS)
+
 demo: setup build ## a whole voyage on this machine under live traffic (ARGS="--rollback --rate 800")
 	@bin/dhow demo $(ARGS)
 

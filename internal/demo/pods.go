@@ -136,6 +136,9 @@ func (h *Harbour) Places() map[estate.Side]Place {
 	return map[estate.Side]Place{estate.Source: h.docks[estate.Source], estate.Target: h.docks[estate.Target]}
 }
 
+// Kubeconfig is the file that gives full rights in a side's cluster.
+func (h *Harbour) Kubeconfig(side estate.Side) string { return h.docks[side].cluster.Kubeconfig() }
+
 // Pods are how many stood ready at a side.
 func (h *Harbour) Pods(side estate.Side) int { return h.docks[side].pods }
 

@@ -250,13 +250,13 @@ func (s *Stage) stores(side estate.Side, host, shared string) fleet.Stores {
 	return st
 }
 
-// local are the stores as this machine's own programs reach them.
-func (s *Stage) local(side estate.Side) fleet.Stores { return s.stores(side, loopback, loopback) }
+// Stores are where a side's services find their state, as this machine's own programs reach them.
+func (s *Stage) Stores(side estate.Side) fleet.Stores { return s.stores(side, loopback, loopback) }
 
 // URL is a database's connection string for the owner of its tables. It holds the
 // password: it is passed by environment only.
 func (s *Stage) URL(db string, side estate.Side) string {
-	return s.local(side).URL(fleet.Service{Name: db, Database: fleet.Postgres}, fleet.Owner)
+	return s.Stores(side).URL(fleet.Service{Name: db, Database: fleet.Postgres}, fleet.Owner)
 }
 
 // Server is a side's server.
@@ -271,7 +271,7 @@ func (s *Stage) Server(side estate.Side) *pgserver.Server {
 func (s *Stage) fill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, seedTimeout)
 	defer cancel()
-	stores := s.local(estate.Source)
+	stores := s.Stores(estate.Source)
 	if err := fleet.Migrate(ctx, s.cfg.Superapp, s.services(), stores); err != nil {
 		return err
 	}

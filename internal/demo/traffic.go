@@ -88,7 +88,7 @@ func (s *Stage) Check(ctx context.Context, serving estate.Side, switches int) (c
 	}
 	if s.cfg.Whole {
 		for _, db := range fleet.Databases(fleet.MariaDB) {
-			env = append(env, upper(db)+"_URL="+s.local(serving).URL(fleet.Service{Name: db, Database: fleet.MariaDB}, fleet.Owner))
+			env = append(env, upper(db)+"_URL="+s.Stores(serving).URL(fleet.Service{Name: db, Database: fleet.MariaDB}, fleet.Owner))
 		}
 	}
 	var report check.Report

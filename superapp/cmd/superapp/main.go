@@ -18,6 +18,7 @@ import (
 
 	"dhow/superapp/accounts"
 	"dhow/superapp/check"
+	"dhow/superapp/fleet"
 	"dhow/superapp/payments"
 	"dhow/superapp/seed"
 	"dhow/superapp/service"
@@ -60,7 +61,8 @@ func root() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(accounts.Command(), payments.Command(), migrate(), seed.Command(), traffic.Command(), check.Command())
+	cmd.AddCommand(accounts.Command(), payments.Command())
+	cmd.AddCommand(migrate(), fleet.Command(), seed.Command(), traffic.Command(), check.Command())
 	cmd.SetFlagErrorFunc(usage)
 	for _, c := range append(cmd.Commands(), cmd) {
 		args := c.Args
