@@ -185,7 +185,7 @@ func (a *applier) established(ctx context.Context, definitions dynamic.ResourceI
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	defer a.mapper.Reset() // which does not know the new kind
-	return poll(ctx, func() error {
+	return poll(ctx, askEvery, func() error {
 		o, err := definitions.Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -211,18 +211,23 @@ func condition(o *unstructured.Unstructured, kind string) error {
 	return fmt.Errorf("%s is not %s yet", describe(o), kind)
 }
 
-// poll tries until it succeeds or ctx ends, and returns the last error then.
-func poll(ctx context.Context, try func() error) error {
-	tick := time.NewTicker(askEvery)
+// poll tries every so often until it succeeds, at least once. When ctx ends before,
+// the error is why it ended and the last one from before, which says what was missing.
+func poll(ctx context.Context, every time.Duration, try func() error) error {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
+	var last error
 	for {
 		err := try()
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return err
+			return fmt.Errorf("%w: %w", context.Cause(ctx), last)
 		case <-tick.C:
 		}
 	}

@@ -215,22 +215,19 @@ func (c *Local) ready(ctx context.Context) error {
 // await tries until it succeeds. It fails with the last error when ctx ends, and with
 // a process' last words when one falls.
 func (c *Local) await(ctx context.Context, what string, try func() error) error {
-	tick := time.NewTicker(askEvery)
-	defer tick.Stop()
-	for {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	err := poll(ctx, askEvery, func() error {
 		err := try()
-		if err == nil {
-			return nil
+		if fallen := c.space.fallen(); err != nil && fallen != nil {
+			stop(fallen)
 		}
-		if fallen := c.space.fallen(); fallen != nil {
-			return fmt.Errorf("wait for %s: %w", what, fallen)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w: %w", what, context.Cause(ctx), err)
-		case <-tick.C:
-		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %s: %w", what, err)
 	}
+	return nil
 }
 
 // makeFolder makes the cluster's folder, marked as one.

@@ -26,13 +26,16 @@ const (
 	toldLines            = 8
 	// tellTimeout bounds the search for the reasons.
 	tellTimeout = 15 * time.Second
+	// steadyFor is how long everything must be ready without a break: a container that
+	// falls over at once, and has no probe, counts as ready until it does.
+	steadyFor = time.Second
 	// restartedAt is the annotation by which kubectl restarts a rollout.
 	restartedAt = "kubectl.kubernetes.io/restartedAt"
 )
 
 // AwaitReady waits until every Deployment, StatefulSet and DaemonSet of the namespace
-// is rolled out and every pod that is to stay is ready, and says how many pods that
-// are. When ctx ends before, the error says which are not, and why: what the cluster
+// is rolled out and every pod that is to stay is ready, and all of it stays so for a
+// moment; it says how many pods that are. Old pods may still be ending. When ctx ends before, the error says which are not, and why: what the cluster
 // tells of them and the last lines of their logs.
 func AwaitReady(ctx context.Context, kubeconfig, namespace string) (int, error) {
 	client, err := newClient(kubeconfig)
@@ -40,16 +43,20 @@ func AwaitReady(ctx context.Context, kubeconfig, namespace string) (int, error) 
 		return 0, err
 	}
 	var pods int
-	err = poll(ctx, func() error {
+	var since time.Time // when all was ready; zero while it is not
+	err = poll(ctx, askEvery, func() error {
 		n, err := rolledOut(ctx, client, namespace)
-		if err == nil {
-			pods = n
+		switch {
+		case err != nil:
+			since = time.Time{}
+			return err
+		case since.IsZero() || n != pods:
+			since, pods = time.Now(), n
 		}
-		// A request that ctx ended says nothing of the pods.
-		if ctx.Err() != nil && err != nil && !errors.As(err, new(*notReadyError)) {
-			return ctx.Err()
+		if time.Since(since) < steadyFor {
+			return errors.New("all pods have only just become ready")
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		tell, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTimeout)
@@ -86,15 +93,6 @@ func newClient(kubeconfig string) (*kubernetes.Clientset, error) {
 	return client, nil
 }
 
-// notReadyError says which workload or pod is waited for.
-type notReadyError struct{ what string }
-
-func (e *notReadyError) Error() string { return e.what }
-
-func notReady(format string, args ...any) error {
-	return &notReadyError{what: fmt.Sprintf(format, args...)}
-}
-
 // rolledOut is the number of pods when everything in the namespace is as it should be.
 func rolledOut(ctx context.Context, client kubernetes.Interface, namespace string) (int, error) {
 	deployments, err := client.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{})
@@ -113,7 +111,7 @@ func rolledOut(ctx context.Context, client kubernetes.Interface, namespace strin
 	for _, s := range sets.Items {
 		want := replicas(s.Spec.Replicas)
 		if st := s.Status; st.ObservedGeneration < s.Generation || st.UpdatedReplicas < want || st.ReadyReplicas < want {
-			return 0, notReady("stateful set %s has %d of %d pods ready", s.Name, st.ReadyReplicas, want)
+			return 0, fmt.Errorf("stateful set %s has %d of %d pods ready", s.Name, st.ReadyReplicas, want)
 		}
 	}
 	daemons, err := client.AppsV1().DaemonSets(namespace).List(ctx, metav1.ListOptions{})
@@ -123,7 +121,7 @@ func rolledOut(ctx context.Context, client kubernetes.Interface, namespace strin
 	for _, d := range daemons.Items {
 		want := d.Status.DesiredNumberScheduled
 		if st := d.Status; st.ObservedGeneration < d.Generation || st.UpdatedNumberScheduled < want || st.NumberAvailable < want {
-			return 0, notReady("daemon set %s has %d of %d pods ready", d.Name, st.NumberReady, want)
+			return 0, fmt.Errorf("daemon set %s has %d of %d pods ready", d.Name, st.NumberReady, want)
 		}
 	}
 	pods, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
@@ -134,27 +132,26 @@ func rolledOut(ctx context.Context, client kubernetes.Interface, namespace strin
 	for i := range pods.Items {
 		p := &pods.Items[i]
 		switch {
-		case p.Status.Phase == corev1.PodSucceeded: // a job's
+		case p.DeletionTimestamp != nil, p.Status.Phase == corev1.PodSucceeded: // it ends, or is a job's
 		case !podReady(p):
-			return 0, notReady("pod %s is not ready", p.Name)
-		case p.DeletionTimestamp == nil:
+			return 0, fmt.Errorf("pod %s is not ready", p.Name)
+		default:
 			ready++
 		}
 	}
 	return ready, nil
 }
 
-// deployed says what a Deployment still waits for; pods of an older revision count
-// until they are gone.
+// deployed says what a Deployment still waits for.
 func deployed(d *appsv1.Deployment) error {
 	want, st := replicas(d.Spec.Replicas), d.Status
 	switch {
 	case st.ObservedGeneration < d.Generation:
-		return notReady("deployment %s was not looked at yet", d.Name)
+		return fmt.Errorf("deployment %s was not looked at yet", d.Name)
 	case st.UpdatedReplicas < want || st.AvailableReplicas < want:
-		return notReady("deployment %s has %d of %d pods ready", d.Name, st.AvailableReplicas, want)
+		return fmt.Errorf("deployment %s has %d of %d pods ready", d.Name, st.AvailableReplicas, want)
 	case st.Replicas > st.UpdatedReplicas:
-		return notReady("deployment %s still has %d old pods", d.Name, st.Replicas-st.UpdatedReplicas)
+		return fmt.Errorf("deployment %s still has %d old pods", d.Name, st.Replicas-st.UpdatedReplicas)
 	}
 	return nil
 }
@@ -166,7 +163,7 @@ func replicas(n *int32) int32 {
 	return *n
 }
 
-// podReady says whether a pod serves; one that is being ended counts as what it is not.
+// podReady says whether a pod serves.
 func podReady(p *corev1.Pod) bool {
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodReady {

@@ -247,8 +247,8 @@ func (s *slot) sweep(ctx context.Context) error {
 	err := errors.Join(
 		s.endInit(ctx),
 		s.removeLink(),
-		until(ctx, func() error { return removeCgroups(s.id()) }),
-		until(ctx, func() error { return removeFolder(s.record.Dir) }),
+		poll(ctx, sweepEvery, func() error { return removeCgroups(s.id()) }),
+		poll(ctx, sweepEvery, func() error { return removeFolder(s.record.Dir) }),
 	)
 	if err != nil {
 		err = fmt.Errorf("clean up cluster %q: %w", s.record.Name, err)
@@ -262,7 +262,7 @@ func (s *slot) endInit(ctx context.Context) error {
 	if s.record.Init == 0 {
 		return nil
 	}
-	return until(ctx, func() error {
+	return poll(ctx, sweepEvery, func() error {
 		if began, alive := birth(s.record.Init); !alive || began != s.record.Began {
 			return nil
 		}
@@ -328,19 +328,4 @@ func removeFolder(dir string) error {
 		return fmt.Errorf("remove the folder: %w", err)
 	}
 	return nil
-}
-
-// until tries again while it fails, until ctx ends; at least once.
-func until(ctx context.Context, try func() error) error {
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(sweepEvery):
-		}
-	}
 }
