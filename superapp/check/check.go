@@ -23,8 +23,9 @@ const (
 )
 
 // Databases are the connection strings of the application's databases on one
-// server. They hold passwords and reach no report and no error.
-type Databases struct{ Accounts, Payments string }
+// side. They hold passwords and reach no report and no error. Accounts and
+// Payments are always needed; the others are checked when they are given.
+type Databases struct{ Accounts, Payments, Transfers, Cards, Analytics string }
 
 // Config says what to check.
 type Config struct {
@@ -76,8 +77,8 @@ type checker struct {
 	cfg    Config
 	report *Report
 	files  []file
-	// accounts and payments are snapshots of the serving side.
-	accounts, payments *database
+	// Snapshots of the serving side; nil where no address was given.
+	accounts, payments, transfers, cards, analytics *database
 	// sightings is how many versions of accounts the histories show.
 	sightings int64
 }
@@ -106,14 +107,13 @@ func (c *checker) run(ctx context.Context) error {
 	if err := c.open(ctx); err != nil {
 		return err
 	}
-	defer c.accounts.close(ctx)
-	defer c.payments.close(ctx)
+	defer c.close(ctx)
 
 	for _, step := range []struct {
 		say string
 		do  func(context.Context) error
 	}{
-		{"waiting for pending payments", c.settle},
+		{"waiting for what is on its way", c.settle},
 		{"taking snapshots", c.freeze},
 		{"adding up the ledger", c.ledger},
 		{"comparing payments with transfers", c.agree},

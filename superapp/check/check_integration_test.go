@@ -186,6 +186,23 @@ var planted = []struct {
 		map[Kind]int64{BrokenAccount: 1, CreatedMoney: 3, Unbalanced: -1}, "and does not exist"},
 	{"a customer is overdrawn", func(w *world) { w.move("too much", "r", 6, 7, 1_000_000, "source") }, map[Kind]int64{Overdrawn: 1}, "is or was at -"},
 
+	// Holds.
+	{"an account holds more than its holds", func(w *world) { w.a("UPDATE accounts SET held = held + 1 WHERE id = 3") }, map[Kind]int64{BrokenHold: 1}, "account 3: it holds 41 and its open holds sum to 40"},
+	{"an open hold is lost", func(w *world) { w.a("DELETE FROM holds WHERE key = 'kept'") }, map[Kind]int64{BrokenHold: 1}, "sum to 0"},
+	{"an open hold of no account", func(w *world) { w.a("UPDATE holds SET account = 99 WHERE key = 'kept'") }, map[Kind]int64{BrokenHold: 2}, "account 99: it holds 0"},
+	{"more is held than is there", func(w *world) { w.held("too much", 6, 1_000_000) }, map[Kind]int64{Overdrawn: 1}, "of which 1000000 are held"},
+	{"a hold is made twice", func(w *world) { w.held("kept", 4, 1) }, map[Kind]int64{Doubled: 1}, "hold with key kept: 2 holds have it"},
+	{"two holds are captured with one transfer", func(w *world) {
+		w.release(w.held("other", 3, 60))
+		w.a("UPDATE holds SET state = 'captured', transfer = (SELECT transfer FROM holds WHERE key = 'moved') WHERE key = 'other'")
+	}, map[Kind]int64{Doubled: 1}, "2 holds were captured with it"},
+	{"a captured hold's transfer is lost", func(w *world) { w.a("UPDATE holds SET transfer = 99999 WHERE key = 'moved'") }, map[Kind]int64{BrokenHold: 1}, "its transfer is not there"},
+	{"a captured hold names no transfer", func(w *world) { w.a("UPDATE holds SET transfer = NULL WHERE key = 'moved'") }, map[Kind]int64{BrokenHold: 1}, "its transfer is not there"},
+	{"a released hold names a transfer", func(w *world) { w.a("UPDATE holds SET transfer = 1 WHERE key = 'let go'") }, map[Kind]int64{BrokenHold: 1}, "it is released and yet names transfer 1"},
+	{"more was captured than was held", func(w *world) { w.a("UPDATE holds SET amount = 54 WHERE key = 'moved'") }, map[Kind]int64{BrokenHold: 1}, "it held 54 AED of account 3, and transfer"},
+	{"another account's money was captured", func(w *world) { w.a("UPDATE holds SET account = 4 WHERE key = 'moved'") }, map[Kind]int64{BrokenHold: 1}, "of account 4, and transfer"},
+	{"a hold in no known state", func(w *world) { w.a("UPDATE holds SET state = 'odd' WHERE key = 'let go'") }, map[Kind]int64{BrokenHold: 1}, "unknown state"},
+
 	// Payments and transfers.
 	{"a transfer without its payment", func(w *world) { w.move("payment:nobody", "r", 6, 7, 4, "source") }, map[Kind]int64{HalfPayment: 1}, "payment with key nobody: there is no payment for transfer"},
 	{"a payment names another transfer", func(w *world) {
@@ -302,7 +319,7 @@ func TestCleanReportCountsEverything(t *testing.T) {
 		entries += v
 	}
 	if r.Operations != int64(len(w.ops)) || r.AcknowledgedWrites != 4*4+2 || r.UnknownApplied != 1 || r.UnknownNotApplied != 2 || r.ReplayedAnswers != 1 || r.TornHistories != 1 ||
-		r.Outcomes[history.Late] != 1 || r.Entries != entries || r.Transfers != entries/2 || r.Accounts != customers+1 || r.Payments != 4*2+2 || r.Requests != 4 || !r.MoneyConserved || r.Audited {
+		r.Outcomes[history.Late] != 1 || r.Entries != entries || r.Transfers != entries/2 || r.Accounts != customers+1 || r.Payments != 4*2+2 || r.Requests != 4 || r.Holds != 3 || !r.MoneyConserved || r.Audited {
 		t.Errorf("%+v", r)
 	}
 	var text, again bytes.Buffer
@@ -436,8 +453,10 @@ func command(t *testing.T, s *pgserver.Server) {
 		t.Log(errs.String())
 		return out.String(), err
 	}
-	for _, v := range []string{accountsVariable, paymentsVariable, accountsSourceVariable, paymentsSourceVariable, accountsTargetVariable, paymentsTargetVariable} {
-		t.Setenv(v, "")
+	for _, v := range stores {
+		for _, side := range []string{"", source, target} {
+			t.Setenv(v.variable(side), "")
+		}
 	}
 	path := w.history()
 	usage := func(want string, args ...string) {
@@ -450,19 +469,19 @@ func command(t *testing.T, s *pgserver.Server) {
 	}
 	usage("--history")
 	usage("set ACCOUNTS_URL and PAYMENTS_URL", "--history", path)
-	t.Setenv(accountsVariable, w.urls.Accounts)
-	t.Setenv(paymentsVariable, w.urls.Payments)
+	t.Setenv("ACCOUNTS_URL", w.urls.Accounts)
+	t.Setenv("PAYMENTS_URL", w.urls.Payments)
 	usage("-o", "--history", path, "-o", "xml")
 	usage("--most", "--history", path, "--most", "0")
 	usage("--settle", "--history", path, "--settle", "-1s")
 	usage("--switches -1", "--history", path, "--switches", "-1")
-	usage("needs all four", "--history", path, "--switches", "1")
-	t.Setenv(accountsSourceVariable, w.urls.Accounts)
+	usage("databases of both", "--history", path, "--switches", "1")
+	t.Setenv("ACCOUNTS_SOURCE_URL", w.urls.Accounts)
 	usage("set PAYMENTS_SOURCE_URL and ACCOUNTS_TARGET_URL and PAYMENTS_TARGET_URL", "--history", path, "--switches", "1")
 	usage("PAYMENTS_SOURCE_URL", "--history", path)
-	t.Setenv(paymentsSourceVariable, w.urls.Payments)
-	t.Setenv(accountsTargetVariable, w.urls.Accounts)
-	t.Setenv(paymentsTargetVariable, w.urls.Payments)
+	t.Setenv("PAYMENTS_SOURCE_URL", w.urls.Payments)
+	t.Setenv("ACCOUNTS_TARGET_URL", w.urls.Accounts)
+	t.Setenv("PAYMENTS_TARGET_URL", w.urls.Payments)
 	usage("say --switches", "--history", path)
 	if out, err := run("--history", path, "--switches", "0"); err != nil || !strings.Contains(out, "nothing is wrong") || !strings.Contains(out, "0 of 0 allowed") {
 		t.Errorf("%v\n%s", err, out)

@@ -12,17 +12,6 @@ import (
 	"dhow/superapp/service"
 )
 
-// The environment that names the databases. Connection strings hold passwords,
-// so they are never arguments.
-const (
-	accountsVariable       = "ACCOUNTS_URL"
-	paymentsVariable       = "PAYMENTS_URL"
-	accountsSourceVariable = "ACCOUNTS_SOURCE_URL"
-	paymentsSourceVariable = "PAYMENTS_SOURCE_URL"
-	accountsTargetVariable = "ACCOUNTS_TARGET_URL"
-	paymentsTargetVariable = "PAYMENTS_TARGET_URL"
-)
-
 // Wrong is the error of a check that found faults; the report names them.
 type Wrong struct{ Faults int64 } //nolint:errname // callers read it as check.Wrong
 
@@ -40,13 +29,17 @@ func Command() *cobra.Command {
 that serves now, and names what disagrees: acknowledged writes that are missing,
 writes that were done twice, money made or lost, reads that went back in time.
 
-  ` + accountsVariable + `, ` + paymentsVariable + `   the databases that serve now
+The environment names the databases, since connection strings hold passwords.
+
+  ACCOUNTS_URL, PAYMENTS_URL    the databases that serve now
+  TRANSFERS_URL                 that of sends abroad, if the application has them
+  CARDS_URL, ANALYTICS_URL      those of cards and of spending, at MariaDB, if it has them
 
 With the databases of both sides it also proves that the two never took writes at
 once. That needs track_commit_timestamp = on, on both servers, and --switches.
 
-  ` + accountsSourceVariable + `, ` + paymentsSourceVariable + `
-  ` + accountsTargetVariable + `, ` + paymentsTargetVariable + `
+  ACCOUNTS_SOURCE_URL, PAYMENTS_SOURCE_URL, and TRANSFERS_SOURCE_URL with TRANSFERS_URL
+  ACCOUNTS_TARGET_URL, PAYMENTS_TARGET_URL, and TRANSFERS_TARGET_URL with TRANSFERS_URL
 
 It changes nothing. Exit status: 0 when nothing is wrong, 1 when something is, or
 when it could not look, 2 for a mistake in how it was called.`,
@@ -103,35 +96,41 @@ func configure(cmd *cobra.Command, cfg *Config, switches int, output string) err
 	if cfg.Settle == 0 {
 		cfg.Settle = -1
 	}
-	cfg.Serving = Databases{Accounts: os.Getenv(accountsVariable), Payments: os.Getenv(paymentsVariable)}
-	if missing := unset(accountsVariable, paymentsVariable); len(missing) > 0 {
+	cfg.Serving = fromEnvironment("")
+	if missing := unset(cfg.Serving, "", false); len(missing) > 0 {
 		return fmt.Errorf("set %s: the databases of the side that serves now", strings.Join(missing, " and "))
 	}
-	variables := []string{accountsSourceVariable, paymentsSourceVariable, accountsTargetVariable, paymentsTargetVariable}
+	sides := Sides{Source: fromEnvironment(source), Target: fromEnvironment(target), Switches: switches}
 	given := cmd.Flags().Changed("switches")
-	switch missing := unset(variables...); {
-	case len(missing) == len(variables) && !given:
+	sends := cfg.Serving.Transfers != ""
+	switch missing := append(unset(sides.Source, source, sends), unset(sides.Target, target, sends)...); {
+	case sides.Source == Databases{} && sides.Target == Databases{} && !given:
 		return nil
 	case len(missing) > 0:
-		return fmt.Errorf("set %s too: the audit of both sides needs all four databases", strings.Join(missing, " and "))
+		return fmt.Errorf("set %s too: the audit of both sides needs the PostgreSQL databases of both", strings.Join(missing, " and "))
 	case !given:
 		return errors.New("say --switches N: how often the serving side may have changed")
 	}
-	cfg.Sides = &Sides{
-		Source:   Databases{os.Getenv(accountsSourceVariable), os.Getenv(paymentsSourceVariable)},
-		Target:   Databases{os.Getenv(accountsTargetVariable), os.Getenv(paymentsTargetVariable)},
-		Switches: switches,
-	}
+	cfg.Sides = &sides
 	return nil
 }
 
-// unset are the variables that have no value.
-func unset(variables ...string) []string {
-	var missing []string
-	for _, v := range variables {
-		if os.Getenv(v) == "" {
-			missing = append(missing, v)
+// fromEnvironment are the databases that the environment names for a side; with none, of the one that serves now.
+func fromEnvironment(side string) Databases {
+	var d Databases
+	for _, s := range stores {
+		*s.url(&d) = os.Getenv(s.variable(side))
+	}
+	return d
+}
+
+// unset are the variables of the databases that a side must have and has not.
+func unset(d Databases, side string, sends bool) []string {
+	var names []string
+	for _, s := range stores {
+		if (!s.optional || sends && s.name == "transfers") && *s.url(&d) == "" {
+			names = append(names, s.variable(side))
 		}
 	}
-	return missing
+	return names
 }

@@ -2,11 +2,15 @@ package check
 
 import (
 	"context"
-	"errors"
+	"database/sql"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
+
+	"dhow/superapp/service"
 )
 
 const (
@@ -16,58 +20,121 @@ const (
 	closeTimeout = 2 * time.Second
 	// workMemory is for the sorts and sums of whole tables, of which one runs at a time.
 	workMemory = "64MB"
+	// streamTimeout is how long MariaDB lets a reader rest that merges rows of two
+	// servers, in seconds.
+	streamTimeout = "3600"
 )
 
-// The tables that are looked at.
-var (
-	accountsTables = []string{"accounts", "transfers", "entries", "idempotency"}
-	paymentsTables = []string{"payments", "requests", "idempotency"}
-)
+// rows are a query's. They are closed by each, or by the stream that took them.
+type rows interface {
+	Next() bool
+	Scan(into ...any) error
+	Err() error
+	Close()
+}
+
+// sqlRows are MariaDB's.
+type sqlRows struct{ *sql.Rows }
+
+func (r sqlRows) Close() { _ = r.Rows.Close() } // nothing was written; what went wrong Err says
 
 // database is one connection, and the snapshot that it reads once frozen.
 type database struct {
 	name string // for people: "the accounts database at the source"
-	conn *pgx.Conn
+	// One of the two is set.
+	postgres *pgx.Conn
+	mariadb  *sql.Conn
+	pool     *sql.DB // MariaDB's, of that one connection
 }
 
 // connect opens a database that must have the tables; variable is where its
 // address came from.
-func connect(ctx context.Context, name, url, variable string, tables []string) (*database, error) {
+func connect(ctx context.Context, name, url, variable string, of store) (_ *database, err error) {
 	if url == "" {
 		return nil, fmt.Errorf("no address of %s: set %s", name, variable)
 	}
-	cfg, err := pgx.ParseConfig(url)
-	if err != nil {
-		// The parser's error repeats parts of the address, which may be secret.
-		return nil, fmt.Errorf("%s is not a connection string of postgresql: write it as postgres://user:password@host:5432/database", variable)
+	d := &database{name: name}
+	if of.mariadb {
+		err = d.dialMariaDB(ctx, url, variable)
+	} else {
+		err = d.dialPostgres(ctx, url, variable)
 	}
-	cfg.ConnectTimeout = connectTimeout
-	cfg.RuntimeParams["application_name"] = "superapp check"
-	cfg.RuntimeParams["timezone"] = "UTC" // rows of two servers are compared as text
-	cfg.RuntimeParams["work_mem"] = workMemory
-	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s (%s): %w", name, variable, err)
+		return nil, err
 	}
-	d := &database{name: name, conn: conn}
-	for _, table := range tables {
-		var there bool
-		if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", table).Scan(&there); err != nil {
-			d.close(ctx)
-			return nil, fmt.Errorf("look at %s: %w", name, err)
+	for _, table := range of.tables {
+		there, err := d.has(ctx, table)
+		if err == nil && !there {
+			err = fmt.Errorf("%s has no table %s: does %s name the right database? `superapp migrate` makes the tables", name, table, variable)
 		}
-		if !there {
+		if err != nil {
 			d.close(ctx)
-			return nil, fmt.Errorf("%s has no table %s: does %s name the right database? `superapp migrate` makes the tables", name, table, variable)
+			return nil, err
 		}
 	}
 	return d, nil
 }
 
+func (d *database) dialPostgres(ctx context.Context, url, variable string) error {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		// The parser's error repeats parts of the address, which may be secret.
+		return fmt.Errorf("%s is not a connection string of postgresql: write it as postgres://user:password@host:5432/database", variable)
+	}
+	cfg.ConnectTimeout = connectTimeout
+	cfg.RuntimeParams["application_name"] = "superapp check"
+	cfg.RuntimeParams["timezone"] = "UTC" // rows of two servers are compared as text
+	cfg.RuntimeParams["work_mem"] = workMemory
+	if d.postgres, err = pgx.ConnectConfig(ctx, cfg); err != nil {
+		return fmt.Errorf("connect to %s (%s): %w", d.name, variable, err)
+	}
+	return nil
+}
+
+func (d *database) dialMariaDB(ctx context.Context, url, variable string) error {
+	cfg, err := service.MariaDBConfig(url, variable)
+	if err != nil {
+		return err
+	}
+	// Sums of whole tables take longer than a service's requests.
+	cfg.Timeout, cfg.ReadTimeout, cfg.WriteTimeout = connectTimeout, 0, 0
+	cfg.Params["net_write_timeout"] = streamTimeout
+	connector, err := mysql.NewConnector(cfg)
+	if err != nil {
+		return fmt.Errorf("%s is not a connection string of MariaDB: write it as mariadb://user:password@host:3306/database", variable)
+	}
+	d.pool = sql.OpenDB(connector)
+	if d.mariadb, err = d.pool.Conn(ctx); err != nil {
+		_ = d.pool.Close() // it has no connection
+		return fmt.Errorf("connect to %s (%s): %w", d.name, variable, err)
+	}
+	return nil
+}
+
+func (d *database) has(ctx context.Context, table string) (there bool, err error) {
+	if d.mariadb != nil {
+		err = d.row(ctx, []any{&there}, "SELECT count(*) > 0 FROM information_schema.tables WHERE table_schema = database() AND table_name = ?", table)
+	} else {
+		err = d.row(ctx, []any{&there}, "SELECT to_regclass($1) IS NOT NULL", table)
+	}
+	return there, err
+}
+
 // freeze begins a transaction that sees the database as it is now until thaw or close.
 func (d *database) freeze(ctx context.Context) error {
-	// The first query takes the snapshot, so there is one.
-	if _, err := d.conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1"); err != nil {
+	if d == nil {
+		return nil
+	}
+	var err error
+	if d.mariadb != nil {
+		if err = d.exec(ctx, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err == nil {
+			err = d.exec(ctx, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+		}
+	} else {
+		// The first query takes the snapshot, so there is one.
+		err = d.exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1")
+	}
+	if err != nil {
 		return fmt.Errorf("take a snapshot of %s: %w", d.name, err)
 	}
 	return nil
@@ -75,54 +142,102 @@ func (d *database) freeze(ctx context.Context) error {
 
 // thaw ends the snapshot: what is read next is what is there now.
 func (d *database) thaw(ctx context.Context) error {
-	if _, err := d.conn.Exec(ctx, "ROLLBACK"); err != nil {
+	if err := d.exec(ctx, "ROLLBACK"); err != nil {
 		return fmt.Errorf("end the snapshot of %s: %w", d.name, err)
 	}
 	return nil
 }
 
-func (d *database) close(ctx context.Context) {
-	if d == nil {
-		return
+func (d *database) exec(ctx context.Context, statement string) (err error) {
+	if d.mariadb != nil {
+		_, err = d.mariadb.ExecContext(ctx, statement)
+	} else {
+		_, err = d.postgres.Exec(ctx, statement)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	_ = d.conn.Close(ctx) // nothing was written
+	return err
+}
+
+func (d *database) close(ctx context.Context) {
+	switch {
+	case d == nil:
+	case d.mariadb != nil: // nothing was written
+		_ = d.mariadb.Close()
+		_ = d.pool.Close()
+	default:
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		_ = d.postgres.Close(ctx)
+	}
+}
+
+// query begins to read. Who calls it closes the rows.
+func (d *database) query(ctx context.Context, statement string, args ...any) (r rows, err error) {
+	if d.mariadb != nil {
+		var of *sql.Rows
+		of, err = d.mariadb.QueryContext(ctx, statement, args...) //nolint:sqlclosecheck // the caller does
+		r = sqlRows{of}
+	} else {
+		r, err = d.postgres.Query(ctx, statement, args...)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", d.name, err)
+	}
+	return r, nil
 }
 
 // each calls do for every row of a query, in memory that does not grow with it.
-func (d *database) each(ctx context.Context, into []any, do func() error, sql string, args ...any) error {
-	rows, err := d.conn.Query(ctx, sql, args...)
-	if err == nil {
-		_, err = pgx.ForEachRow(rows, into, do)
-	}
+func (d *database) each(ctx context.Context, into []any, do func() error, statement string, args ...any) error {
+	r, err := d.query(ctx, statement, args...)
 	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for r.Next() {
+		if err := r.Scan(into...); err != nil {
+			return fmt.Errorf("read %s: %w", d.name, err)
+		}
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	if err := r.Err(); err != nil {
 		return fmt.Errorf("read %s: %w", d.name, err)
 	}
 	return nil
 }
 
-// row reads one row.
-func (d *database) row(ctx context.Context, into []any, sql string, args ...any) error {
-	if err := d.conn.QueryRow(ctx, sql, args...).Scan(into...); err != nil {
-		return fmt.Errorf("read %s: %w", d.name, err)
+// row reads the one row of a query.
+func (d *database) row(ctx context.Context, into []any, statement string, args ...any) error {
+	n := 0
+	err := d.each(ctx, into, func() error { n++; return nil }, statement, args...)
+	if err == nil && n != 1 {
+		err = fmt.Errorf("read %s: %d rows, not 1", d.name, n)
 	}
-	return nil
+	return err
+}
+
+// in completes a statement that ends in "IN" with a list of values, MariaDB's way of PostgreSQL's ANY.
+func in[T any](statement string, values []T) (string, []any) {
+	args := make([]any, len(values))
+	for i, v := range values {
+		args[i] = v
+	}
+	return statement + " (" + strings.TrimSuffix(strings.Repeat("?,", len(values)), ",") + ")", args
 }
 
 // stream is a query whose rows are taken one at a time, so that two can be merged.
 type stream[T any] struct {
 	d    *database
-	rows pgx.Rows
-	scan func(pgx.Rows, *T) error
+	rows rows
+	scan func(rows, *T) error
 }
 
-func open[T any](ctx context.Context, d *database, scan func(pgx.Rows, *T) error, sql string, args ...any) (*stream[T], error) {
-	rows, err := d.conn.Query(ctx, sql, args...)
+func open[T any](ctx context.Context, d *database, scan func(rows, *T) error, statement string, args ...any) (*stream[T], error) {
+	r, err := d.query(ctx, statement, args...)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.name, err)
+		return nil, err
 	}
-	return &stream[T]{d: d, rows: rows, scan: scan}, nil
+	return &stream[T]{d: d, rows: r, scan: scan}, nil
 }
 
 // next is the next row, or nil behind the last.
@@ -141,51 +256,3 @@ func (s *stream[T]) next() (*T, error) {
 }
 
 func (s *stream[T]) close() { s.rows.Close() }
-
-// open connects to the serving side.
-func (c *checker) open(ctx context.Context) error {
-	var err error
-	if c.accounts, err = connect(ctx, "the accounts database", c.cfg.Serving.Accounts, accountsVariable, accountsTables); err != nil {
-		return err
-	}
-	c.payments, err = connect(ctx, "the payments database", c.cfg.Serving.Payments, paymentsVariable, paymentsTables)
-	if err != nil {
-		c.accounts.close(ctx)
-	}
-	return err
-}
-
-// freeze takes the snapshots, the payments first: a payment is completed after
-// its transfer, so what this snapshot says was moved, the other one has.
-func (c *checker) freeze(ctx context.Context) error {
-	return errors.Join(c.payments.freeze(ctx), c.accounts.freeze(ctx))
-}
-
-const (
-	// settlePoll is the pause between two looks at pending payments.
-	settlePoll = 200 * time.Millisecond
-	// pendingPayments counts those that were there at an instant and are not resolved.
-	pendingPayments = "SELECT count(*) FROM payments WHERE state = 'pending' AND created <= $1"
-)
-
-// settle waits until the payments that are pending now are resolved, or the time is over.
-func (c *checker) settle(ctx context.Context) error {
-	var start time.Time
-	if err := c.payments.row(ctx, []any{&start}, "SELECT clock_timestamp()"); err != nil {
-		return err
-	}
-	until := time.Now().Add(c.cfg.Settle)
-	for {
-		if err := c.payments.row(ctx, []any{&c.report.PendingPayments}, pendingPayments, start); err != nil {
-			return err
-		}
-		if c.report.PendingPayments == 0 || !time.Now().Before(until) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(settlePoll):
-		}
-	}
-}

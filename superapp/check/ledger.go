@@ -3,17 +3,17 @@ package check
 import (
 	"context"
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
 )
 
-// A fault of the ledger is a row that one of these queries returns: what it is
-// of, and what is wrong with it. Each reads whole tables once, inside the server.
-// They trust no constraint and no index: a move can lose both.
-var ledgerFaults = []struct {
+// fault is a query whose rows are faults of a database by itself: what each is
+// of, and what is wrong with it. It reads whole tables once, inside the server,
+// and trusts no constraint and no index: a move can lose both.
+type fault struct {
 	kind Kind
 	sql  string
-}{
+}
+
+var ledgerFaults = []fault{
 	{Doubled, `SELECT 'transfer with key ' || key, count(*) || ' transfers have it: ids ' || string_agg(id::text, ', ' ORDER BY id)
 		FROM transfers GROUP BY key HAVING count(*) > 1`},
 	// The application names a payment's transfer by the payment: so a payment that
@@ -54,13 +54,29 @@ var ledgerFaults = []struct {
 	{Overdrawn, `SELECT 'account ' || a.id, 'it is a customer''s, and is or was at ' || least(a.balance, e.least)
 		FROM accounts a LEFT JOIN (SELECT account, min(balance) AS least FROM entries WHERE balance < 0 GROUP BY account) e ON e.account = a.id
 		WHERE a.kind = 'customer' AND (a.balance < 0 OR e.least < 0)`},
+	{Overdrawn, `SELECT 'account ' || id, 'it is a customer''s and has ' || balance || ', of which ' || held || ' are held'
+		FROM accounts WHERE kind = 'customer' AND balance >= 0 AND held > balance`},
+	// What is held is what the open holds add up to.
+	{BrokenHold, `SELECT 'account ' || coalesce(a.id, h.account), 'it holds ' || coalesce(a.held, 0) || ' and its open holds sum to ' || coalesce(h.sum, 0)
+		FROM accounts a FULL JOIN (SELECT account, sum(amount) AS sum FROM holds WHERE state = 'held' GROUP BY account) h ON h.account = a.id
+		WHERE coalesce(a.held, 0) <> coalesce(h.sum, 0)`},
+	{Doubled, `SELECT 'hold with key ' || key, count(*) || ' holds have it: ids ' || string_agg(id::text, ', ' ORDER BY id)
+		FROM holds GROUP BY key HAVING count(*) > 1`},
+	{Doubled, `SELECT 'transfer ' || transfer, count(*) || ' holds were captured with it: ids ' || string_agg(id::text, ', ' ORDER BY id)
+		FROM holds WHERE transfer IS NOT NULL GROUP BY transfer HAVING count(*) > 1`},
+	// A captured hold moved no more than it held, from its account; no other hold moved anything.
+	{BrokenHold, `SELECT 'hold ' || h.id || ' (key ' || h.key || ')',
+			CASE WHEN h.state NOT IN ('held', 'captured', 'released') THEN 'it is in an unknown state'
+				WHEN h.state <> 'captured' THEN 'it is ' || h.state || ' and yet names transfer ' || h.transfer
+				WHEN t.id IS NULL THEN 'it is captured and its transfer is not there'
+				ELSE 'it held ' || h.amount || ' ' || h.currency || ' of account ' || h.account || ', and transfer ' || t.id || ' moved ' || t.amount || ' ' || t.currency || ' of account ' || coalesce(e.account::text, '(none)') END
+		FROM holds h LEFT JOIN transfers t ON t.id = h.transfer LEFT JOIN entries e ON e.transfer = t.id AND e.amount < 0
+		WHERE h.state NOT IN ('held', 'captured', 'released') OR (h.state = 'captured') <> (h.transfer IS NOT NULL)
+			OR h.state = 'captured' AND (t.id IS NULL OR t.amount > h.amount OR t.currency <> h.currency OR e.account IS DISTINCT FROM h.account)`},
 }
 
 // paymentFaults are the same for the payments database.
-var paymentFaults = []struct {
-	kind Kind
-	sql  string
-}{
+var paymentFaults = []fault{
 	{Doubled, `SELECT 'payment with key ' || key, count(*) || ' payments have it: ids ' || string_agg(id::text, ', ' ORDER BY id)
 		FROM payments GROUP BY key HAVING count(*) > 1`},
 	{Doubled, `SELECT 'request with key ' || key, count(*) || ' requests have it: ids ' || string_agg(id::text, ', ' ORDER BY id)
@@ -72,20 +88,22 @@ var paymentFaults = []struct {
 // ledger looks for faults that the databases have by themselves, whatever clients were told.
 func (c *checker) ledger(ctx context.Context) error {
 	r := c.report
-	if err := c.accounts.row(ctx, []any{&r.Accounts, &r.Transfers, &r.Entries},
-		"SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM transfers), (SELECT count(*) FROM entries)"); err != nil {
+	if err := c.accounts.row(ctx, []any{&r.Accounts, &r.Transfers, &r.Entries, &r.Holds},
+		"SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM transfers), (SELECT count(*) FROM entries), (SELECT count(*) FROM holds)"); err != nil {
 		return err
 	}
 	if err := c.payments.row(ctx, []any{&r.Payments, &r.Requests}, "SELECT (SELECT count(*) FROM payments), (SELECT count(*) FROM requests)"); err != nil {
 		return err
 	}
-	for _, f := range ledgerFaults {
-		if err := c.faults(ctx, c.accounts, f.kind, f.sql); err != nil {
-			return err
-		}
+	if err := c.allFaults(ctx, c.accounts, ledgerFaults); err != nil {
+		return err
 	}
-	for _, f := range paymentFaults {
-		if err := c.faults(ctx, c.payments, f.kind, f.sql); err != nil {
+	return c.allFaults(ctx, c.payments, paymentFaults)
+}
+
+func (c *checker) allFaults(ctx context.Context, d *database, list []fault) error {
+	for _, f := range list {
+		if err := c.faults(ctx, d, f.kind, f.sql); err != nil {
 			return err
 		}
 	}
@@ -97,16 +115,14 @@ func (c *checker) ledger(ctx context.Context) error {
 func (c *checker) faults(ctx context.Context, d *database, kind Kind, sql string) error {
 	var of, what string
 	var all int64
-	rows, err := d.conn.Query(ctx, fmt.Sprintf("SELECT f.*, count(*) OVER () FROM (%s) f (subject, detail) ORDER BY subject LIMIT %d", sql, c.report.most))
-	if err == nil {
-		_, err = pgx.ForEachRow(rows, []any{&of, &what, &all}, func() error {
-			c.report.list(kind, of, what)
-			return nil
-		})
+	names := " (subject, detail)"
+	if d.mariadb != nil {
+		names = "" // MariaDB can not give a subquery's columns names: the statements do
 	}
-	if err != nil {
-		return fmt.Errorf("read %s: %w", d.name, err)
-	}
+	err := d.each(ctx, []any{&of, &what, &all}, func() error {
+		c.report.list(kind, of, what)
+		return nil
+	}, fmt.Sprintf("SELECT subject, detail, count(*) OVER () FROM (%s) f%s ORDER BY subject LIMIT %d", sql, names, c.report.most))
 	c.report.count(kind, all)
-	return nil
+	return err
 }

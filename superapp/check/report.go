@@ -23,7 +23,13 @@ const (
 	Unbalanced      Kind = "unbalanced_transfer"
 	BrokenAccount   Kind = "broken_account"
 	Overdrawn       Kind = "overdrawn_account"
+	BrokenHold      Kind = "broken_hold"
 	HalfPayment     Kind = "half_payment"
+	BrokenSplit     Kind = "broken_split"
+	HalfSend        Kind = "half_send"
+	HalfMovement    Kind = "half_movement"
+	BrokenCard      Kind = "broken_authorisation"
+	Miscounted      Kind = "miscounted_spending"
 	StaleRead       Kind = "stale_read"
 	StaleWrite      Kind = "stale_write"
 	ImpossibleRead  Kind = "impossible_read"
@@ -47,7 +53,13 @@ var kinds = []struct {
 	{Unbalanced, "transfers that do not balance", func(r *Report) *int64 { return &r.UnbalancedTransfers }},
 	{BrokenAccount, "faults of accounts and their entries", func(r *Report) *int64 { return &r.BrokenAccounts }},
 	{Overdrawn, "customers' accounts below zero", func(r *Report) *int64 { return &r.OverdrawnAccounts }},
+	{BrokenHold, "faults of holds", func(r *Report) *int64 { return &r.BrokenHolds }},
 	{HalfPayment, "payments and transfers that disagree", func(r *Report) *int64 { return &r.HalfPayments }},
+	{BrokenSplit, "splits that do not add up", func(r *Report) *int64 { return &r.BrokenSplits }},
+	{HalfSend, "sends and their money that disagree", func(r *Report) *int64 { return &r.HalfSends }},
+	{HalfMovement, "card movements and transfers that disagree", func(r *Report) *int64 { return &r.HalfMovements }},
+	{BrokenCard, "authorisations that are not their movements", func(r *Report) *int64 { return &r.BrokenAuthorisations }},
+	{Miscounted, "sums of spending that are not what was spent", func(r *Report) *int64 { return &r.MiscountedSpending }},
 	{StaleRead, "reads that went back in time", func(r *Report) *int64 { return &r.StaleReads }},
 	{StaleWrite, "writes upon a state that was older than one seen", func(r *Report) *int64 { return &r.StaleWrites }},
 	{ImpossibleRead, "reads of a state that never was", func(r *Report) *int64 { return &r.ImpossibleReads }},
@@ -82,21 +94,36 @@ type Report struct {
 	Entries   int64 `json:"entries"`
 	Payments  int64 `json:"payments"`
 	Requests  int64 `json:"requests"`
+	Holds     int64 `json:"holds"`
+	Splits    int64 `json:"splits"`
+	// Those of the databases that were given: else 0.
+	Sends          int64 `json:"sends"`
+	Quotes         int64 `json:"quotes"`
+	Cards          int64 `json:"cards"`
+	Authorisations int64 `json:"authorisations"`
+	CardMovements  int64 `json:"card_movements"`
+	Events         int64 `json:"events"`
 
-	LostWrites          int64 `json:"lost_writes"`
-	DoubledWrites       int64 `json:"doubled_writes"`
-	AppliedRefusals     int64 `json:"applied_refusals"`
-	WrongAnswers        int64 `json:"wrong_answers"`
-	LostAnswers         int64 `json:"lost_answers"`
-	MoneyConserved      bool  `json:"money_conserved"`
-	CreatedMoney        int64 `json:"created_money"`
-	UnbalancedTransfers int64 `json:"unbalanced_transfers"`
-	BrokenAccounts      int64 `json:"broken_accounts"`
-	OverdrawnAccounts   int64 `json:"overdrawn_accounts"`
-	HalfPayments        int64 `json:"half_payments"`
-	StaleReads          int64 `json:"stale_reads"`
-	StaleWrites         int64 `json:"stale_writes"`
-	ImpossibleReads     int64 `json:"impossible_reads"`
+	LostWrites           int64 `json:"lost_writes"`
+	DoubledWrites        int64 `json:"doubled_writes"`
+	AppliedRefusals      int64 `json:"applied_refusals"`
+	WrongAnswers         int64 `json:"wrong_answers"`
+	LostAnswers          int64 `json:"lost_answers"`
+	MoneyConserved       bool  `json:"money_conserved"`
+	CreatedMoney         int64 `json:"created_money"`
+	UnbalancedTransfers  int64 `json:"unbalanced_transfers"`
+	BrokenAccounts       int64 `json:"broken_accounts"`
+	OverdrawnAccounts    int64 `json:"overdrawn_accounts"`
+	BrokenHolds          int64 `json:"broken_holds"`
+	HalfPayments         int64 `json:"half_payments"`
+	BrokenSplits         int64 `json:"broken_splits"`
+	HalfSends            int64 `json:"half_sends"`
+	HalfMovements        int64 `json:"half_movements"`
+	BrokenAuthorisations int64 `json:"broken_authorisations"`
+	MiscountedSpending   int64 `json:"miscounted_spending"`
+	StaleReads           int64 `json:"stale_reads"`
+	StaleWrites          int64 `json:"stale_writes"`
+	ImpossibleReads      int64 `json:"impossible_reads"`
 
 	// Unknown operations are fine either way, but never done twice.
 	UnknownApplied    int64 `json:"unknown_applied"`
@@ -105,6 +132,10 @@ type Report struct {
 	ReplayedAnswers int64 `json:"replayed_answers"`
 	// PendingPayments were not resolved in the time that they had.
 	PendingPayments int64 `json:"pending_payments"`
+	// The same of movements of cards, of sends, and of events for the analytics.
+	PendingMovements  int64 `json:"pending_movements"`
+	SendsInMotion     int64 `json:"sends_in_motion"`
+	UndeliveredEvents int64 `json:"undelivered_events"`
 
 	// Audited says that both sides were audited; the rest is empty if not.
 	Audited          bool  `json:"audited"`

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // The sides, as the instances are called that run there, and what neither wrote.
@@ -27,8 +25,10 @@ var audited = []struct {
 	final bool
 }{
 	{"accounts", "transfers", "at", true},
+	{"accounts", "holds", "at", false},
 	{"payments", "payments", "created", false},
 	{"payments", "requests", "created", false},
+	{"transfers", "sends", "created", false},
 }
 
 // audit is the audit of both sides; nil when none was asked for.
@@ -59,26 +59,24 @@ func (c *checker) openSides(ctx context.Context) (_ *audit, err error) {
 			a.close(ctx)
 		}
 	}()
-	for _, d := range []struct {
-		side, name, url, variable string
-		tables                    []string
-	}{
-		{source, "accounts", s.Source.Accounts, accountsSourceVariable, accountsTables},
-		{source, "payments", s.Source.Payments, paymentsSourceVariable, paymentsTables},
-		{target, "accounts", s.Target.Accounts, accountsTargetVariable, accountsTables},
-		{target, "payments", s.Target.Payments, paymentsTargetVariable, paymentsTables},
-	} {
-		db, err := connect(ctx, "the "+d.name+" database at the "+d.side, d.url, d.variable, d.tables)
-		if err != nil {
-			return nil, err
+	for _, of := range stores {
+		at, to := *of.url(&s.Source), *of.url(&s.Target)
+		if of.mariadb || of.optional && at == "" && to == "" {
+			continue
 		}
-		a.sides[d.side][d.name] = db
-		var on string
-		if err := db.row(ctx, []any{&on}, "SHOW track_commit_timestamp"); err != nil {
-			return nil, err
-		}
-		if on != "on" {
-			return nil, fmt.Errorf("%s does not keep when its transactions committed: set track_commit_timestamp = on, restart the server, and do so before the traffic begins", db.name)
+		for side, url := range map[string]string{source: at, target: to} {
+			db, err := connect(ctx, "the "+of.name+" database at the "+side, url, of.variable(side), of)
+			if err != nil {
+				return nil, err
+			}
+			a.sides[side][of.name] = db
+			var on string
+			if err := db.row(ctx, []any{&on}, "SHOW track_commit_timestamp"); err != nil {
+				return nil, err
+			}
+			if on != "on" {
+				return nil, fmt.Errorf("%s does not keep when its transactions committed: set track_commit_timestamp = on, restart the server, and do so before the traffic begins", db.name)
+			}
 		}
 	}
 	return a, nil
@@ -101,6 +99,9 @@ func (a *audit) run(ctx context.Context) error {
 		return nil
 	}
 	for i := range audited {
+		if a.sides[source][audited[i].database] == nil {
+			continue
+		}
 		if err := a.table(ctx, int8(i)); err != nil {
 			return err
 		}
@@ -123,9 +124,9 @@ type written struct {
 // writtenRows are all rows of a table that an instance wrote, with the time of their last commit.
 const writtenRows = `SELECT t.id, t.instance, pg_xact_commit_timestamp(t.xmin), hashtextextended(t::text, 0), t.%s FROM %s t WHERE %s ORDER BY t.id`
 
-func scanWritten(rows pgx.Rows, w *written) error {
+func scanWritten(r rows, w *written) error {
 	var at *time.Time
-	if err := rows.Scan(&w.id, &w.instance, &at, &w.hash, &w.created); err != nil {
+	if err := r.Scan(&w.id, &w.instance, &at, &w.hash, &w.created); err != nil {
 		return err
 	}
 	if at == nil {

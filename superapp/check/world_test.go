@@ -81,7 +81,7 @@ func dial(t *testing.T, url string) *pgx.Conn {
 // newWorld makes an application with accounts and money in them.
 func newWorld(t *testing.T, s *pgserver.Server, name string) *world {
 	t.Helper()
-	w := &world{t: t, urls: Databases{clone(t, s, "accounts", name+"_a"), clone(t, s, "payments", name+"_p")},
+	w := &world{t: t, urls: Databases{Accounts: clone(t, s, "accounts", name+"_a"), Payments: clone(t, s, "payments", name+"_p")},
 		now: 1_700_000_000_000_000_000, balance: map[int64]int64{}, version: map[int64]int64{}}
 	w.accounts, w.payments = dial(t, w.urls.Accounts), dial(t, w.urls.Payments)
 	for id := int64(issuer); id <= issuer+customers; id++ {
@@ -121,6 +121,32 @@ func (w *world) move(key, reference string, from, to, amount int64, instance str
 		SELECT id, $3, -$5::bigint, $6::bigint, $7::bigint FROM t UNION ALL SELECT id, $4, $5::bigint, $8::bigint, $9::bigint FROM t`,
 		key, reference, from, to, amount, w.balance[from], w.version[from], w.balance[to], w.version[to], instance)
 	return w.nextTransfer
+}
+
+// held keeps an amount of an account for later.
+func (w *world) held(key string, account, amount int64) (id int64) {
+	w.t.Helper()
+	if err := w.accounts.QueryRow(context.Background(), `WITH a AS (UPDATE accounts SET held = held + $3 WHERE id = $2)
+		INSERT INTO holds (key, account, amount, currency, reference, state, instance) VALUES ($1, $2, $3, 'AED', 'r', 'held', 'source') RETURNING id`, key, account, amount).Scan(&id); err != nil {
+		w.t.Fatal(err)
+	}
+	return id
+}
+
+// release lets a hold go.
+func (w *world) release(hold int64) {
+	w.t.Helper()
+	w.a("UPDATE accounts a SET held = held - h.amount FROM holds h WHERE h.id = $1 AND a.id = h.account", hold)
+	w.a("UPDATE holds SET state = 'released' WHERE id = $1", hold)
+}
+
+// capture moves an amount of a hold.
+func (w *world) capture(key string, hold, from, to, amount int64) (transfer int64) {
+	w.t.Helper()
+	w.release(hold)
+	transfer = w.move(key, "r", from, to, amount, "source")
+	w.a("UPDATE holds SET state = 'captured', transfer = $2 WHERE id = $1", hold, transfer)
+	return transfer
 }
 
 // tick lets time pass and gives an operation's times.
@@ -218,6 +244,9 @@ func (w *world) live(n int) {
 		w.read(history.Read, from)
 		w.read(history.Statement, to)
 	}
+	w.held("kept", 3, 40)
+	w.release(w.held("let go", 3, 50))
+	w.capture("captured", w.held("moved", 3, 60), 3, 4, 55)
 	w.read(history.Read, 7)
 	w.not(history.Pay, "refused", history.Refused, 422)
 	w.p("INSERT INTO payments (key, payer, payee, amount, currency, note, state, instance) VALUES ('refused', 2, 3, 5, 'AED', '', 'declined', 'source')")
