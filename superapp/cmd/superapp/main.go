@@ -22,7 +22,9 @@ import (
 	"dhow/superapp/payments"
 	"dhow/superapp/seed"
 	"dhow/superapp/service"
+	"dhow/superapp/site"
 	"dhow/superapp/traffic"
+	"dhow/superapp/web"
 )
 
 // exitFailure is the code of an error that names no other; one of usage names 2.
@@ -61,7 +63,7 @@ func root() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(accounts.Command(), payments.Command())
+	cmd.AddCommand(accounts.Command(), payments.Command(), web.Command(), site.Command())
 	cmd.AddCommand(migrate(), fleet.Command(), seed.Command(), traffic.Command(), check.Command())
 	cmd.SetFlagErrorFunc(usage)
 	for _, c := range append(cmd.Commands(), cmd) {
