@@ -27,6 +27,12 @@ superapp: setup build ## the whole application on this machine, with servers and
 demo: setup build ## a whole voyage on this machine under live traffic (ARGS="--rollback --rate 800")
 	@bin/dhow demo $(ARGS)
 
+cluster: ## a Kubernetes cluster of one node until Ctrl-C, as root (ARGS="--apply FOLDER")
+	@hack/setup --kube
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/cluster ./internal/demo/kube/cluster
+	@bin/cluster $(ARGS)
+
 test: setup ## every test, with the race detector and real servers
 	$(GO) vet ./...
 	$(GO) test -race -timeout $(TEST_TIMEOUT) ./...

@@ -135,7 +135,7 @@ func (c *Local) furnish(t toolbox) (*furniture, error) {
 	f.then = [][]string{
 		{
 			program("kube-controller-manager"), "--kubeconfig=" + manager, "--authentication-kubeconfig=" + manager, "--authorization-kubeconfig=" + manager,
-			"--bind-address=127.0.0.1", "--leader-elect=false", "--use-service-account-credentials",
+			"--bind-address=127.0.0.1", "--leader-elect=false", "--use-service-account-credentials", "--kube-api-qps=200", "--kube-api-burst=400",
 			"--service-account-private-key-file=" + accounts, "--root-ca-file=" + cluster.file,
 		},
 		{
@@ -185,16 +185,16 @@ func (e *errands) authority(dir, name string) (a *authority) {
 	return a
 }
 
-func (e *errands) identity(make func() (identity, error)) (id identity) {
+func (e *errands) identity(issue func() (identity, error)) (id identity) {
 	if e.err == nil {
-		id, e.err = make()
+		id, e.err = issue()
 	}
 	return id
 }
 
-func (e *errands) text(make func() (string, error)) (text string) {
+func (e *errands) text(write func() (string, error)) (text string) {
 	if e.err == nil {
-		text, e.err = make()
+		text, e.err = write()
 	}
 	return text
 }

@@ -1,5 +1,6 @@
 # The first process of a cluster's namespaces: what it mounts is seen in them only,
-# and when it ends the kernel ends every process in them. $1 is the cluster's folder.
+# and when it ends the kernel ends every process in them. $1 is the cluster's folder,
+# $2 that of its programs.
 set -e
 # What the host unmounts goes here too; what is mounted here stays here.
 mount --make-rslave /
@@ -7,16 +8,15 @@ mount --make-rshared /
 mount -t proc proc /proc
 echo 1 >/proc/sys/net/ipv4/ip_forward
 # The places where containerd, runc, the CNI plugins and the kubelet leave sockets,
-# locks and state whatever they are told. The cluster's folder stays visible in them.
-exec 9<"$1"
+# locks and state whatever they are told. The two folders stay visible in them.
+exec 8<"$1" 9<"$2"
 for place in /run /var/lib /var/log; do
 	mount -t tmpfs -o mode=755 cluster "$place"
 done
-if [ ! -e "$1" ]; then
-	mkdir -p "$1"
-	mount --no-canonicalize --bind /proc/self/fd/9 "$1"
-fi
-exec 9<&-
+show() { [ -e "$2" ] || { mkdir -p "$2" && mount --no-canonicalize --bind "/proc/self/fd/$1" "$2"; }; }
+show 8 "$1"
+show 9 "$2"
+exec 8<&- 9<&-
 echo ready
 # Standard input is a pipe that the owner holds: it ends when the owner does. The
 # shell waits, which also collects the processes whose parents have gone.

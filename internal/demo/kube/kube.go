@@ -41,8 +41,8 @@ type Cluster interface {
 	Address() string
 	// Host is the address by which pods reach this machine.
 	Host() string
-	// Down ends the cluster if it is this process', and removes everything of it. It
-	// may be called again.
+	// Down ends the cluster if it is this process', and removes everything of it, also
+	// when ctx has ended. It may be called again.
 	Down(ctx context.Context) error
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -238,11 +239,11 @@ func Clean(ctx context.Context) error {
 	return errors.Join(all...)
 }
 
-// sweep removes what is left of a slot's cluster, and then the record. When it
-// fails the record stays, for the next sweep. Namespaces, mounts, links, routes and
+// sweep removes what is left of a slot's cluster, and then the record; it goes on
+// when ctx ends, for it is short. When it fails the record stays, for the next sweep. Namespaces, mounts, links, routes and
 // firewall rules need no removing: they end with the last process in them.
 func (s *slot) sweep(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepTimeout)
 	defer cancel()
 	err := errors.Join(
 		s.endInit(ctx),
@@ -308,13 +309,16 @@ func removeFolder(dir string) error {
 	if dir == "" {
 		return nil
 	}
-	if _, err := os.Stat(filepath.Join(dir, markerName)); err != nil {
-		_ = os.Remove(dir) // made, and killed before the marker was
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("remove the folder: %w", err)
+	}
+	marked := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == markerName })
+	if len(entries) > 0 && !marked {
+		return nil // its owner died before it was the cluster's, and others use it now
 	}
 	for _, e := range entries { // the marker last, for the next try
 		if e.Name() == markerName {

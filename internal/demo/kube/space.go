@@ -40,7 +40,7 @@ type space struct {
 // caller closes it, also when an error is returned with it.
 func newSpace(dir, logs string, t toolbox, born func(pid int) error) (*space, error) {
 	s := &space{logs: logs, tools: t}
-	cmd := exec.Command(t.found["sh"], "-c", initScript, "sh", dir) //nolint:noctx // it lives until close
+	cmd := exec.Command(t.found["sh"], "-c", initScript, "sh", dir, t.bin) //nolint:noctx // it lives until close
 	cmd.Env = []string{"PATH=" + searchPath}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC}
 	lifeline, err := cmd.StdinPipe()

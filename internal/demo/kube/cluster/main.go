@@ -47,15 +47,14 @@ func main() {
 		os.Exit(exitUsage)
 	}
 	if flags.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "cluster: unknown argument %q\n", flags.Arg(0)) //nolint:errcheck // a closed terminal
+		fmt.Fprintf(os.Stderr, "cluster: unknown argument %q\n", flags.Arg(0))
 		os.Exit(exitUsage)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o)
-	interrupted := ctx.Err() != nil
 	stop()
-	if err != nil && !(interrupted && errors.Is(err, context.Canceled)) {
-		fmt.Fprintln(os.Stderr, "cluster:", err) //nolint:errcheck // a closed terminal
+	if err != nil && !errors.Is(err, context.Canceled) { // Ctrl-C is how it ends
+		fmt.Fprintln(os.Stderr, "cluster:", err)
 		os.Exit(exitFailure)
 	}
 }
@@ -81,7 +80,7 @@ func run(ctx context.Context, o options) (err error) {
 		if err := furnish(ctx, c, registry, o); err != nil {
 			return err
 		}
-		fmt.Printf("export KUBECONFIG=%s\nregistry  %s\nNodePorts http://%s:<port>\nCtrl-C ends the cluster.\n", c.Kubeconfig(), registry, c.Address()) //nolint:errcheck // a closed terminal
+		fmt.Printf("export KUBECONFIG=%s\nregistry  %s\nNodePorts http://%s:<port>\nCtrl-C ends the cluster.\n", c.Kubeconfig(), registry, c.Address())
 		<-ctx.Done()
 		return nil
 	})
@@ -124,6 +123,6 @@ func furnish(ctx context.Context, c *kube.Local, registry string, o options) err
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d pods are ready in namespace %s\n", pods, o.namespace) //nolint:errcheck // a closed terminal
+	fmt.Printf("%d pods are ready in namespace %s\n", pods, o.namespace)
 	return nil
 }
