@@ -34,7 +34,6 @@ func TestWithAServer(t *testing.T) {
 // app is a service with routes that do what a test needs.
 func app(routes map[string]service.Handler) func(context.Context, service.Options) error {
 	return func(ctx context.Context, o service.Options) error {
-		o.Needs.Postgres = true
 		return service.Run(ctx, "app", o, func(service.Base) service.App { return service.App{Routes: routes} })
 	}
 }
@@ -103,7 +102,7 @@ func TestStartWithoutADatabase(t *testing.T) {
 	address := listen.Addr().String()
 	_ = listen.Close()
 	go func() {
-		ended <- app(nil)(ctx, service.Options{Listen: address, AddressFile: file, Instance: "i", Pool: 1, LogLevel: "error"})
+		ended <- app(nil)(ctx, service.Options{Needs: service.Needs{Postgres: true}, Listen: address, AddressFile: file, Instance: "i", Pool: 1, LogLevel: "error"})
 	}()
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
@@ -126,7 +125,7 @@ func TestStartWithoutADatabase(t *testing.T) {
 }
 
 func TestCanNotStart(t *testing.T) {
-	ok := service.Options{Listen: "127.0.0.1:0", Instance: "i", Pool: 1, LogLevel: "info"}
+	ok := service.Options{Needs: service.Needs{Postgres: true}, Listen: "127.0.0.1:0", Instance: "i", Pool: 1, LogLevel: "info"}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -141,6 +140,7 @@ func TestCanNotStart(t *testing.T) {
 		"no database":   {"", func(*service.Options) {}, "DATABASE_URL is not set", false},
 		"odd database":  {"postgres://u:secret@h:port/x", func(*service.Options) {}, "no connection string", false},
 		"no pool":       {"postgres://127.0.0.1:1/x", func(o *service.Options) { o.Pool = 0 }, "--pool is 0", true},
+		"odd limit":     {"postgres://127.0.0.1:1/x", func(o *service.Options) { o.RateLimit = -1 }, "--rate-limit is -1", true},
 		"large pool":    {"postgres://127.0.0.1:1/x", func(o *service.Options) { o.Pool = 201 }, "--pool is 201", true},
 		"no instance":   {"postgres://127.0.0.1:1/x", func(o *service.Options) { o.Instance = "" }, "--instance", true},
 		"odd level":     {"postgres://127.0.0.1:1/x", func(o *service.Options) { o.LogLevel = "loud" }, "--log-level", true},
