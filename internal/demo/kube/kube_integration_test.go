@@ -64,8 +64,8 @@ func own(dir string) {
 	select {}
 }
 
-// shop is the application that runs on both clusters: a Deployment, a Service inside
-// and one outside.
+// shop is the application that runs on both clusters: a Deployment with a Service
+// inside and one outside, a pod with a port of the node's, and one in its network.
 const shop = `
 apiVersion: v1
 kind: Service
@@ -91,14 +91,41 @@ spec:
       containers:
         - name: answer
           image: IMAGE
-          ports: [{containerPort: 8080, hostPort: 0}]
+          ports: [{containerPort: 8080}]
           readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
           resources: {requests: {cpu: 10m, memory: 16Mi}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: answer, namespace: shop}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: answer}
+  minReplicas: 2
+  maxReplicas: 3
+  metrics: [{type: Resource, resource: {name: memory, target: {type: AverageValue, averageValue: 1Gi}}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: port, namespace: shop}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: answer, image: IMAGE, ports: [{containerPort: 8080, hostPort: 8081}]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: network, namespace: shop}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers: [{name: answer, image: IMAGE}]
 ---
 apiVersion: v1
 kind: Namespace
 metadata: {name: shop}
 `
+
+// shopPods is how many pods the shop has.
+const shopPods = 4
 
 const broken = `
 apiVersion: apps/v1
@@ -193,8 +220,8 @@ func install(t *testing.T, c *Local, image string) error {
 		return err
 	}
 	pods, err := AwaitReady(ctx, c.Kubeconfig(), "shop")
-	if err == nil && pods != 2 {
-		err = fmt.Errorf("%d pods are ready, want 2", pods)
+	if err == nil && pods != shopPods {
+		err = fmt.Errorf("%d pods are ready, want %d", pods, shopPods)
 	}
 	return err
 }
@@ -225,6 +252,11 @@ func tryOut(t *testing.T, c *Local, image string) {
 			t.Errorf("the name %s in a pod: %s, want %s", lookup, got, want)
 		}
 	}
+	for _, port := range []string{"8080", "8081"} { // the node's own
+		if got := get(t, "http://"+c.Address()+":"+port+"/"); got == "" {
+			t.Errorf("nothing is said at the node's port %s", port)
+		}
+	}
 	host := serve(t, c.Host(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "the host") }))
 	if got := get(t, front+"/get?url="+url.QueryEscape(host+"/")); got != "the host" {
 		t.Errorf("from a pod to the host: %q", got)
@@ -251,7 +283,7 @@ func tryOut(t *testing.T, c *Local, image string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if pods, err := AwaitReady(ctx, c.Kubeconfig(), "shop"); err != nil || pods != 2 {
+	if pods, err := AwaitReady(ctx, c.Kubeconfig(), "shop"); err != nil || pods != shopPods {
 		t.Errorf("after the restart: %d pods, %v", pods, err)
 	}
 	err = poll(ctx, askEvery, func() error {
@@ -283,6 +315,16 @@ func tryOut(t *testing.T, c *Local, image string) {
 		t.Errorf("taken as a user's own: %+v, %v", own, err)
 	}
 	awaitMetrics(ctx, t, client)
+	err = poll(ctx, askEvery, func() error {
+		a, err := client.AutoscalingV2().HorizontalPodAutoscalers("shop").Get(ctx, "answer", metav1.GetOptions{})
+		if err == nil && len(a.Status.CurrentMetrics) == 0 {
+			err = fmt.Errorf("the autoscaler sees nothing: %+v", a.Status.Conditions)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // awaitMetrics waits until the pods' memory is known, as `kubectl top` shows it.
@@ -495,7 +537,7 @@ func status(t *testing.T, address string) int {
 
 func podNames(t *testing.T, client *kubernetes.Clientset) string {
 	t.Helper()
-	pods, err := client.CoreV1().Pods("shop").List(t.Context(), metav1.ListOptions{})
+	pods, err := client.CoreV1().Pods("shop").List(t.Context(), metav1.ListOptions{LabelSelector: "app=answer"})
 	if err != nil {
 		t.Fatal(err)
 	}
