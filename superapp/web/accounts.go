@@ -105,7 +105,7 @@ func (e entry) Kind() string {
 
 // statement is a page of an account's entries.
 type statement struct {
-	Account account
+	Account account `json:"-"`
 	Entries []entry `json:"entries"`
 	Before  int64   `json:"before"`
 }
@@ -117,7 +117,6 @@ func (v *visit) statement(a account, before int64, limit int) (statement, error)
 		path += fmt.Sprintf("&before=%d", before)
 	}
 	err := v.services.get(v.r.Context(), v.services.Accounts, path, &s)
-	s.Account = a
 	for i := range s.Entries {
 		s.Entries[i].Currency = a.Currency
 	}

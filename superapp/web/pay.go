@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // maxFriends bounds how many a bill is split among.
@@ -105,6 +107,8 @@ func pay(v *visit) error {
 		return v.show(status, "pay", f)
 	}
 	if v.r.PostFormValue("confirmed") != "yes" {
+		// Each review is a payment of its own; only the same one sent twice is the same.
+		f.Key = uuid.NewString()
 		return v.show(http.StatusOK, "review", review{f, friend, amount, from.Currency})
 	}
 	var made struct {

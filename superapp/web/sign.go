@@ -28,7 +28,12 @@ func signIn(v *visit) error {
 	if !f.read(v.r) {
 		return v.show(f.status(), "sign-in", f)
 	}
-	if few, err := v.few("sign-in", f); !few {
+	return v.enter("sign-in", f)
+}
+
+// enter signs in with a form's email and PIN, or shows a page with what is wrong.
+func (v *visit) enter(page string, f *form) error {
+	if few, err := v.few(page, f); !few {
 		return err
 	}
 	var who struct {
@@ -39,7 +44,7 @@ func signIn(v *visit) error {
 	err := v.services.post(v.r.Context(), v.services.Accounts, "/customers/verify", "",
 		map[string]string{"email": normal(f.value("email")), "pin": f.value("pin")}, &who)
 	if err != nil {
-		return v.show(v.tell(f, err), "sign-in", f)
+		return v.show(v.tell(f, err), page, f)
 	}
 	if err := v.sessions.succeeded(v.r.Context(), f.value("email")); err != nil {
 		return err
@@ -93,10 +98,8 @@ func signUp(v *visit) error {
 	if err != nil {
 		return v.show(v.tell(f, err), "sign-up", f)
 	}
-	if err := v.sessions.begin(v.r.Context(), v.w, v.r, session{Customer: made.ID, Name: f.value("name")}); err != nil {
-		return err
-	}
-	return v.redirect("/app/")
+	// The answer is the same again for who has only the key: the PIN lets in.
+	return v.enter("sign-up", f)
 }
 
 func signOut(v *visit) error {
