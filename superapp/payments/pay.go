@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -124,23 +123,24 @@ func (b *book) byKey(ctx context.Context, key string) (payment, error) {
 }
 
 const (
-	endPayment = `
+	// endOne ends what is pending, completes the answer under its key, and tells of money that moved.
+	endOne = `
 WITH k AS (
     UPDATE idempotency SET status = $4, answer = $5 WHERE key = $6 AND status = $7 RETURNING answer
 ), p AS (
-    UPDATE payments SET state = $2, transfer = $3, updated = clock_timestamp() WHERE id = $1 AND state = '` + Pending + `' RETURNING id
-)
-SELECT (SELECT answer::text FROM k), EXISTS (SELECT FROM p)`
+    UPDATE payments SET state = $2, transfer = $3, updated = clock_timestamp() WHERE id = $1 AND state = '` + Pending + `'
+    RETURNING state, payer, amount, currency, updated
+), o AS (
+    INSERT INTO outbox (event)
+    SELECT jsonb_build_object('account', payer, 'kind', 'payment', 'category', 'friends', 'merchant', '', 'currency', currency, 'amount', amount, 'at', updated)
+    FROM p WHERE state = '` + Completed + `'
+)`
+	endResult = ` SELECT (SELECT answer::text FROM k), EXISTS (SELECT FROM p)`
 
-	endRequest = `
-WITH k AS (
-    UPDATE idempotency SET status = $4, answer = $5 WHERE key = $6 AND status = $7 RETURNING answer
-), p AS (
-    UPDATE payments SET state = $2, transfer = $3, updated = clock_timestamp() WHERE id = $1 AND state = '` + Pending + `' RETURNING id
-), r AS (
+	endPayment = endOne + endResult
+	endRequest = endOne + `, r AS (
     UPDATE requests SET state = $9, updated = clock_timestamp() WHERE id = $8 AND state = '` + Open + `'
-)
-SELECT (SELECT answer::text FROM k), EXISTS (SELECT FROM p)`
+)` + endResult
 )
 
 // finish ends a payment and returns the answer that stands under a key.
@@ -232,34 +232,4 @@ func (p payment) answer(out ledger.Outcome[ledger.Transfer]) (service.Answer, st
 	}
 	a, err := service.JSON(status, yes)
 	return a, Completed, err
-}
-
-// payment shows one payment.
-func (b *book) payment(r *http.Request) (service.Answer, error) {
-	id, err := service.PathID(r)
-	if err != nil {
-		return service.Answer{}, err
-	}
-	var p struct {
-		ID       int64     `json:"id"`
-		From     int64     `json:"from"`
-		To       int64     `json:"to"`
-		Amount   int64     `json:"amount"`
-		Currency string    `json:"currency"`
-		Note     string    `json:"note"`
-		State    string    `json:"state"`
-		Transfer *int64    `json:"transfer,omitempty"`
-		Created  time.Time `json:"created"`
-		Updated  time.Time `json:"updated"`
-	}
-	err = b.db.QueryRow(r.Context(), "SELECT id, payer, payee, amount, currency, note, state, transfer, created, updated FROM payments WHERE id = $1", id).
-		Scan(&p.ID, &p.From, &p.To, &p.Amount, &p.Currency, &p.Note, &p.State, &p.Transfer, &p.Created, &p.Updated)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return service.Answer{}, &service.Refusal{Status: http.StatusNotFound, Code: "unknown_payment", Text: fmt.Sprintf("there is no payment %d", id)}
-	}
-	if err != nil {
-		return service.Answer{}, fmt.Errorf("read a payment: %w", err)
-	}
-	p.Created, p.Updated = p.Created.UTC(), p.Updated.UTC()
-	return service.JSON(http.StatusOK, p)
 }

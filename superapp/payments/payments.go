@@ -1,5 +1,5 @@
-// Package payments is the service through which customers pay each other and ask
-// to be paid. It keeps no balances: for each payment it asks the accounts
+// Package payments is the service through which customers pay each other, ask to be
+// paid and split bills. It keeps no balances: for each payment it asks the accounts
 // service for one transfer, under a key that follows from the payment's, so that
 // asking again never pays twice.
 //
@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -38,6 +39,8 @@ const (
 	transferKey = "payment:"
 	// requestKey begins the key of the payment of a request; the request's id follows.
 	requestKey = "request:"
+	// splitKey begins the key of the request for a share; the split's id and the share's place follow.
+	splitKey = "split:"
 	// maxKey leaves room for transferKey.
 	maxKey = service.MaxKey - len(transferKey)
 	// maxNote is in characters.
@@ -55,10 +58,17 @@ const (
 const (
 	Open     = "open"
 	Accepted = "accepted"
+	Expired  = "expired"
 )
 
 //go:embed schema.sql
 var schema string
+
+//go:embed grants.sql
+var grants string
+
+//go:embed openapi.yaml
+var openAPI []byte
 
 // Command runs the service.
 func Command() *cobra.Command {
@@ -94,7 +104,7 @@ func Run(ctx context.Context, o service.Options, accounts *url.URL) error {
 func Migrate(ctx context.Context) error { return service.Migrate(ctx, Schema()) }
 
 // Schema is what the service needs in its database.
-func Schema() service.Schema { return service.Schema{SQL: schema} }
+func Schema() service.Schema { return service.Schema{SQL: schema, Grants: grants} }
 
 // book answers the requests and settles what is pending.
 type book struct {
@@ -104,23 +114,38 @@ type book struct {
 	log      *slog.Logger
 	payments *prometheus.CounterVec
 	settled  prometheus.Counter
+	expired  prometheus.Counter
 }
 
 func build(b service.Base, accounts *ledger.Client) service.App {
 	k := &book{db: b.DB, instance: b.Instance, accounts: accounts, log: b.Log}
 	k.payments = service.NewCounter(b.Metrics, "payments_total", "Payments by the state in which they ended.", "state")
 	k.settled = service.NewCounter(b.Metrics, "payments_settled_total", "Payments that the settler ended.").WithLabelValues()
+	k.expired = service.NewCounter(b.Metrics, "requests_expired_total", "Requests that nobody accepted in time.").WithLabelValues()
 	return service.App{
+		OpenAPI: openAPI,
 		Routes: map[string]service.Handler{
 			"POST /payments":              k.pay,
+			"GET /payments":               k.listPayments,
 			"GET /payments/{id}":          k.payment,
 			"POST /requests":              k.ask,
+			"GET /requests":               k.listRequests,
 			"GET /requests/{id}":          k.request,
 			"POST /requests/{id}/accept":  k.accept,
 			"POST /requests/{id}/decline": k.decline,
+			"POST /splits":                k.split,
+			"GET /splits/{id}":            k.getSplit,
 		},
-		Background: k.settleAll,
+		Background: k.work,
 	}
+}
+
+// work is what goes on beside the requests, until ctx ends.
+func (b *book) work(ctx context.Context) {
+	var all sync.WaitGroup
+	all.Go(func() { b.settleAll(ctx) })
+	all.Go(func() { b.expireAll(ctx) })
+	all.Wait()
 }
 
 // key is the request's idempotency key. Names that the service makes itself are not the clients' to use.
@@ -131,8 +156,8 @@ func key(r *http.Request) (string, error) {
 		return "", err
 	case len(k) > maxKey:
 		return "", service.InvalidKey(fmt.Sprintf("the idempotency key is longer than %d characters", maxKey))
-	case strings.HasPrefix(k, requestKey):
-		return "", service.InvalidKey("an idempotency key may not begin with " + requestKey)
+	case strings.HasPrefix(k, requestKey) || strings.HasPrefix(k, splitKey):
+		return "", service.InvalidKey("an idempotency key may not begin with " + requestKey + " or " + splitKey)
 	}
 	return k, nil
 }

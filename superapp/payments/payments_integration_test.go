@@ -2,6 +2,7 @@ package payments_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
@@ -132,12 +135,19 @@ func TestPayments(t *testing.T) {
 		{"killed before the transfer", leftPending},
 		{"an accepted request is left pending", acceptedPending},
 		{"metrics", metrics},
+		{"splits", splits},
+		{"the same split at once", splitAtOnce},
+		{"lists", lists},
+		{"requests expire", expires},
+		{"history can not be changed", historyStays},
+		{"expiry against acceptance", expiryAgainstAccept},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := &town{t: t}
 			bankURL, bankDB := servicetest.Database(t, s, fmt.Sprint("bank", i), accounts.Migrate)
 			p.bank0 = bankDB
 			p.url, p.db = servicetest.Database(t, s, fmt.Sprint("payments", i), payments.Migrate)
+			p.url = servicetest.Restricted(t, s, p.url, payments.Schema())
 			p.bank = servicetest.Start(t, bankURL, service.Options{}, func(ctx context.Context, o service.Options) error {
 				return service.Run(ctx, accounts.Name, o, accounts.New)
 			})
@@ -150,6 +160,25 @@ func TestPayments(t *testing.T) {
 			c.test(p)
 			p.audit()
 		})
+	}
+}
+
+// The service's role changes no amount and deletes no payment.
+func historyStays(p *town) {
+	servicetest.Want(p.t, p.pay("k", 2, 3, 100), http.StatusCreated, "")
+	conn, err := pgx.Connect(p.t.Context(), p.url)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for _, sql := range []string{
+		"UPDATE payments SET amount = 1", "DELETE FROM payments", "UPDATE requests SET payer = payee", "DELETE FROM requests",
+		"UPDATE splits SET total = 1", "DELETE FROM splits", "UPDATE outbox SET event = '{}'", "DELETE FROM idempotency", "CREATE TABLE mine (id int)", "DROP TABLE payments",
+	} {
+		var refused *pgconn.PgError
+		if _, err := conn.Exec(p.t.Context(), sql); !errors.As(err, &refused) || refused.Code != "42501" {
+			p.t.Errorf("%s: %v", sql, err)
+		}
 	}
 }
 
@@ -199,6 +228,12 @@ func (p *town) audit() {
 	}
 	if n := p.number(p.bank0, "SELECT count(*) FROM (SELECT FROM accounts GROUP BY currency HAVING sum(balance) <> 0) x"); n != 0 {
 		p.t.Error("money was made or lost")
+	}
+	if n := p.number(p.db, "SELECT count(*) FROM outbox WHERE (event->>'amount')::bigint > 0 AND event->>'kind' = 'payment' AND event->>'currency' = 'AED' AND (event->>'account')::bigint IN (SELECT payer FROM payments)"); n != completed {
+		p.t.Errorf("%d payments are completed, and the outbox tells of %d", completed, n)
+	}
+	if n := p.number(p.db, "SELECT count(*) FROM requests r LEFT JOIN payments p ON p.id = r.payment WHERE (r.state = 'accepted') <> (p.state IS NOT DISTINCT FROM 'completed')"); n != 0 {
+		p.t.Errorf("%d requests are not as their payments", n)
 	}
 	if n := p.number(p.db, "SELECT count(*) FROM payments p JOIN idempotency i USING (key) WHERE (p.state = 'pending') <> (i.status = 102)"); n != 0 {
 		p.t.Errorf("of %d payments the key says something else", n)

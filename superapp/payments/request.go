@@ -19,12 +19,25 @@ type askBody struct {
 	Amount   int64  `json:"amount"`
 	Currency string `json:"currency"`
 	Note     string `json:"note"`
+	// ExpiresIn is in seconds.
+	ExpiresIn *int64 `json:"expires_in,omitempty"`
+}
+
+// expiry is how long the request can be accepted.
+func (a askBody) expiry() (time.Duration, error) {
+	if a.ExpiresIn == nil {
+		return defaultExpiry, nil
+	}
+	if most := int64(maxExpiry / time.Second); *a.ExpiresIn < 1 || *a.ExpiresIn > most {
+		return 0, invalid("invalid_expiry", fmt.Sprintf("expires_in must be a whole number of seconds from 1 to %d", most))
+	}
+	return time.Duration(*a.ExpiresIn) * time.Second, nil
 }
 
 const insertRequest = `
 WITH r AS (
-    INSERT INTO requests (key, payee, payer, amount, currency, note, state, instance)
-    VALUES ($1, $3, $4, $5, $6, $7, '` + Open + `', $8) RETURNING id, state
+    INSERT INTO requests (key, payee, payer, amount, currency, note, state, instance, expires)
+    VALUES ($1, $3, $4, $5, $6, $7, '` + Open + `', $8, clock_timestamp() + $9::interval) RETURNING id, state
 )
 INSERT INTO idempotency (key, request_hash, status, answer)
 SELECT $1, $2, 201, jsonb_build_object('id', id, 'state', state) FROM r
@@ -43,12 +56,16 @@ func (b *book) ask(r *http.Request) (service.Answer, error) {
 	if err := check(body.Payer, body.Payee, body.Amount, body.Currency, body.Note); err != nil {
 		return service.Answer{}, err
 	}
+	expiry, err := body.expiry()
+	if err != nil {
+		return service.Answer{}, err
+	}
 	fingerprint, err := service.Fingerprint("POST /requests", body)
 	if err != nil {
 		return service.Answer{}, err
 	}
 	var answer string
-	err = b.db.QueryRow(r.Context(), insertRequest, k, fingerprint, body.Payee, body.Payer, body.Amount, body.Currency, body.Note, b.instance).Scan(&answer)
+	err = b.db.QueryRow(r.Context(), insertRequest, k, fingerprint, body.Payee, body.Payer, body.Amount, body.Currency, body.Note, b.instance, expiry).Scan(&answer)
 	if service.Duplicate(err) {
 		return service.Taken(r.Context(), b.db, k, fingerprint)
 	}
@@ -83,12 +100,13 @@ var errTaken = errors.New("the idempotency key is taken")
 
 const (
 	reserveKey  = "INSERT INTO idempotency (key, request_hash, status, answer) VALUES ($1, $2, $3, '{}') ON CONFLICT (key) DO NOTHING"
-	lockRequest = "SELECT payee, payer, amount, currency, note, state = '" + Open + "' AND payment IS NULL FROM requests WHERE id = $1 FOR UPDATE"
+	lockRequest = "SELECT payee, payer, amount, currency, note, " + currentState + ", payment IS NULL FROM requests WHERE id = $1 FOR UPDATE"
 )
 
-// claim reserves the key and locks the request, which nobody may have replied to.
+// claim reserves the key and locks the request, which must be open and not be replied to by anybody else.
 func (p reply) claim(ctx context.Context, tx pgx.Tx) (askBody, error) {
 	var b askBody
+	var state string
 	var free bool
 	var batch pgx.Batch
 	batch.Queue(reserveKey, p.key, p.fingerprint, service.InProgress)
@@ -99,7 +117,7 @@ func (p reply) claim(ctx context.Context, tx pgx.Tx) (askBody, error) {
 		err = errTaken
 	}
 	if err == nil {
-		err = results.QueryRow().Scan(&b.Payee, &b.Payer, &b.Amount, &b.Currency, &b.Note, &free)
+		err = results.QueryRow().Scan(&b.Payee, &b.Payer, &b.Amount, &b.Currency, &b.Note, &state, &free)
 	}
 	closed := results.Close()
 	switch {
@@ -109,7 +127,9 @@ func (p reply) claim(ctx context.Context, tx pgx.Tx) (askBody, error) {
 		return b, err
 	case closed != nil:
 		return b, closed
-	case !free:
+	case state == Expired:
+		return b, &service.Refusal{Status: http.StatusConflict, Code: "request_expired", Text: fmt.Sprintf("request %d is over: ask for a new one", p.request)}
+	case state != Open || !free:
 		return b, &service.Refusal{Status: http.StatusConflict, Code: "request_closed", Text: fmt.Sprintf("request %d was replied to already", p.request)}
 	}
 	return b, nil
@@ -179,34 +199,4 @@ func (b *book) decline(r *http.Request) (service.Answer, error) {
 		return service.Answer{}, fmt.Errorf("decline a request: %w", err)
 	}
 	return service.Answer{Status: http.StatusOK, Body: []byte(answer)}, nil
-}
-
-// request shows one request.
-func (b *book) request(r *http.Request) (service.Answer, error) {
-	id, err := service.PathID(r)
-	if err != nil {
-		return service.Answer{}, err
-	}
-	var q struct {
-		ID       int64     `json:"id"`
-		Payee    int64     `json:"payee"`
-		Payer    int64     `json:"payer"`
-		Amount   int64     `json:"amount"`
-		Currency string    `json:"currency"`
-		Note     string    `json:"note"`
-		State    string    `json:"state"`
-		Payment  *int64    `json:"payment,omitempty"`
-		Created  time.Time `json:"created"`
-		Updated  time.Time `json:"updated"`
-	}
-	err = b.db.QueryRow(r.Context(), "SELECT id, payee, payer, amount, currency, note, state, payment, created, updated FROM requests WHERE id = $1", id).
-		Scan(&q.ID, &q.Payee, &q.Payer, &q.Amount, &q.Currency, &q.Note, &q.State, &q.Payment, &q.Created, &q.Updated)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return service.Answer{}, unknownRequest(id)
-	}
-	if err != nil {
-		return service.Answer{}, fmt.Errorf("read a request: %w", err)
-	}
-	q.Created, q.Updated = q.Created.UTC(), q.Updated.UTC()
-	return service.JSON(http.StatusOK, q)
 }
