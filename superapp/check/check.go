@@ -117,6 +117,8 @@ func (c *checker) run(ctx context.Context) error {
 		{"taking snapshots", c.freeze},
 		{"adding up the ledger", c.ledger},
 		{"comparing payments with transfers", c.agree},
+		{"comparing cards' movements with transfers", c.movements},
+		{"comparing sends with holds and transfers", c.sends},
 		{"comparing the history with the ledger", c.writes},
 		{"looking for reads that went back in time", c.reads},
 		{"auditing both sides", audit.run},

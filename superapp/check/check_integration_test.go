@@ -203,6 +203,31 @@ var planted = []struct {
 	{"another account's money was captured", func(w *world) { w.a("UPDATE holds SET account = 4 WHERE key = 'moved'") }, map[Kind]int64{BrokenHold: 1}, "of account 4, and transfer"},
 	{"a hold in no known state", func(w *world) { w.a("UPDATE holds SET state = 'odd' WHERE key = 'let go'") }, map[Kind]int64{BrokenHold: 1}, "unknown state"},
 
+	// Splits.
+	{"a split is lost", func(w *world) {
+		r := w.split("gone", 6, []int64{7, 2}, 9)
+		w.p("DELETE FROM splits WHERE id = $1", r.ID)
+	}, map[Kind]int64{Lost: 1, BrokenSplit: 1}, "there are 2 shares of it and no split"},
+	{"a split is lost with its shares", func(w *world) {
+		w.told(w.tick(history.Record{Op: history.Split, Key: "gone", To: 3, Shares: 1, Amount: 5, Currency: "AED", Outcome: history.Acknowledged, Status: 201, ID: 99}))
+	}, map[Kind]int64{Lost: 1}, "split with key gone: there is no split"},
+	{"a split is made twice under its key", func(w *world) {
+		w.p("INSERT INTO splits (key, payee, total, payee_share, currency, note, instance) SELECT key, payee, total, payee_share, currency, note, instance FROM splits")
+	}, map[Kind]int64{Doubled: 1, BrokenSplit: 1}, "2 splits have it"},
+	{"a share is lost", func(w *world) { w.p("DELETE FROM requests WHERE split IS NOT NULL AND payer = 4") },
+		map[Kind]int64{BrokenSplit: 1, WrongAnswer: 1, Lost: 1}, "the payee's own is 25, for a total of 101"},
+	{"a split's total is raised", func(w *world) { w.p("UPDATE splits SET total = total + 1"); w.last(history.Split).Amount++ }, map[Kind]int64{BrokenSplit: 1}, "for a total of 102"},
+	{"a split is unfair", func(w *world) {
+		w.p("UPDATE splits SET payee_share = payee_share - 1, total = total - 1")
+		w.last(history.Split).Amount--
+	}, map[Kind]int64{BrokenSplit: 1}, "its shares go from 24 to 26"},
+	{"a share is asked by another", func(w *world) {
+		w.p("UPDATE splits SET payee = 6")
+		w.last(history.Split).To = 6
+	}, map[Kind]int64{BrokenSplit: 1}, "3 shares of it are asked by another account"},
+	{"another split than was asked", func(w *world) { w.last(history.Split).Shares++ }, map[Kind]int64{WrongAnswer: 1}, "by 4 others"},
+	{"another split than was answered", func(w *world) { w.last(history.Split).ID++ }, map[Kind]int64{WrongAnswer: 1}, "it is split"},
+
 	// Payments and transfers.
 	{"a transfer without its payment", func(w *world) { w.move("payment:nobody", "r", 6, 7, 4, "source") }, map[Kind]int64{HalfPayment: 1}, "payment with key nobody: there is no payment for transfer"},
 	{"a payment names another transfer", func(w *world) {
@@ -264,6 +289,7 @@ func TestOnOneServer(t *testing.T) {
 	templates(t, s)
 	for name, test := range map[string]func(*testing.T, *pgserver.Server){
 		"every planted fault is named": everyPlantedFaultIsNamed, "settle waits": settleWaitsForPendingPayments, "can not look": canNotLook,
+		"every planted fault of the whole is named": everyPlantedFaultOfTheWholeIsNamed,
 		"command": command, "both sides": checkWithBothSides,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
@@ -279,29 +305,33 @@ func everyPlantedFaultIsNamed(t *testing.T, s *pgserver.Server) {
 			w := base.again(t)
 			c.plant(w)
 			r := w.check(w.config())
-			got := r.found()
-			for kind, n := range c.want {
-				if n < 0 && got[kind] > 0 { // any number
-					c.want[kind] = got[kind]
-				}
-				if n == 0 {
-					delete(c.want, kind)
-				}
-			}
-			expect(t, r, c.want)
-			if c.what != "" {
-				var all strings.Builder
-				for _, f := range r.Findings {
-					fmt.Fprintf(&all, "%s %s: %s\n", f.Kind, f.Of, f.What)
-				}
-				if !strings.Contains(all.String(), c.what) {
-					t.Errorf("no finding says %q:\n%s", c.what, &all)
-				}
-			}
+			named(t, r, c.want, c.what)
 			if wrong := c.want[CreatedMoney]+c.want[Unbalanced]+c.want[BrokenAccount] > 0; r.MoneyConserved == wrong {
 				t.Errorf("money conserved: %v", r.MoneyConserved)
 			}
 		})
+	}
+}
+
+// named says whether a report has the faults that are wanted, and a finding that says what.
+func named(t *testing.T, r *Report, want map[Kind]int64, what string) {
+	t.Helper()
+	got := r.found()
+	for kind, n := range want {
+		if n < 0 && got[kind] > 0 { // any number
+			want[kind] = got[kind]
+		}
+		if n == 0 {
+			delete(want, kind)
+		}
+	}
+	expect(t, r, want)
+	var all strings.Builder
+	for _, f := range r.Findings {
+		fmt.Fprintf(&all, "%s %s: %s\n", f.Kind, f.Of, f.What)
+	}
+	if !strings.Contains(all.String(), what) {
+		t.Errorf("no finding says %q:\n%s", what, &all)
 	}
 }
 
@@ -318,8 +348,8 @@ func TestCleanReportCountsEverything(t *testing.T) {
 	for _, v := range w.version {
 		entries += v
 	}
-	if r.Operations != int64(len(w.ops)) || r.AcknowledgedWrites != 4*4+2 || r.UnknownApplied != 1 || r.UnknownNotApplied != 2 || r.ReplayedAnswers != 1 || r.TornHistories != 1 ||
-		r.Outcomes[history.Late] != 1 || r.Entries != entries || r.Transfers != entries/2 || r.Accounts != customers+1 || r.Payments != 4*2+2 || r.Requests != 4 || r.Holds != 3 || !r.MoneyConserved || r.Audited {
+	if r.Operations != int64(len(w.ops)) || r.AcknowledgedWrites != 4*4+2+4 || r.UnknownApplied != 1 || r.UnknownNotApplied != 3 || r.ReplayedAnswers != 1 || r.TornHistories != 1 ||
+		r.Outcomes[history.Late] != 1 || r.Entries != entries || r.Transfers != entries/2 || r.Accounts != customers+1 || r.Payments != 4*2+2+3 || r.Splits != 1 || r.Requests != 4+3 || r.Holds != 3 || !r.MoneyConserved || r.Audited {
 		t.Errorf("%+v", r)
 	}
 	var text, again bytes.Buffer

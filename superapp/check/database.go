@@ -174,10 +174,10 @@ func (d *database) close(ctx context.Context) {
 func (d *database) query(ctx context.Context, statement string, args ...any) (r rows, err error) {
 	if d.mariadb != nil {
 		var of *sql.Rows
-		of, err = d.mariadb.QueryContext(ctx, statement, args...) //nolint:sqlclosecheck // the caller does
+		of, err = d.mariadb.QueryContext(ctx, statement, args...) //nolint:rowserrcheck,sqlclosecheck // the caller does
 		r = sqlRows{of}
 	} else {
-		r, err = d.postgres.Query(ctx, statement, args...)
+		r, err = d.postgres.Query(ctx, statement, args...) //nolint:sqlclosecheck // the caller does
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", d.name, err)

@@ -56,6 +56,13 @@ var ledgerFaults = []fault{
 		WHERE a.kind = 'customer' AND (a.balance < 0 OR e.least < 0)`},
 	{Overdrawn, `SELECT 'account ' || id, 'it is a customer''s and has ' || balance || ', of which ' || held || ' are held'
 		FROM accounts WHERE kind = 'customer' AND balance >= 0 AND held > balance`},
+	// Nothing else moves what the system keeps for cards and sends.
+	{HalfMovement, `SELECT 'transfer ' || t.id || ' (key ' || t.key || ')', 'it moves money of the system''s account for ' || a.purpose || ', and is of no card movement'
+		FROM accounts a JOIN entries e ON e.account = a.id JOIN transfers t ON t.id = e.transfer
+		WHERE a.purpose IN ('cards', 'merchants') AND t.key !~ '^card:[1-9][0-9]{0,17}$'`},
+	{HalfSend, `SELECT 'transfer ' || t.id || ' (key ' || t.key || ')', 'it moves money of the system''s account for ' || a.purpose || ', and is of no send'
+		FROM accounts a JOIN entries e ON e.account = a.id JOIN transfers t ON t.id = e.transfer
+		WHERE a.purpose IN ('payouts', 'fees') AND t.key !~ '^send:[1-9][0-9]{0,17}:(capture|fee|refund)$'`},
 	// What is held is what the open holds add up to.
 	{BrokenHold, `SELECT 'account ' || coalesce(a.id, h.account), 'it holds ' || coalesce(a.held, 0) || ' and its open holds sum to ' || coalesce(h.sum, 0)
 		FROM accounts a FULL JOIN (SELECT account, sum(amount) AS sum FROM holds WHERE state = 'held' GROUP BY account) h ON h.account = a.id
@@ -83,6 +90,29 @@ var paymentFaults = []fault{
 		FROM requests GROUP BY key HAVING count(*) > 1`},
 	{Doubled, `SELECT 'transfer ' || transfer, count(*) || ' payments were made with it: ids ' || string_agg(id::text, ', ' ORDER BY id)
 		FROM payments WHERE transfer IS NOT NULL GROUP BY transfer HAVING count(*) > 1`},
+	{Doubled, `SELECT 'split with key ' || key, count(*) || ' splits have it: ids ' || string_agg(id::text, ', ' ORDER BY id)
+		FROM splits GROUP BY key HAVING count(*) > 1`},
+	// The shares of a split are requests of its payee, differ by at most one minor
+	// unit, and add up to the total.
+	{BrokenSplit, `SELECT 'split ' || coalesce(s.id, q.split),
+			CASE WHEN s.id IS NULL THEN 'there are ' || q.n || ' shares of it and no split'
+				WHEN q.n IS NULL THEN 'it has no share'
+				WHEN q.foreign > 0 THEN q.foreign || ' shares of it are asked by another account or in another currency'
+				WHEN q.sum + s.payee_share <> s.total THEN 'its shares sum to ' || q.sum || ' and the payee''s own is ' || s.payee_share || ', for a total of ' || s.total
+				ELSE 'its shares go from ' || q.least || ' to ' || q.most END
+		FROM splits s FULL JOIN (
+			SELECT q.split, count(*) AS n, sum(q.amount) AS sum, least(min(q.amount), min(nullif(s.payee_share, 0))) AS least, greatest(max(q.amount), max(s.payee_share)) AS most,
+				count(*) FILTER (WHERE q.payee <> s.payee OR q.currency <> s.currency) AS foreign
+			FROM requests q LEFT JOIN splits s ON s.id = q.split WHERE q.split IS NOT NULL GROUP BY q.split) q ON q.split = s.id
+		WHERE s.id IS NULL OR q.n IS NULL OR q.foreign > 0 OR q.sum + s.payee_share <> s.total OR q.most - q.least > 1`},
+}
+
+// sendFaults are those of the transfers database.
+var sendFaults = []fault{
+	{Doubled, `SELECT 'send with key ' || key, count(*) || ' sends have it: ids ' || string_agg(id::text, ', ' ORDER BY id)
+		FROM sends GROUP BY key HAVING count(*) > 1`},
+	{Doubled, `SELECT 'quote ' || quote, count(*) || ' sends were made at it: ids ' || string_agg(id::text, ', ' ORDER BY id)
+		FROM sends GROUP BY quote HAVING count(*) > 1`},
 }
 
 // ledger looks for faults that the databases have by themselves, whatever clients were told.
@@ -92,13 +122,25 @@ func (c *checker) ledger(ctx context.Context) error {
 		"SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM transfers), (SELECT count(*) FROM entries), (SELECT count(*) FROM holds)"); err != nil {
 		return err
 	}
-	if err := c.payments.row(ctx, []any{&r.Payments, &r.Requests}, "SELECT (SELECT count(*) FROM payments), (SELECT count(*) FROM requests)"); err != nil {
+	if err := c.payments.row(ctx, []any{&r.Payments, &r.Requests, &r.Splits},
+		"SELECT (SELECT count(*) FROM payments), (SELECT count(*) FROM requests), (SELECT count(*) FROM splits)"); err != nil {
 		return err
 	}
 	if err := c.allFaults(ctx, c.accounts, ledgerFaults); err != nil {
 		return err
 	}
-	return c.allFaults(ctx, c.payments, paymentFaults)
+	if err := c.allFaults(ctx, c.payments, paymentFaults); err != nil {
+		return err
+	}
+	if c.transfers != nil {
+		if err := c.transfers.row(ctx, []any{&r.Sends, &r.Quotes}, "SELECT count(*), count(DISTINCT quote) FROM sends"); err != nil {
+			return err
+		}
+		if err := c.allFaults(ctx, c.transfers, sendFaults); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *checker) allFaults(ctx context.Context, d *database, list []fault) error {

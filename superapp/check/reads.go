@@ -26,7 +26,7 @@ type sighting struct {
 
 // seenIn is what an operation showed.
 func seenIn(r *history.Record) []sighting {
-	if r.Outcome != history.Acknowledged {
+	if r.Outcome != history.Acknowledged || !r.Op.Write() && !r.Op.Shows() {
 		return nil
 	}
 	s := sighting{account: r.Account, version: r.Version, sent: r.Sent, done: r.Done}

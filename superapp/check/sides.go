@@ -27,6 +27,7 @@ var audited = []struct {
 	{"accounts", "transfers", "at", true},
 	{"accounts", "holds", "at", false},
 	{"payments", "payments", "created", false},
+	{"payments", "splits", "created", true},
 	{"payments", "requests", "created", false},
 	{"transfers", "sends", "created", false},
 }

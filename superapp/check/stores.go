@@ -2,10 +2,11 @@ package check
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"dhow/superapp/service"
 )
 
 // store is one of the application's databases.
@@ -23,7 +24,7 @@ type store struct {
 // The tables of the ledger and of the payments.
 var (
 	accountsTables = []string{"accounts", "transfers", "entries", "holds", "idempotency"}
-	paymentsTables = []string{"payments", "requests", "idempotency"}
+	paymentsTables = []string{"payments", "splits", "requests", "idempotency"}
 )
 
 // stores are all of them. Snapshots are taken from the last to the first: what
@@ -139,6 +140,6 @@ func (c *checker) settle(ctx context.Context) error {
 }
 
 // need says that operations of the histories can not be checked without a database.
-func need(service, variable string) error {
-	return fmt.Errorf("the histories have operations of the %s service: set %s, its database", service, variable)
+func need(name, variable string) error {
+	return service.Usagef("the histories have operations of the %s service: set %s, its database", name, variable)
 }

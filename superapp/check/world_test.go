@@ -37,6 +37,7 @@ type world struct {
 	now                int64
 	balance, version   map[int64]int64
 	nextTransfer       int64
+	others             map[*pgx.Conn][]string // more databases to keep, with their tables
 }
 
 const (
@@ -205,12 +206,43 @@ func (w *world) requestAndAccept(key string, payer, payee, amount int64) {
 	}
 	w.stored(w.payments, key, 201)
 	w.told(r)
-	a := w.tick(history.Record{Op: history.Accept, Key: key + "-accept", Request: r.ID, From: payer, To: payee, Amount: amount, Currency: "AED", Outcome: history.Acknowledged, Status: 200})
-	a.ID, a.Transfer = w.paid(fmt.Sprint("request:", r.ID), payer, payee, amount)
-	w.p("UPDATE requests SET state = 'accepted', payment = $2 WHERE id = $1", r.ID, a.ID)
+	w.accepted(w.tick(history.Record{Op: history.Accept, Key: key + "-accept", Request: r.ID, From: payer, To: payee, Amount: amount, Currency: "AED", Outcome: history.Acknowledged, Status: 200}))
+}
+
+// accepted pays a request and tells what was answered.
+func (w *world) accepted(a history.Record) {
+	w.t.Helper()
+	a.ID, a.Transfer = w.paid(fmt.Sprint("request:", a.Request), a.From, a.To, a.Amount)
+	w.p("UPDATE requests SET state = 'accepted', payment = $2 WHERE id = $1", a.Request, a.ID)
 	w.stored(w.payments, a.Key, 200)
-	a.Version, a.Balance = w.version[payer], w.balance[payer]
+	a.Version, a.Balance = w.version[a.From], w.balance[a.From]
 	w.told(a)
+}
+
+// split splits a bill among a payee and payers, who all accept.
+func (w *world) split(key string, payee int64, payers []int64, total int64) history.Record {
+	w.t.Helper()
+	r := w.tick(history.Record{Op: history.Split, Key: key, To: payee, Amount: total, Currency: "AED", Shares: len(payers), Outcome: history.Acknowledged, Status: 201})
+	n := int64(len(payers) + 1)
+	own := total / n
+	if err := w.payments.QueryRow(context.Background(), `INSERT INTO splits (key, payee, total, payee_share, currency, note, instance)
+		VALUES ($1, $2, $3, $4, 'AED', '', 'source') RETURNING id`, key, payee, total, own).Scan(&r.ID); err != nil {
+		w.t.Fatal(err)
+	}
+	w.stored(w.payments, key, 201)
+	w.told(r)
+	left := total - own
+	for i, payer := range payers {
+		amount := left / int64(len(payers)-i)
+		left -= amount
+		a := w.tick(history.Record{Op: history.Accept, Key: fmt.Sprint(key, "-accept-", i), From: payer, To: payee, Amount: amount, Currency: "AED", Outcome: history.Acknowledged, Status: 200})
+		if err := w.payments.QueryRow(context.Background(), `INSERT INTO requests (key, payee, payer, amount, currency, note, state, instance, split)
+			VALUES ($1, $2, $3, $4, 'AED', '', 'open', 'source', $5) RETURNING id`, fmt.Sprint("split:", r.ID, ":", i), payee, payer, amount, r.ID).Scan(&a.Request); err != nil {
+			w.t.Fatal(err)
+		}
+		w.accepted(a)
+	}
+	return r
 }
 
 func (w *world) read(op history.Op, account int64) {
@@ -244,6 +276,8 @@ func (w *world) live(n int) {
 		w.read(history.Read, from)
 		w.read(history.Statement, to)
 	}
+	w.split("split", 2, []int64{3, 4, 5}, 101)
+	w.not(history.Split, "unknown-not-split", history.Unknown, 503)
 	w.held("kept", 3, 40)
 	w.release(w.held("let go", 3, 50))
 	w.capture("captured", w.held("moved", 3, 60), 3, 4, 55)
@@ -361,7 +395,9 @@ func (w *world) copy(t *testing.T, s *pgserver.Server, name string) *world {
 
 // kept are the tables that keep and again copy, by database.
 func (w *world) kept() map[*pgx.Conn][]string {
-	return map[*pgx.Conn][]string{w.accounts: accountsTables, w.payments: paymentsTables}
+	all := map[*pgx.Conn][]string{w.accounts: accountsTables, w.payments: paymentsTables}
+	maps.Copy(all, w.others)
+	return all
 }
 
 // keep remembers what the databases hold, for again.

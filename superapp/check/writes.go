@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 
 	"dhow/superapp/history"
 )
@@ -83,12 +82,15 @@ func (c *checker) writes(ctx context.Context) error {
 		if rec.Replayed {
 			r.ReplayedAnswers++
 		}
+		if err := c.covers(rec.Op); err != nil {
+			return err
+		}
 		if rec.Op.Write() {
 			if rec.Outcome == history.Acknowledged {
 				r.AcknowledgedWrites++
 			}
-		} else if rec.Outcome != history.Acknowledged {
-			return nil
+		} else if rec.Outcome != history.Acknowledged || !rec.Op.Shows() {
+			return nil // what it showed has no version
 		}
 		waiting = append(waiting, *rec)
 		if len(waiting) < batch {
@@ -98,6 +100,17 @@ func (c *checker) writes(ctx context.Context) error {
 	})
 	r.TornHistories = torn
 	return errors.Join(err, flush())
+}
+
+// covers says, by its error, that an operation needs a database that was not given.
+func (c *checker) covers(op history.Op) error {
+	switch {
+	case op.Cards() && c.cards == nil:
+		return need("cards", "CARDS_URL")
+	case op == history.Send && c.transfers == nil:
+		return need("transfers", "TRANSFERS_URL")
+	}
+	return nil
 }
 
 // moved is a transfer as the ledger has it.
@@ -126,133 +139,37 @@ type asked struct {
 	payment                  *int64
 }
 
+// split is a bill that was split.
+type split struct {
+	id, payee, total int64
+	currency         string
+	shares           int
+}
+
 // point is a state that an account was in.
 type point struct{ account, version int64 }
 
-// facts are what the databases hold of a batch of operations.
-type facts struct {
-	transfers map[string][]moved
-	payments  map[string][]paid
-	requests  map[string][]asked
-	byID      map[int64]asked
-	// answers are the statuses of the stored answers, by service and key.
-	accountsAnswers, paymentsAnswers map[string]int
-	balances                         map[point]int64
+// trace is what the databases hold of one write.
+type trace struct {
+	// done says that something of it is there.
+	done bool
+	// missing is what an acknowledged one lacks, differs how it is not what was
+	// asked or, where it was acknowledged, answered; empty if nothing is wrong.
+	missing, differs string
 }
 
-// keys of an operation: of its transfer, its payment and its request; empty where it has none.
-func keys(r *history.Record) (transfer, payment, request string) {
-	switch r.Op {
-	case history.Transfer:
-		return r.Key, "", ""
-	case history.Pay:
-		return transferKey + r.Key, r.Key, ""
-	case history.Accept:
-		payment = requestKey + strconv.FormatInt(r.Request, 10)
-		return transferKey + payment, payment, ""
-	case history.Request:
-		return "", "", r.Key
+func (f *facts) trace(r *history.Record) trace {
+	switch {
+	case r.Op == history.Request:
+		return traceRequest(r, f.requests[r.Key])
+	case r.Op == history.Split:
+		return traceSplit(r, f.splits[r.Key])
+	case r.Op == history.Send:
+		return traceSend(r, f.sends[r.Key])
+	case r.Op.Cards():
+		return f.cards.trace(r)
 	}
-	return "", "", ""
-}
-
-func (c *checker) lookUp(ctx context.Context, ops []history.Record) (*facts, error) {
-	f := &facts{transfers: map[string][]moved{}, payments: map[string][]paid{}, requests: map[string][]asked{}, byID: map[int64]asked{},
-		accountsAnswers: map[string]int{}, paymentsAnswers: map[string]int{}, balances: map[point]int64{}}
-	var transfers, payments, requests, atAccounts, atPayments []string
-	var ids, accounts, versions []int64
-	for i := range ops {
-		op := &ops[i]
-		t, p, q := keys(op)
-		for _, k := range []struct {
-			key  string
-			into *[]string
-		}{{t, &transfers}, {p, &payments}, {q, &requests}} {
-			if k.key != "" {
-				*k.into = append(*k.into, k.key)
-			}
-		}
-		switch {
-		case op.Op == history.Transfer:
-			atAccounts = append(atAccounts, op.Key)
-		case op.Op.Write():
-			atPayments = append(atPayments, op.Key)
-			if op.Op == history.Accept {
-				ids = append(ids, op.Request)
-			}
-		case op.Version > 0:
-			accounts, versions = append(accounts, op.Account), append(versions, op.Version)
-		}
-	}
-	if err := c.lookUpTransfers(ctx, transfers, f.transfers); err != nil {
-		return nil, err
-	}
-	if err := c.lookUpPayments(ctx, payments, f.payments); err != nil {
-		return nil, err
-	}
-	if err := c.lookUpRequests(ctx, requests, ids, f); err != nil {
-		return nil, err
-	}
-	var key string
-	var status int
-	const answers = "SELECT key, status FROM idempotency WHERE key = ANY($1)"
-	if err := c.accounts.each(ctx, []any{&key, &status}, func() error { f.accountsAnswers[key] = status; return nil }, answers, atAccounts); err != nil {
-		return nil, err
-	}
-	if err := c.payments.each(ctx, []any{&key, &status}, func() error { f.paymentsAnswers[key] = status; return nil }, answers, atPayments); err != nil {
-		return nil, err
-	}
-	var p point
-	var balance int64
-	err := c.accounts.each(ctx, []any{&p.account, &p.version, &balance}, func() error { f.balances[p] = balance; return nil },
-		"SELECT account, version, balance FROM entries JOIN unnest($1::bigint[], $2::bigint[]) AS q (account, version) USING (account, version)", accounts, versions)
-	return f, err
-}
-
-func (c *checker) lookUpTransfers(ctx context.Context, keys []string, into map[string][]moved) error {
-	var t moved
-	var key string
-	var account, amount, balance, version *int64
-	taken := 0 // entries of the transfer at hand
-	return c.accounts.each(ctx, []any{&key, &t.id, &t.amount, &t.currency, &account, &amount, &balance, &version}, func() error {
-		list := into[key]
-		if n := len(list); n == 0 || list[n-1].id != t.id {
-			list = append(list, t)
-			taken = 0
-		}
-		last := &list[len(list)-1]
-		switch {
-		case account == nil: // no entries at all
-		case *amount < 0:
-			last.from = party{*account, *balance, *version}
-		default:
-			last.to = party{*account, *balance, *version}
-		}
-		taken++
-		last.malformed = taken != 2 || last.from.account == 0 || last.to.account == 0
-		into[key] = list
-		return nil
-	}, `SELECT t.key, t.id, t.amount, t.currency, e.account, e.amount, e.balance, e.version
-		FROM transfers t LEFT JOIN entries e ON e.transfer = t.id WHERE t.key = ANY($1) ORDER BY t.id, e.id`, keys)
-}
-
-func (c *checker) lookUpPayments(ctx context.Context, keys []string, into map[string][]paid) error {
-	var p paid
-	var key string
-	return c.payments.each(ctx, []any{&key, &p.id, &p.payer, &p.payee, &p.amount, &p.currency, &p.state, &p.transfer}, func() error {
-		into[key] = append(into[key], p)
-		return nil
-	}, "SELECT key, id, payer, payee, amount, currency, state, transfer FROM payments WHERE key = ANY($1) ORDER BY id", keys)
-}
-
-func (c *checker) lookUpRequests(ctx context.Context, keys []string, ids []int64, f *facts) error {
-	var q asked
-	var key string
-	return c.payments.each(ctx, []any{&key, &q.id, &q.payer, &q.payee, &q.amount, &q.currency, &q.state, &q.payment}, func() error {
-		f.requests[key] = append(f.requests[key], q)
-		f.byID[q.id] = q
-		return nil
-	}, "SELECT key, id, payer, payee, amount, currency, state, payment FROM requests WHERE key = ANY($1) OR id = ANY($2) ORDER BY id", keys, ids)
+	return f.traceMoney(r)
 }
 
 // judge compares one operation with the facts.
@@ -262,93 +179,131 @@ func (c *checker) judge(r *history.Record, f *facts) {
 		return
 	}
 	of := fmt.Sprintf("%s with key %s", r.Op, r.Key)
-	transfer, payment, request := keys(r)
-	transfers := f.transfers[transfer]
-	done := len(transfers) > 0 || len(f.requests[request]) > 0 && request != ""
+	is := f.trace(r)
 	switch r.Outcome {
 	case history.Unknown:
-		if !done {
+		if !is.done {
 			c.report.UnknownNotApplied++
 			return
 		}
 		c.report.UnknownApplied++
 	case history.Acknowledged:
-		if lost := missing(r, f, transfers, f.payments[payment], f.requests[request]); lost != "" {
-			c.report.add(Lost, of, "%s", lost)
+		if is.missing != "" {
+			c.report.add(Lost, of, "%s", is.missing)
 			return
 		}
 	default:
 		// The refusal of a second reply says nothing of the first one's payment.
-		if done && (r.Op != history.Accept || r.Code != requestClosed) {
+		if is.done && (r.Op != history.Accept || r.Code != requestClosed) {
 			c.report.add(AppliedRefusal, of, "its outcome is %q (status %d) and yet it was done", r.Outcome, r.Status)
 		}
 	}
 	c.judgeAnswer(of, r, f)
-	if !done || r.Outcome == history.Refused || r.Outcome == history.Failed || r.Outcome == history.Late {
+	if !is.done || r.Outcome == history.Refused || r.Outcome == history.Failed || r.Outcome == history.Late {
 		return
 	}
-	if wrong := differs(r, transfers, f.payments[payment], f.requests[request]); wrong != "" {
-		c.report.add(WrongAnswer, of, "%s", wrong)
+	if is.differs != "" {
+		c.report.add(WrongAnswer, of, "%s", is.differs)
 	}
 }
 
-// missing says what an acknowledged write lacks.
-func missing(r *history.Record, f *facts, transfers []moved, payments []paid, requests []asked) string {
-	switch r.Op {
-	case history.Transfer:
-		if len(transfers) == 0 {
-			return "there is no transfer"
-		}
-	case history.Request:
-		if len(requests) == 0 {
-			return "there is no request"
-		}
-	case history.Pay, history.Accept:
-		switch {
-		case len(payments) == 0 && len(transfers) == 0:
-			return "there is no payment, and no money moved"
-		case len(payments) == 0:
-			return fmt.Sprintf("there is no payment, though transfer %d moved its money", transfers[0].id)
-		case len(transfers) == 0:
-			return fmt.Sprintf("payment %d is %s and no money moved", payments[0].id, payments[0].state)
-		case payments[0].state != completed:
-			return fmt.Sprintf("payment %d is %s, though transfer %d moved its money", payments[0].id, payments[0].state, transfers[0].id)
-		}
-		if r.Op == history.Accept {
-			q, ok := f.byID[r.Request]
-			switch {
-			case !ok:
-				return fmt.Sprintf("there is no request %d", r.Request)
-			case q.state != accepted || q.payment == nil || *q.payment != payments[0].id:
-				return fmt.Sprintf("request %d is %s and not by payment %d", q.id, q.state, payments[0].id)
-			}
-		}
+// told says that the answer's own figures are known.
+func told(r *history.Record) bool { return r.Outcome == history.Acknowledged }
+
+// other says that an answer named another row than there is.
+func other(r *history.Record, what string, id int64) string {
+	if told(r) && r.ID > 0 && r.ID != id {
+		return fmt.Sprintf("answered was %s %d, and it is %s %d", what, r.ID, what, id)
 	}
 	return ""
 }
 
-// differs says how what was done differs from what was asked and, where it was
-// acknowledged, from what was answered.
-func differs(r *history.Record, transfers []moved, payments []paid, requests []asked) string {
-	told := r.Outcome == history.Acknowledged
-	if len(requests) > 0 {
-		q := requests[0]
-		switch {
-		case q.payer != r.From || q.payee != r.To || q.amount != r.Amount || q.currency != r.Currency:
-			return fmt.Sprintf("asked were %d %s from %d to %d, and request %d is of %d %s from %d to %d", r.Amount, r.Currency, r.From, r.To, q.id, q.amount, q.currency, q.payer, q.payee)
-		case told && r.ID > 0 && q.id != r.ID:
-			return fmt.Sprintf("answered was request %d, and it is request %d", r.ID, q.id)
-		}
+func traceRequest(r *history.Record, requests []asked) trace {
+	if len(requests) == 0 {
+		return trace{missing: "there is no request"}
+	}
+	q := requests[0]
+	if q.payer != r.From || q.payee != r.To || q.amount != r.Amount || q.currency != r.Currency {
+		return trace{done: true, differs: fmt.Sprintf("asked were %d %s from %d to %d, and request %d is of %d %s from %d to %d", r.Amount, r.Currency, r.From, r.To, q.id, q.amount, q.currency, q.payer, q.payee)}
+	}
+	return trace{done: true, differs: other(r, "request", q.id)}
+}
+
+func traceSplit(r *history.Record, splits []split) trace {
+	if len(splits) == 0 {
+		return trace{missing: "there is no split"}
+	}
+	s := splits[0]
+	if s.payee != r.To || s.total != r.Amount || s.currency != r.Currency || s.shares != r.Shares {
+		return trace{done: true, differs: fmt.Sprintf("asked were %d %s for %d by %d others, and split %d is of %d %s for %d by %d", r.Amount, r.Currency, r.To, r.Shares, s.id, s.total, s.currency, s.payee, s.shares)}
+	}
+	return trace{done: true, differs: other(r, "split", s.id)}
+}
+
+func traceSend(r *history.Record, sends []sent) trace {
+	if len(sends) == 0 {
+		return trace{missing: "there is no send"}
+	}
+	s := sends[0]
+	t := trace{done: s.state != declined, differs: other(r, "send", s.id)}
+	switch {
+	case s.state == declined || s.state == "created" || s.hold == 0:
+		t.missing = fmt.Sprintf("send %d is %s, and holds no money", s.id, s.state)
+	case s.quote != r.Quote || s.account != r.From || s.total != r.Amount || s.currency != r.Currency:
+		t.differs = fmt.Sprintf("asked were %d %s of account %d at quote %s, and send %d is of %d %s of account %d at quote %s", r.Amount, r.Currency, r.From, r.Quote, s.id, s.total, s.currency, s.account, s.quote)
+	case told(r) && r.Hold > 0 && r.Hold != s.hold:
+		t.differs = fmt.Sprintf("answered was hold %d, and it is hold %d", r.Hold, s.hold)
+	}
+	return t
+}
+
+// traceMoney is of a write that moves money at once.
+func (f *facts) traceMoney(r *history.Record) trace {
+	transfer, payment, _ := keys(r)
+	transfers, payments := f.transfers[transfer], f.payments[payment]
+	t := trace{done: len(transfers) > 0, missing: f.missing(r, transfers, payments)}
+	if t.done {
+		t.differs = differs(r, transfers[0], payments)
+	}
+	return t
+}
+
+// missing says what an acknowledged write that moves money at once lacks.
+func (f *facts) missing(r *history.Record, transfers []moved, payments []paid) string {
+	switch {
+	case r.Op == history.Transfer && len(transfers) == 0:
+		return "there is no transfer"
+	case r.Op == history.Transfer:
+		return ""
+	case len(payments) == 0 && len(transfers) == 0:
+		return "there is no payment, and no money moved"
+	case len(payments) == 0:
+		return fmt.Sprintf("there is no payment, though transfer %d moved its money", transfers[0].id)
+	case len(transfers) == 0:
+		return fmt.Sprintf("payment %d is %s and no money moved", payments[0].id, payments[0].state)
+	case payments[0].state != completed:
+		return fmt.Sprintf("payment %d is %s, though transfer %d moved its money", payments[0].id, payments[0].state, transfers[0].id)
+	case r.Op != history.Accept:
 		return ""
 	}
-	t := transfers[0]
+	switch q, ok := f.byID[r.Request]; {
+	case !ok:
+		return fmt.Sprintf("there is no request %d", r.Request)
+	case q.state != accepted || q.payment == nil || *q.payment != payments[0].id:
+		return fmt.Sprintf("request %d is %s and not by payment %d", q.id, q.state, payments[0].id)
+	}
+	return ""
+}
+
+// differs says how the money that moved differs from what was asked and answered.
+func differs(r *history.Record, t moved, payments []paid) string {
 	if t.malformed {
 		return "" // told among the transfers that do not balance
 	}
 	if t.from.account != r.From || t.to.account != r.To || t.amount != r.Amount || t.currency != r.Currency {
 		return fmt.Sprintf("asked were %d %s from %d to %d, and transfer %d moved %d %s from %d to %d", r.Amount, r.Currency, r.From, r.To, t.id, t.amount, t.currency, t.from.account, t.to.account)
 	}
-	if !told {
+	if !told(r) {
 		return ""
 	}
 	for _, p := range []struct {
@@ -366,8 +321,8 @@ func differs(r *history.Record, transfers []moved, payments []paid, requests []a
 	if r.Version > 0 && r.Balance != t.from.balance {
 		return fmt.Sprintf("answered was a balance of %d after it, and it is %d", r.Balance, t.from.balance)
 	}
-	if len(payments) > 0 && r.ID > 0 && payments[0].id != r.ID {
-		return fmt.Sprintf("answered was payment %d, and it is payment %d", r.ID, payments[0].id)
+	if len(payments) > 0 {
+		return other(r, "payment", payments[0].id)
 	}
 	return ""
 }
@@ -378,11 +333,7 @@ func (c *checker) judgeAnswer(of string, r *history.Record, f *facts) {
 	if r.Outcome != history.Acknowledged && r.Outcome != history.Refused {
 		return
 	}
-	answers := f.paymentsAnswers
-	if r.Op == history.Transfer {
-		answers = f.accountsAnswers
-	}
-	if status, ok := answers[r.Key]; !ok {
+	if status, ok := f.answers[keeps(r.Op)][r.Key]; !ok {
 		c.report.add(LostAnswer, of, "there is no stored answer: sent again, it would be taken for a new one")
 	} else if r.Status > 0 && status != r.Status {
 		c.report.add(LostAnswer, of, "the stored answer has status %d, and %d was answered", status, r.Status)

@@ -54,6 +54,9 @@ func (o Op) Cards() bool {
 	return o == Card || o == Authorise || o == Capture || o == Reverse || o == Refund
 }
 
+// Shows says whether the operation shows an account at one of its versions.
+func (o Op) Shows() bool { return o == Read || o == Statement }
+
 // ofAccount says whether the operation looks at what belongs to one account.
 func (o Op) ofAccount() bool { return o == Quote || o == Read || o == Statement || o == Insights }
 
