@@ -65,10 +65,16 @@ func (j *joining) check() error {
 		return invalid("invalid_name", fmt.Sprintf("name must have 1 to %d characters, no control characters", maxName))
 	case err != nil || address.Address != j.Email || len(j.Email) > maxEmail:
 		return invalid("invalid_email", "email must be an address like name@example.com")
-	case len(j.PIN) < minPIN || len(j.PIN) > maxPIN || strings.Trim(j.PIN, "0123456789") != "":
-		return invalid("invalid_pin", fmt.Sprintf("pin must have %d to %d digits", minPIN, maxPIN))
 	case !slices.Contains(languages(), j.Language):
 		return invalid("invalid_language", "language must be one of "+strings.Join(languages(), ", "))
+	}
+	return CheckPIN(j.PIN)
+}
+
+// CheckPIN says what is wrong with a PIN that is chosen.
+func CheckPIN(pin string) error {
+	if len(pin) < minPIN || len(pin) > maxPIN || strings.Trim(pin, "0123456789") != "" {
+		return invalid("invalid_pin", fmt.Sprintf("pin must have %d to %d digits", minPIN, maxPIN))
 	}
 	return nil
 }

@@ -1,12 +1,13 @@
 // Package seed fills an empty accounts database with a ledger that looks as if it
-// had been in use: accounts in several currencies, their opening balances, and
-// payments between them. The same options give the same ledger. It keeps the
+// had been in use: customers, their accounts in several currencies, opening
+// balances, and payments between them. The same options give the same ledger. It keeps the
 // ledger's rules: money is only moved, no customer is overdrawn, each balance is
 // the sum of the entries and each version their number.
 //
 // Accounts are numbered from 1 without gaps. The first ones, one for each
 // currency, are the system's and issue it; the currency of account id is
-// currencies[(id-1) % len(currencies)].
+// currencies[(id-1) % len(currencies)]. Customer n has one account in each: those
+// behind n*len(currencies).
 package seed
 
 import (
@@ -57,53 +58,74 @@ var defaultCurrencies = []string{"AED", "USD", "EUR", "INR", "KWD"}
 type Options struct {
 	// Accounts is how many, the system's among them: at least two for each currency.
 	Accounts int
+	// Customers, if set, is how many, each with an account in each currency; it takes
+	// the place of Accounts.
+	Customers int
 	// Entries is how many; even, since each transfer has two.
 	Entries    int
 	Currencies []string
 	Seed       uint64
 }
 
-func (o Options) check() error {
+// checked are the options with Accounts set.
+func (o Options) checked() (Options, error) {
 	k := len(o.Currencies)
+	if o.Customers != 0 && k > 0 {
+		if most := maxAccounts/k - 1; o.Customers < 1 || o.Customers > most {
+			return o, service.Usagef("--customers is %d: with %d currencies give a number from 1 to %d", o.Customers, k, most)
+		}
+		o.Accounts = (o.Customers + 1) * k
+	}
 	switch {
 	case k == 0:
-		return service.Usagef("--currencies is empty: name at least one, for example AED")
+		return o, service.Usagef("--currencies is empty: name at least one, for example AED")
 	case o.Accounts < 2*k || o.Accounts > maxAccounts:
-		return service.Usagef("--accounts is %d: with %d currencies give a number from %d to %d", o.Accounts, k, 2*k, maxAccounts)
+		return o, service.Usagef("--accounts is %d: with %d currencies give a number from %d to %d", o.Accounts, k, 2*k, maxAccounts)
 	case o.Entries < 0 || o.Entries%2 != 0:
-		return service.Usagef("--entries is %d: give an even number, since each transfer has two entries", o.Entries)
+		return o, service.Usagef("--entries is %d: give an even number, since each transfer has two entries", o.Entries)
 	}
 	for i, c := range o.Currencies {
 		if _, ok := money.Digits(c); !ok {
-			return service.Usagef("--currencies has %q, which is no ISO 4217 currency: write codes of three capital letters, for example AED,KWD", c)
+			return o, service.Usagef("--currencies has %q, which is no ISO 4217 currency: write codes of three capital letters, for example AED,KWD", c)
 		}
 		if slices.Contains(o.Currencies[:i], c) {
-			return service.Usagef("--currencies has %s twice: name it once", c)
+			return o, service.Usagef("--currencies has %s twice: name it once", c)
 		}
 	}
-	return nil
+	return o, nil
 }
 
 // Command fills the database that DATABASE_URL names.
 func Command() *cobra.Command {
 	var o Options
 	cmd := &cobra.Command{
-		Use:     "seed",
-		Short:   "Fill an empty accounts database with a ledger",
-		Long:    "Fills the database that DATABASE_URL names, which `superapp migrate accounts` has prepared, with accounts and a history of transfers between them.",
-		Example: "  DATABASE_URL=postgres://superapp@localhost/accounts superapp seed --accounts 200000 --entries 1000000",
+		Use:   "seed",
+		Short: "Fill an empty accounts database with a ledger",
+		Long: `Fills the database that DATABASE_URL names, which "superapp migrate accounts" has
+prepared, with customers, their accounts and a history of transfers between them.
+Customer n signs in as customer<n>@example.com with the PIN that ` + pinVariable + ` names,
+which is ` + defaultPIN + ` when it is not set.`,
+		Example: "  DATABASE_URL=postgres://superapp@localhost/accounts superapp seed --customers 10000 --entries 1000000",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f := cmd.Flags(); f.Changed("customers") && f.Changed("accounts") {
+				return service.Usagef("--customers and --accounts both say how many accounts there are: give one of them")
+			}
 			began := time.Now()
-			if err := Run(cmd.Context(), o); err != nil {
+			o, err := o.checked()
+			if err == nil {
+				err = Run(cmd.Context(), o)
+			}
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "wrote %d accounts and %d entries in %s in %.1f s\n", o.Accounts, o.Entries, strings.Join(o.Currencies, ", "), time.Since(began).Seconds())
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "wrote %d accounts and %d entries in %s in %.1f s\n", o.Accounts, o.Entries, strings.Join(o.Currencies, ", "), time.Since(began).Seconds())
 			return err
 		},
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.Accounts, "accounts", DefaultAccounts, "`number` of accounts, the system's among them")
+	f.IntVar(&o.Customers, "customers", 0, "`number` of customers, each with an account in each currency, instead of --accounts")
 	f.IntVar(&o.Entries, "entries", DefaultEntries, "`number` of ledger entries, two for each transfer")
 	f.StringSliceVar(&o.Currencies, "currencies", defaultCurrencies, "ISO 4217 `codes`")
 	f.Uint64Var(&o.Seed, "seed", DefaultSeed, "`number` that the random ledger follows from")
@@ -113,7 +135,7 @@ func Command() *cobra.Command {
 // Run writes the ledger in one transaction: all of it or nothing. The database
 // must have the schema and no account.
 func Run(ctx context.Context, o Options) (err error) {
-	if err := o.check(); err != nil {
+	if o, err = o.checked(); err != nil {
 		return err
 	}
 	conn, err := service.Connect(ctx)
@@ -126,7 +148,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	// The first readers need not find out which rows are visible, nor the planner
 	// guess how many there are.
-	if _, err := conn.Exec(ctx, "VACUUM (ANALYZE) accounts, transfers, entries"); err != nil {
+	if _, err := conn.Exec(ctx, "VACUUM (ANALYZE) customers, accounts, transfers, entries"); err != nil {
 		return fmt.Errorf("analyze the ledger: %w", err)
 	}
 	return nil
@@ -134,7 +156,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 func write(ctx context.Context, tx pgx.Tx, o Options) error {
 	var filled bool
-	err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM accounts) OR EXISTS (SELECT FROM transfers)").Scan(&filled)
+	err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM customers) OR EXISTS (SELECT FROM accounts) OR EXISTS (SELECT FROM transfers)").Scan(&filled)
 	if err != nil {
 		return fmt.Errorf("look whether the database is empty: create its schema with `superapp migrate accounts`: %w", err)
 	}
@@ -145,14 +167,14 @@ func write(ctx context.Context, tx pgx.Tx, o Options) error {
 		return fmt.Errorf("prepare the session: %w", err)
 	}
 	// Rows come in much faster while no index and no foreign key looks at each.
-	bare, err := strip(ctx, tx, "transfers", "entries", "holds")
+	bare, err := strip(ctx, tx, "transfers", "entries", "holds", "customers")
 	if err != nil {
 		return err
 	}
 	if err := copyRows(ctx, tx, o); err != nil {
 		return err
 	}
-	for _, table := range []string{"accounts", "transfers", "entries"} {
+	for _, table := range []string{"customers", "accounts", "transfers", "entries"} {
 		_, err := tx.Exec(ctx, fmt.Sprintf("SELECT setval(pg_get_serial_sequence('%s', 'id'), greatest(max(id), 1), max(id) IS NOT NULL) FROM %[1]s", table))
 		if err != nil {
 			return fmt.Errorf("set the next id of %s: %w", table, err)
@@ -199,6 +221,9 @@ func copyRows(ctx context.Context, tx pgx.Tx, o Options) error {
 	}
 
 	id, k, opened := int64(0), int64(len(o.Currencies)), now.Add(-history-step)
+	if err := copyCustomers(ctx, tx, (int64(o.Accounts)-1)/k, opened); err != nil {
+		return err
+	}
 	_, err = tx.CopyFrom(ctx, pgx.Identifier{"accounts"}, []string{"id", "customer", "kind", "currency", "balance", "version", "opened"}, pgx.CopyFromFunc(func() ([]any, error) {
 		if id == int64(o.Accounts) {
 			return nil, nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
+	"golang.org/x/crypto/bcrypt"
 
 	"dhow/internal/pgserver"
 	"dhow/internal/pgserver/pgtest"
@@ -55,7 +56,7 @@ func text(t *testing.T, c *pgx.Conn, sql string) (s string) {
 const (
 	ledger = "SELECT md5(string_agg(md5(x::text), '' ORDER BY x.id)) FROM (SELECT e.*, t.key, t.reference FROM entries e JOIN transfers t ON t.id = e.transfer) x"
 	// shape is every index and constraint, which the seeding takes off and puts back.
-	shape = `SELECT string_agg(d, E'\n' ORDER BY d) FROM (SELECT pg_get_indexdef(indexrelid) AS d FROM pg_index WHERE indrelid IN ('transfers'::regclass, 'entries'::regclass, 'accounts'::regclass, 'holds'::regclass)
+	shape = `SELECT string_agg(d, E'\n' ORDER BY d) FROM (SELECT pg_get_indexdef(indexrelid) AS d FROM pg_index WHERE indrelid IN ('transfers'::regclass, 'entries'::regclass, 'accounts'::regclass, 'holds'::regclass, 'customers'::regclass)
 		UNION ALL SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n') x`
 )
 
@@ -76,7 +77,11 @@ func TestSeed(t *testing.T) {
 		"SELECT count(*) FROM accounts a WHERE balance <> (SELECT coalesce(sum(amount), 0) FROM entries WHERE account = a.id) OR version <> (SELECT count(*) FROM entries WHERE account = a.id)":                                                        0,
 		"SELECT count(*) FROM (SELECT version - lag(version, 1, 0::bigint) OVER w AS step, balance - lag(balance, 1, 0::bigint) OVER w - amount AS gap FROM entries WINDOW w AS (PARTITION BY account ORDER BY version)) x WHERE step <> 1 OR gap <> 0": 0,
 		"SELECT count(*) FROM entries e JOIN accounts a ON a.id = e.account JOIN transfers t ON t.id = e.transfer WHERE a.currency <> t.currency":                                                                                                       0,
-		"SELECT count(*) FROM transfers WHERE at > now() OR at < now() - interval '91 days'":                                                                                                                                                            0,
+		"SELECT count(*) FROM customers": 67, // the last has two of the three currencies
+		"SELECT count(*) FROM customers c WHERE email <> 'customer' || id || '@example.com' OR (language = 'ar') <> (name ~ '[ء-ي]') OR NOT EXISTS (SELECT FROM accounts WHERE customer = c.id AND id BETWEEN c.id * 3 + 1 AND c.id * 3 + 3)": 0,
+		"SELECT count(DISTINCT language) FROM customers":                                                                       2,
+		"SELECT count(*) FROM accounts a WHERE kind = 'customer' AND NOT EXISTS (SELECT FROM customers WHERE id = a.customer)": 0,
+		"SELECT count(*) FROM transfers WHERE at > now() OR at < now() - interval '91 days'":                                   0,
 	} {
 		if got := number(t, c, what); got != want {
 			t.Errorf("%s: %d, want %d", what, got, want)
@@ -111,6 +116,9 @@ func TestSeed(t *testing.T) {
 	if id := number(t, c, "INSERT INTO transfers (key, reference, currency, amount, instance) VALUES ('k', '', 'AED', 1, 'x') RETURNING id"); id != 1501 {
 		t.Errorf("the next transfer is %d", id)
 	}
+	if id := number(t, c, "INSERT INTO customers (name, email, pin, language) VALUES ('x', 'x@example.com', '', 'en') RETURNING id"); id != 68 {
+		t.Errorf("the next customer is %d", id)
+	}
 	t.Setenv("DATABASE_URL", s.URL("one"))
 	if err := seed.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "holds accounts already") {
 		t.Errorf("seeded twice: %v", err)
@@ -121,6 +129,28 @@ func TestSeed(t *testing.T) {
 	t.Setenv("DATABASE_URL", pgtest.Database(t, s, "nothing"))
 	if err := seed.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "superapp migrate accounts") {
 		t.Errorf("seeded without a schema: %v", err)
+	}
+	// As many customers as wanted, and their PIN.
+	t.Setenv("SEED_PIN", "975310")
+	some := filled(t, s, "some", seed.Options{Customers: 4, Currencies: []string{"AED", "KWD"}})
+	if n := number(t, some, "SELECT count(*) FROM customers c WHERE (SELECT count(*) FROM accounts WHERE customer = c.id) = 2"); n != 4 {
+		t.Errorf("%d customers with two accounts", n)
+	}
+	for c, pin := range map[*pgx.Conn]string{c: "2468", some: "975310"} {
+		if err := bcrypt.CompareHashAndPassword([]byte(text(t, c, "SELECT pin FROM customers WHERE id = 3")), []byte(pin)); err != nil {
+			t.Errorf("the PIN is not %s: %v", pin, err)
+		}
+	}
+	t.Setenv("SEED_PIN", "secret")
+	var coded interface{ ExitCode() int }
+	t.Setenv("DATABASE_URL", bare)
+	if err := seed.Run(t.Context(), o); !errors.As(err, &coded) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("a PIN of letters: %v", err)
+	}
+	t.Setenv("SEED_PIN", "")
+	const who = "SELECT string_agg(id || name || email || language, ',' ORDER BY id) FROM customers WHERE id < 60"
+	if text(t, same, who) != text(t, other, who) {
+		t.Error("the customers do not follow from their ids")
 	}
 	// Without a history the accounts are there, and empty.
 	none := filled(t, s, "none", seed.Options{Accounts: 2, Currencies: []string{"AED"}})
@@ -140,6 +170,8 @@ func TestOptionsAreChecked(t *testing.T) {
 		"--entries is -2":         func(o *seed.Options) { o.Entries = -2 },
 		"no ISO 4217 currency":    func(o *seed.Options) { o.Currencies = []string{"XXQ"} },
 		"AED twice":               func(o *seed.Options) { o.Currencies = []string{"AED", "AED"} },
+		"--customers is -1":       func(o *seed.Options) { o.Customers = -1 },
+		"--customers is 50000000": func(o *seed.Options) { o.Customers = 50_000_000 },
 		"DATABASE_URL is not set": func(*seed.Options) {},
 	} {
 		o := good
