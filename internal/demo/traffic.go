@@ -79,16 +79,10 @@ func (s *Stage) TrafficDone() <-chan struct{} { return s.running["traffic"].Done
 // Check judges the history against the ledger of the side that serves, and
 // audits that the two sides took turns: the serving side changed at most switches times.
 func (s *Stage) Check(ctx context.Context, serving estate.Side, switches int) (check.Report, error) {
-	var env []string
+	env := s.Stores(serving).Checking(s.services())
 	for _, db := range s.databases() {
-		env = append(env, upper(db)+"_URL="+s.URL(db, serving))
 		for _, side := range sides {
 			env = append(env, fmt.Sprintf("%s_%s_URL=%s", upper(db), upper(string(side)), s.URL(db, side)))
-		}
-	}
-	if s.cfg.Whole {
-		for _, db := range fleet.Databases(fleet.MariaDB) {
-			env = append(env, upper(db)+"_URL="+s.Stores(serving).URL(fleet.Service{Name: db, Database: fleet.MariaDB}, fleet.Owner))
 		}
 	}
 	var report check.Report

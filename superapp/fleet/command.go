@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -77,5 +78,6 @@ func (f *Fleet) print(cmd *cobra.Command) error {
 	row("MariaDB", f.Stores.MariaDB)
 	row("Redis", f.Stores.Redis)
 	row("logs", f.cfg.Dir)
+	row("to check a history", ". "+filepath.Join(f.cfg.Dir, checkingFile)+" && superapp check --history FILE")
 	return w.Flush()
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -111,7 +112,23 @@ func Launch(ctx context.Context, cfg Config) (_ *Fleet, err error) {
 			return nil, err
 		}
 	}
-	return f, nil
+	return f, f.writeChecking()
+}
+
+// checkingFile says where the databases are, for `superapp check`. It holds passwords.
+const checkingFile = "check.env"
+
+// writeChecking writes it, as a shell reads it.
+func (f *Fleet) writeChecking() error {
+	var text strings.Builder
+	for _, v := range f.Stores.Checking(Services()) {
+		name, value, _ := strings.Cut(v, "=")
+		fmt.Fprintf(&text, "export %s='%s'\n", name, value)
+	}
+	if err := os.WriteFile(filepath.Join(f.cfg.Dir, checkingFile), []byte(text.String()), 0o600); err != nil {
+		return fmt.Errorf("write where the databases are: %w", err)
+	}
+	return nil
 }
 
 func (f *Fleet) startServers(ctx context.Context) error {

@@ -86,3 +86,15 @@ func Run(ctx context.Context, superapp string, env []string, args ...string) ([]
 	}
 	return out, nil
 }
+
+// Checking is what `superapp check` must be told to look at one side: the databases
+// as their owner sees them, in variables named NAME_URL.
+func (s Stores) Checking(services []Service) []string {
+	var env []string
+	for _, one := range services {
+		if one.Database != None {
+			env = append(env, strings.ToUpper(one.Name)+"_URL="+s.URL(one, Owner))
+		}
+	}
+	return env
+}
