@@ -64,7 +64,7 @@ type identity struct{ cert, key string }
 
 // server makes a certificate for a server at the names and addresses.
 func (a *authority) server(name string, at []netip.Addr, names ...string) (identity, error) {
-	t := &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: names, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	t := &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: names, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	for _, ip := range at {
 		t.IPAddresses = append(t.IPAddresses, net.IP(ip.AsSlice()))
 	}

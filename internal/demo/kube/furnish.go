@@ -114,7 +114,7 @@ func (c *Local) furnish(t toolbox) (*furniture, error) {
 	f.first = [][]string{
 		{t.found["containerd"], "--config", containerd},
 		{
-			program("etcd"), "--name=default", "--data-dir=" + filepath.Join(c.o.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn",
+			program("etcd"), "--name=default", "--data-dir=" + filepath.Join(c.o.Dir, "etcd"), "--unsafe-no-fsync", "--log-level=warn", "--enable-grpc-gateway=false",
 			"--listen-client-urls=https://127.0.0.1:2379", "--advertise-client-urls=https://127.0.0.1:2379",
 			"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380", "--initial-cluster=default=http://127.0.0.1:2380",
 			"--client-cert-auth", "--trusted-ca-file=" + store.file, "--cert-file=" + etcd.cert, "--key-file=" + etcd.key,

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -59,9 +60,10 @@ type Options struct {
 // Local is a running cluster of one node, in namespaces of its own on this machine.
 type Local struct {
 	o          Options
-	slot       *slot
+	slot       *slot // nil once it is down
 	space      *space
 	kubeconfig string
+	node, host netip.Addr
 }
 
 var _ Cluster = (*Local)(nil)
@@ -96,6 +98,7 @@ func Up(ctx context.Context, o Options) (_ *Local, err error) {
 	if c.slot, err = claim(record{Name: o.Name, Dir: o.Dir}); err != nil {
 		return nil, err
 	}
+	c.node, c.host = c.slot.node(), c.slot.host()
 	if err := c.start(ctx, t); err != nil {
 		err = fmt.Errorf("start cluster %s: %w", o.Name, err)
 		return nil, errors.Join(err, c.Down(context.WithoutCancel(ctx)))
@@ -108,25 +111,24 @@ func Up(ctx context.Context, o Options) (_ *Local, err error) {
 func (c *Local) Kubeconfig() string { return c.kubeconfig }
 
 // Address is the node's.
-func (c *Local) Address() string { return c.slot.node().String() }
+func (c *Local) Address() string { return c.node.String() }
 
 // Host is this machine's end of the link to the node.
-func (c *Local) Host() string { return c.slot.host().String() }
+func (c *Local) Host() string { return c.host.String() }
 
-// Down ends everything that runs in the cluster and removes all that it left.
+// Down ends everything that runs in the cluster and removes all that it left. What can
+// not be removed is named in the error, and left to the next Clean.
 func (c *Local) Down(ctx context.Context) error {
 	if c.space != nil {
 		c.space.close()
 		c.space = nil
 	}
-	if c.slot.file == nil {
+	if c.slot == nil {
 		return nil
 	}
-	if err := c.slot.sweep(ctx); err != nil {
-		return err
-	}
-	c.slot.file = nil
-	return nil
+	s := c.slot
+	c.slot = nil // what could not be removed is the next Clean's
+	return s.sweep(ctx)
 }
 
 // TrustRegistry lets pods have images from a registry that speaks plain HTTP at the
@@ -206,7 +208,7 @@ func (c *Local) ready(ctx context.Context) error {
 	if err := c.await(ctx, "the node", func() error { return nodeReady(ctx, c.kubeconfig, c.o.Name) }); err != nil {
 		return err
 	}
-	if err := c.await(ctx, "CoreDNS", func() error { return answers(ctx, fmt.Sprintf("http://%s:8181/ready", c.slot.node())) }); err != nil {
+	if err := c.await(ctx, "CoreDNS", func() error { return answers(ctx, fmt.Sprintf("http://%s:8181/ready", c.node)) }); err != nil {
 		return err
 	}
 	return c.await(ctx, "metrics-server", func() error { return metricsReady(ctx, c.kubeconfig) })
@@ -230,13 +232,14 @@ func (c *Local) await(ctx context.Context, what string, try func() error) error 
 	return nil
 }
 
-// makeFolder makes the cluster's folder, marked as one.
+// makeFolder makes the cluster's folder, marked as this one's: the mark is made whole
+// or not at all, and by one of two who want the same folder.
 func (c *Local) makeFolder() error {
 	if err := os.MkdirAll(c.o.Dir, 0o700); err != nil {
 		return fmt.Errorf("create the cluster's folder: %w", err)
 	}
-	if _, err := write(c.o.Dir, markerName, []byte(c.o.Name+"\n")); err != nil {
-		return err
+	if err := os.Symlink(c.slot.id(), filepath.Join(c.o.Dir, markerName)); err != nil {
+		return fmt.Errorf("mark the cluster's folder: %w", err)
 	}
 	for _, dir := range []string{c.logs(), c.registries(), filepath.Join(c.o.Dir, "cni"), filepath.Join(c.o.Dir, "pki")} {
 		if err := os.Mkdir(dir, 0o700); err != nil {

@@ -169,6 +169,9 @@ func TestTwoClustersSideBySide(t *testing.T) {
 	if err := Clean(t.Context()); err != nil { // which leaves the living alone
 		t.Fatal(err)
 	}
+	if _, err := Up(t.Context(), Options{Name: "third", Dir: clusters[0].o.Dir}); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("a folder that is in use: %v", err)
+	}
 	image := serveImage(t, clusters[0].Host())
 	for _, c := range clusters {
 		g.Go(func() error { return install(t, c, image) })
@@ -310,6 +313,16 @@ func tryOut(t *testing.T, c *Local, image string) {
 		}
 	}
 
+	if _, err := AwaitReady(ctx, c.Kubeconfig(), "nowhere"); err == nil || !strings.Contains(err.Error(), `"nowhere" not found`) {
+		t.Errorf("a namespace that is not there: %v", err)
+	}
+	err = Apply(ctx, c.Kubeconfig(), []byte("{apiVersion: v1, kind: Service, metadata: {name: bad, namespace: shop}, spec: {ports: [{port: 0}]}}\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: good, namespace: shop}}"))
+	if err == nil || !strings.Contains(err.Error(), "apply Service shop/bad") {
+		t.Errorf("an object that is wrong: %v", err)
+	}
+	if _, err := client.CoreV1().ConfigMaps("shop").Get(ctx, "good", metav1.GetOptions{}); err != nil {
+		t.Errorf("the object beside it: %v", err)
+	}
 	own, err := Existing(t.Context(), c.Kubeconfig())
 	if err != nil || own.Address() != c.Address() || own.Host() != c.Host() || own.Down(t.Context()) != nil {
 		t.Errorf("taken as a user's own: %+v, %v", own, err)
@@ -456,8 +469,11 @@ func TestFolderOfOthersIsNotTaken(t *testing.T) {
 
 func requireCluster(t *testing.T) {
 	t.Helper()
-	if err := Check(); testing.Short() || err != nil {
-		t.Skipf("a cluster of one's own: -short or %v", err)
+	if testing.Short() {
+		t.Skip("needs a cluster, which testing.Short() leaves out")
+	}
+	if err := Check(); err != nil {
+		t.Skipf("needs a cluster, left out as with testing.Short(): %v", err)
 	}
 }
 

@@ -1,7 +1,10 @@
 package kube
 
 import (
+	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -87,5 +90,47 @@ func TestBirthTellsProcessesApart(t *testing.T) {
 func TestTemplatesAreFilled(t *testing.T) {
 	if _, err := render("kubelet.yaml", map[string]any{"ID": "x"}); err == nil || !strings.Contains(err.Error(), "kubelet.yaml") {
 		t.Errorf("a template with keys missing: got %v", err)
+	}
+}
+
+// TestOnlyItsOwnFolderIsRemoved is about two who want the same folder: the one that
+// comes second must not remove the first one's.
+func TestOnlyItsOwnFolderIsRemoved(t *testing.T) {
+	for name, tt := range map[string]struct {
+		marker  string // what the mark says; none if empty
+		file    bool
+		removed bool
+	}{
+		"its own":              {marker: "dhow-kube-05", file: true, removed: true},
+		"another one's":        {marker: "dhow-kube-06", file: true},
+		"not marked, and used": {file: true},
+		"not marked yet":       {removed: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "cluster")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if tt.marker != "" {
+				if err := os.Symlink(tt.marker, filepath.Join(dir, markerName)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tt.file {
+				if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := &slot{number: 5, record: record{Dir: dir}}
+			for range 2 { // again changes nothing
+				if err := s.removeFolder(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := os.Stat(dir)
+			if removed := errors.Is(err, fs.ErrNotExist); removed != tt.removed {
+				t.Errorf("removed: %v, want %v", removed, tt.removed)
+			}
+		})
 	}
 }

@@ -42,6 +42,9 @@ func AwaitReady(ctx context.Context, kubeconfig, namespace string) (int, error) 
 	if err != nil {
 		return 0, err
 	}
+	if _, err := client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{}); err != nil {
+		return 0, fmt.Errorf("wait for the pods of namespace %s: %w", namespace, err)
+	}
 	var pods int
 	var since time.Time // when all was ready; zero while it is not
 	err = poll(ctx, askEvery, func() error {

@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -32,7 +31,8 @@ const (
 	sweepTimeout = 30 * time.Second
 	// sweepEvery is the pause between two tries.
 	sweepEvery = 20 * time.Millisecond
-	// markerName is a file in a cluster's folder: only a folder that has it is removed.
+	// markerName is a link in a cluster's folder that names its slot: no other folder is
+	// removed.
 	markerName = "cluster"
 )
 
@@ -249,7 +249,7 @@ func (s *slot) sweep(ctx context.Context) error {
 		s.endInit(ctx),
 		s.removeLink(),
 		poll(ctx, sweepEvery, func() error { return removeCgroups(s.id()) }),
-		poll(ctx, sweepEvery, func() error { return removeFolder(s.record.Dir) }),
+		poll(ctx, sweepEvery, func() error { return s.removeFolder() }),
 	)
 	if err != nil {
 		err = fmt.Errorf("clean up cluster %q: %w", s.record.Name, err)
@@ -304,31 +304,30 @@ func (s *slot) removeLink() error {
 	return nil
 }
 
-// removeFolder removes a cluster's folder, if it is one.
-func removeFolder(dir string) error {
+// removeFolder removes the cluster's folder, if it is marked as its own.
+func (s *slot) removeFolder() error {
+	dir := s.record.Dir
+	marker := filepath.Join(dir, markerName)
 	if dir == "" {
 		return nil
 	}
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if id, _ := os.Readlink(marker); id != s.id() {
+		_ = os.Remove(dir) // where it was made, and its owner killed before it was marked
 		return nil
 	}
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("remove the folder: %w", err)
 	}
-	marked := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == markerName })
-	if len(entries) > 0 && !marked {
-		return nil // its owner died before it was the cluster's, and others use it now
-	}
-	for _, e := range entries { // the marker last, for the next try
-		if e.Name() == markerName {
+	for _, e := range entries {
+		if e.Name() == markerName { // the last to go, for the next try
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return fmt.Errorf("remove the folder: %w", err)
 		}
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := errors.Join(os.Remove(marker), os.Remove(dir)); err != nil {
 		return fmt.Errorf("remove the folder: %w", err)
 	}
 	return nil
