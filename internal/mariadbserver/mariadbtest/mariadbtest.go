@@ -13,14 +13,15 @@ import (
 // stopTimeout bounds the shutdown at a test's end.
 const stopTimeout = 30 * time.Second
 
-// Start runs a server for one test, tuned for tests (nothing is synced to disk).
+// Start runs a server for one test, tuned for tests: nothing is synced to disk, and
+// yet what was committed outlives Kill.
 // Pairs of settings ("name", "value") override. Skipped under -short.
 func Start(tb testing.TB, settings ...string) *mariadbserver.Server {
 	tb.Helper()
 	if testing.Short() {
 		tb.Skip("needs a MariaDB server: run without -short")
 	}
-	set := map[string]string{"innodb_flush_log_at_trx_commit": "0", "sync_binlog": "0", "innodb_doublewrite": "OFF"}
+	set := map[string]string{"innodb_flush_log_at_trx_commit": "2", "sync_binlog": "0", "innodb_doublewrite": "OFF"}
 	for i := 0; i+1 < len(settings); i += 2 {
 		set[settings[i]] = settings[i+1]
 	}

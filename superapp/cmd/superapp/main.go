@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dhow/superapp/accounts"
+	"dhow/superapp/analytics"
 	"dhow/superapp/check"
 	"dhow/superapp/fleet"
 	"dhow/superapp/payments"
@@ -63,7 +64,7 @@ func root() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(accounts.Command(), payments.Command(), web.Command(), site.Command())
+	cmd.AddCommand(accounts.Command(), payments.Command(), analytics.Command(), web.Command(), site.Command())
 	cmd.AddCommand(migrate(), fleet.Command(), seed.Command(), traffic.Command(), check.Command())
 	cmd.SetFlagErrorFunc(usage)
 	for _, c := range append(cmd.Commands(), cmd) {
@@ -90,8 +91,9 @@ type migration struct {
 // migrations are those of the services that have a schema.
 func migrations() map[string]migration {
 	return map[string]migration{
-		accounts.Name: {accounts.Schema(), service.Migrate},
-		payments.Name: {payments.Schema(), service.Migrate},
+		accounts.Name:  {accounts.Schema(), service.Migrate},
+		payments.Name:  {payments.Schema(), service.Migrate},
+		analytics.Name: {analytics.Schema(), service.MigrateMariaDB},
 	}
 }
 

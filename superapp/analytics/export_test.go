@@ -1,0 +1,8 @@
+package analytics
+
+// What tests reach into.
+var (
+	Build = build
+	Check = check
+	Span  = span
+)
