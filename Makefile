@@ -6,7 +6,7 @@ GO ?= go
 TEST_TIMEOUT ?= 15m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build images demo test bench bench-postgres bench-gate lint fuzz clean
+.PHONY: help setup build images demo cluster test bench bench-postgres bench-gate lint fuzz clean
 
 help: ## this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
