@@ -34,7 +34,7 @@ func scanTransfer(r rows, t *keyedTransfer) error {
 
 // agree compares the payments with their transfers, both ways.
 func (c *checker) agree(ctx context.Context) error {
-	return compare(ctx, c, comparison[string]{HalfPayment, func(key string) string { return "payment with key " + key }, mergePayments})
+	return compare(ctx, c, comparison[string]{kind: HalfPayment, of: func(key string) string { return "payment with key " + key }, run: mergePayments})
 }
 
 func mergePayments(ctx context.Context, c *checker, only []string, tell func(key, wrong string)) error {

@@ -119,6 +119,7 @@ func (c *checker) run(ctx context.Context) error {
 		{"comparing payments with transfers", c.agree},
 		{"comparing cards' movements with transfers", c.movements},
 		{"comparing sends with holds and transfers", c.sends},
+		{"comparing spending with what was counted", c.spending},
 		{"comparing the history with the ledger", c.writes},
 		{"looking for reads that went back in time", c.reads},
 		{"auditing both sides", audit.run},

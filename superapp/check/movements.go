@@ -58,7 +58,7 @@ func (c *checker) movements(ctx context.Context) error {
 	if c.cards == nil {
 		return nil
 	}
-	return compare(ctx, c, comparison[int64]{HalfMovement, func(id int64) string { return fmt.Sprintf("card movement %d", id) }, mergeMovements})
+	return compare(ctx, c, comparison[int64]{kind: HalfMovement, of: func(id int64) string { return fmt.Sprintf("card movement %d", id) }, run: mergeMovements})
 }
 
 func mergeMovements(ctx context.Context, c *checker, only []int64, tell func(id int64, wrong string)) error {

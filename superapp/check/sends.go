@@ -81,7 +81,7 @@ func (c *checker) sends(ctx context.Context) error {
 	if c.transfers == nil {
 		return nil
 	}
-	return compare(ctx, c, comparison[int64]{HalfSend, func(id int64) string { return fmt.Sprintf("send %d", id) }, mergeSends})
+	return compare(ctx, c, comparison[int64]{kind: HalfSend, of: func(id int64) string { return fmt.Sprintf("send %d", id) }, run: mergeSends})
 }
 
 func mergeSends(ctx context.Context, c *checker, only []int64, tell func(id int64, wrong string)) error {

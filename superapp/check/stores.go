@@ -24,7 +24,7 @@ type store struct {
 // The tables of the ledger and of the payments.
 var (
 	accountsTables = []string{"accounts", "transfers", "entries", "holds", "idempotency"}
-	paymentsTables = []string{"payments", "splits", "requests", "idempotency"}
+	paymentsTables = []string{"payments", "splits", "requests", "outbox", "idempotency"}
 )
 
 // stores are all of them. Snapshots are taken from the last to the first: what
@@ -37,9 +37,9 @@ var stores = []store{
 		func(d *Databases) *string { return &d.Accounts }, func(c *checker) **database { return &c.accounts }},
 	{"payments", false, false, paymentsTables,
 		func(d *Databases) *string { return &d.Payments }, func(c *checker) **database { return &c.payments }},
-	{"transfers", false, true, []string{"sends", "idempotency"},
+	{"transfers", false, true, []string{"sends", "outbox", "idempotency"},
 		func(d *Databases) *string { return &d.Transfers }, func(c *checker) **database { return &c.transfers }},
-	{"cards", true, true, []string{"cards", "authorisations", "movements", "idempotency"},
+	{"cards", true, true, []string{"cards", "authorisations", "movements", "outbox", "idempotency"},
 		func(d *Databases) *string { return &d.Cards }, func(c *checker) **database { return &c.cards }},
 }
 
@@ -92,8 +92,14 @@ var pendings = []struct {
 	opened func(*checker) **database
 	sql    string
 	into   func(*Report) *int64
+	told   bool // it is on its way to the analytics
 }{
-	{func(c *checker) **database { return &c.payments }, "SELECT count(*) FROM payments WHERE state = 'pending' AND created <= $1", func(r *Report) *int64 { return &r.PendingPayments }},
+	{func(c *checker) **database { return &c.payments }, "SELECT count(*) FROM payments WHERE state = 'pending' AND created <= $1", func(r *Report) *int64 { return &r.PendingPayments }, false},
+	{func(c *checker) **database { return &c.cards }, "SELECT count(*) FROM movements WHERE state = 'pending' AND created <= ?", func(r *Report) *int64 { return &r.PendingMovements }, false},
+	{func(c *checker) **database { return &c.transfers }, "SELECT count(*) FROM sends WHERE state IN ('created', 'held', 'submitted', 'failed') AND created <= $1", func(r *Report) *int64 { return &r.SendsInMotion }, false},
+	{func(c *checker) **database { return &c.payments }, "SELECT count(*) FROM outbox WHERE at <= $1", func(r *Report) *int64 { return &r.UndeliveredEvents }, true},
+	{func(c *checker) **database { return &c.cards }, "SELECT count(*) FROM outbox WHERE at <= ?", func(r *Report) *int64 { return &r.UndeliveredEvents }, true},
+	{func(c *checker) **database { return &c.transfers }, "SELECT count(*) FROM outbox WHERE at <= $1", func(r *Report) *int64 { return &r.UndeliveredEvents }, true},
 }
 
 // settle waits until what is on its way now has come to its end, or the time is over.
@@ -116,17 +122,9 @@ func (c *checker) settle(ctx context.Context) error {
 	}
 	until := time.Now().Add(c.cfg.Settle)
 	for {
-		var left int64
-		for _, p := range pendings {
-			d := *p.opened(c)
-			if d == nil {
-				continue
-			}
-			n := p.into(c.report)
-			if err := d.row(ctx, []any{n}, p.sql, starts[d]); err != nil {
-				return err
-			}
-			left += *n
+		left, err := c.pending(ctx, starts)
+		if err != nil {
+			return err
 		}
 		if left == 0 || !time.Now().Before(until) {
 			return nil
@@ -137,6 +135,25 @@ func (c *checker) settle(ctx context.Context) error {
 		case <-time.After(settlePoll):
 		}
 	}
+}
+
+// pending counts what was on its way at an instant of each database's clock, and still is.
+func (c *checker) pending(ctx context.Context, since map[*database]time.Time) (all int64, err error) {
+	r := c.report
+	r.PendingPayments, r.PendingMovements, r.SendsInMotion, r.UndeliveredEvents = 0, 0, 0, 0
+	for _, p := range pendings {
+		d := *p.opened(c)
+		if d == nil || p.told && c.analytics == nil {
+			continue
+		}
+		var n int64
+		if err := d.row(ctx, []any{&n}, p.sql, since[d]); err != nil {
+			return 0, err
+		}
+		*p.into(r) += n
+		all += n
+	}
+	return all, nil
 }
 
 // need says that operations of the histories can not be checked without a database.

@@ -2,13 +2,20 @@ package check
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"testing"
+	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
 
+	"dhow/internal/mariadbserver"
+	"dhow/internal/mariadbserver/mariadbtest"
 	"dhow/internal/pgserver"
+	"dhow/superapp/analytics"
 	"dhow/superapp/history"
+	"dhow/superapp/service"
 )
 
 // The system's accounts, behind the customers'.
@@ -24,6 +31,7 @@ type whole struct {
 	*world
 	transfers *pgx.Conn
 	nextSend  int64
+	analytics *sql.DB
 }
 
 // plantedWhole are all faults that can be planted in what the ledger and the
@@ -131,6 +139,40 @@ var plantedWhole = []struct {
 	{"money of an odd send", func(w *whole) { w.move("send:1:present", "r", payoutsAccount, 2, 1, "source") }, map[Kind]int64{HalfSend: 2}, "for send:1:present"},
 	{"a send's money moves twice, under another key", func(w *whole) { w.move("again", "r", payoutsAccount, 2, 307, "source") },
 		map[Kind]int64{HalfSend: 1}, "it moves money of the system's account for payouts, and is of no send"},
+
+	// Spending.
+	{"a payment is not counted", func(w *whole) { w.pay("p", 6, 7, 4) }, map[Kind]int64{Miscounted: 1}, "account 6, AED, "},
+	{"a payment that waits to be counted is right", func(w *whole) {
+		w.pay("p", 6, 7, 4)
+		w.waits(6, 4, w.updated("p"))
+	}, map[Kind]int64{}, ""},
+	{"a payment that is counted and still in the outbox is right", func(w *whole) {
+		w.pay("p", 6, 7, 4)
+		w.counted(w.waits(6, 4, w.updated("p")), 6, "payment", "AED", 4, w.updated("p"))
+	}, map[Kind]int64{}, ""},
+	{"a payment is counted twice", func(w *whole) {
+		w.pay("p", 6, 7, 4)
+		w.counted("payments:90001", 6, "payment", "AED", 4, w.updated("p"))
+		w.counted("payments:90002", 6, "payment", "AED", 4, w.updated("p"))
+	}, map[Kind]int64{Miscounted: 1}, "were counted, and"},
+	{"a payment is counted for another month", func(w *whole) {
+		w.pay("p", 6, 7, 4)
+		w.counted("payments:90001", 6, "payment", "AED", 4, w.updated("p").AddDate(-1, 0, 0))
+	}, map[Kind]int64{Miscounted: 2}, "4 in 1 events were counted, and 0 in 0 were spent"},
+	{"a payment is counted with another amount", func(w *whole) {
+		w.pay("p", 6, 7, 4)
+		w.counted("payments:90001", 6, "payment", "AED", 5, w.updated("p"))
+	}, map[Kind]int64{Miscounted: 1}, "were spent"},
+	{"what nobody spent waits to be counted", func(w *whole) { w.waits(99, 4, time.Now()) }, map[Kind]int64{Miscounted: 1}, "account 99, AED"},
+}
+
+// updated is when a payment was completed.
+func (w *whole) updated(key string) (at time.Time) {
+	w.t.Helper()
+	if err := w.payments.QueryRow(context.Background(), "SELECT updated FROM payments WHERE key = $1", key).Scan(&at); err != nil {
+		w.t.Fatal(err)
+	}
+	return at
 }
 
 // key is that of a step of the last send.
@@ -139,9 +181,9 @@ func (w *whole) key(step string) string { return fmt.Sprintf("send:%d:%s", w.nex
 const temporarySends = `CREATE TABLE sends (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key text NOT NULL UNIQUE, quote text NOT NULL UNIQUE, account bigint NOT NULL, country text NOT NULL,
 	send_amount bigint NOT NULL, fee bigint NOT NULL, total bigint NOT NULL, currency char(3) NOT NULL, receive_amount bigint NOT NULL, receive_currency char(3) NOT NULL, rate text NOT NULL,
 	provider text NOT NULL, beneficiary jsonb NOT NULL, state text NOT NULL, hold bigint, capture bigint, refund bigint, instance text NOT NULL, created timestamptz NOT NULL DEFAULT clock_timestamp(), updated timestamptz NOT NULL DEFAULT clock_timestamp());
-	CREATE TABLE idempotency (key text PRIMARY KEY, request_hash bytea NOT NULL, status int NOT NULL, answer jsonb NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())`
+	CREATE TABLE outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event jsonb NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp()); CREATE TABLE idempotency (key text PRIMARY KEY, request_hash bytea NOT NULL, status int NOT NULL, answer jsonb NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())`
 
-func newWhole(t *testing.T, s *pgserver.Server, name string) *whole {
+func newWhole(t *testing.T, s *pgserver.Server, m *mariadbserver.Server, name string) *whole {
 	t.Helper()
 	w := &whole{world: newWorld(t, s, name)}
 	for _, purpose := range []string{"cards", "merchants", "payouts", "fees"} {
@@ -154,14 +196,82 @@ func newWhole(t *testing.T, s *pgserver.Server, name string) *whole {
 	w.transfers = dial(t, w.urls.Transfers)
 	w.exec(w.transfers, temporarySends)
 	w.exec(w.transfers, loose)
-	w.others = map[*pgx.Conn][]string{w.transfers: {"sends", "idempotency"}}
+	w.others = map[*pgx.Conn][]string{w.transfers: {"sends", "outbox", "idempotency"}}
+	w.urls.Analytics, w.analytics = mariadb(t, m, name+"_analytics", analytics.Schema())
 	return w
 }
+
+// mariadb makes a database without constraints.
+func mariadb(t *testing.T, m *mariadbserver.Server, name string, schema service.Schema) (string, *sql.DB) {
+	t.Helper()
+	url := mariadbtest.Database(t, m, name)
+	t.Setenv("MARIADB_URL", url)
+	if err := service.MigrateMariaDB(context.Background(), schema); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := service.MariaDBConfig(url, "MARIADB_URL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.MultiStatements = true
+	connector, err := mysql.NewConnector(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	t.Cleanup(func() { _ = db.Close() })
+	for _, table := range mariadbTables(t, db) {
+		execMariaDB(t, db, fmt.Sprintf("SET foreign_key_checks = 0; CREATE TABLE loose_copy AS SELECT * FROM %s LIMIT 0; DROP TABLE %[1]s; RENAME TABLE loose_copy TO %[1]s", table))
+	}
+	return url, db
+}
+
+func mariadbTables(t *testing.T, db *sql.DB) []string {
+	t.Helper()
+	rows, err := db.Query("SELECT table_name FROM information_schema.tables WHERE table_schema = database() AND table_name NOT LIKE 'kept%'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var names []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+func execMariaDB(t *testing.T, db *sql.DB, statement string, args ...any) {
+	t.Helper()
+	if _, err := db.Exec(statement, args...); err != nil {
+		t.Fatalf("%v: %s", err, statement)
+	}
+}
+
+// keep remembers what all databases hold, for again.
+func (w *whole) keep() {
+	w.world.keep()
+	for _, db := range w.mariadbs() {
+		for _, table := range mariadbTables(w.t, db) {
+			execMariaDB(w.t, db, fmt.Sprintf("CREATE TABLE kept_%s AS SELECT * FROM %[1]s", table))
+		}
+	}
+}
+
+func (w *whole) mariadbs() []*sql.DB { return []*sql.DB{w.analytics} }
 
 // again is the whole world as it was kept.
 func (w *whole) again(t *testing.T) *whole {
 	c := *w
 	c.world = w.world.again(t)
+	for _, db := range w.mariadbs() {
+		for _, table := range mariadbTables(t, db) {
+			execMariaDB(t, db, fmt.Sprintf("DELETE FROM %s; INSERT INTO %[1]s SELECT * FROM kept_%[1]s", table))
+		}
+	}
 	return &c
 }
 
@@ -203,6 +313,42 @@ func (w *whole) send(key string, account, amount, fee int64, state string) histo
 	return r
 }
 
+// count tells the analytics of what was spent, but for what waits in the outboxes.
+func (w *whole) count() {
+	w.t.Helper()
+	n := 0
+	rows, err := w.payments.Query(context.Background(), "SELECT payer, currency, amount, updated FROM payments WHERE state = 'completed' ORDER BY id")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var account, amount int64
+	var currency string
+	var at time.Time
+	if _, err := pgx.ForEachRow(rows, []any{&account, &currency, &amount, &at}, func() error {
+		n++
+		w.counted(fmt.Sprint("payments:", 1000+n), account, "payment", currency, amount, at)
+		return nil
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *whole) counted(id string, account int64, kind, currency string, amount int64, at time.Time) {
+	w.t.Helper()
+	execMariaDB(w.t, w.analytics, "INSERT INTO events (id, account, kind, category, merchant, currency, amount, at) VALUES (?, ?, ?, 'c', 'm', ?, ?, ?)", id, account, kind, currency, amount, at.UTC())
+}
+
+// waits puts an event into the outbox of the payments, and tells its id.
+func (w *whole) waits(account, amount int64, at time.Time) (id string) {
+	w.t.Helper()
+	var n int64
+	if err := w.payments.QueryRow(context.Background(), `INSERT INTO outbox (event) VALUES (jsonb_build_object('account', $1::bigint, 'kind', 'payment', 'category', 'friends', 'merchant', '',
+		'currency', 'AED', 'amount', $2::bigint, 'at', $3::timestamptz)) RETURNING id`, account, amount, at).Scan(&n); err != nil {
+		w.t.Fatal(err)
+	}
+	return fmt.Sprint("payments:", n)
+}
+
 // liveWhole lets the whole application live for a while.
 func (w *whole) liveWhole() {
 	w.t.Helper()
@@ -216,11 +362,12 @@ func (w *whole) liveWhole() {
 	w.send("declined", 2, 300, 7, "declined")
 	w.send("failed", 3, 300, 7, "failed")
 	w.told(w.tick(history.Record{Op: history.Send, Key: "no answer", From: 3, Amount: 5, Currency: "AED", Quote: "q", Outcome: history.Unknown, Status: 503}))
+	w.count()
 	w.told(w.tick(history.Record{Op: history.Quote, Key: "q", Account: 3, Amount: 5, Currency: "AED", Outcome: history.Acknowledged, Status: 201}))
 }
 
 func everyPlantedFaultOfTheWholeIsNamed(t *testing.T, s *pgserver.Server) {
-	base := newWhole(t, s, "whole")
+	base := newWhole(t, s, mariadbtest.Start(t), "whole")
 	base.liveWhole()
 	base.keep()
 	for _, c := range plantedWhole {
