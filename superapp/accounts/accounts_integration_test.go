@@ -34,6 +34,14 @@ type bank struct {
 	t   *testing.T
 	url string
 	db  *pgxpool.Pool
+	doc *servicetest.Description
+}
+
+// Send asks, and holds each answer against the document.
+func (b *bank) Send(what, key, body string) servicetest.Reply {
+	a := b.Service.Send(what, key, body)
+	b.doc.Check(b.t, what, key, body, a)
+	return a
 }
 
 const (
@@ -79,6 +87,7 @@ func TestAccounts(t *testing.T) {
 			b.exec("INSERT INTO accounts (customer, kind, currency) SELECT g, 'customer', 'AED' FROM generate_series(3, 8) g")
 			b.url = servicetest.Restricted(t, s, b.url, accounts.Schema())
 			b.Service = servicetest.Start(t, b.url, service.Options{}, run)
+			b.doc = b.Described(t)
 			for id := first; id <= last; id++ {
 				servicetest.Want(t, b.transfer(fmt.Sprint("open", id), issuer, id, opening), http.StatusCreated, "")
 			}

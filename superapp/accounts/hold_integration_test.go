@@ -125,7 +125,7 @@ func holdRefusals(b *bank) {
 
 // Of many who end one hold at the same instant, one does.
 func holdEndsOnce(b *bank) {
-	other := &bank{t: b.t, Service: servicetest.Start(b.t, b.url, service.Options{Instance: "target"}, run)}
+	other := &bank{t: b.t, doc: b.doc, Service: servicetest.Start(b.t, b.url, service.Options{Instance: "target"}, run)}
 	for round := range 5 {
 		h := servicetest.Want(b.t, b.hold(fmt.Sprint("h", round), 3, 100), http.StatusCreated, "")
 		const n = 12
@@ -174,7 +174,7 @@ func holdEndsOnce(b *bank) {
 // Many clients hold, capture, release and pay, two processes serve them: the
 // schema would refuse what is below zero, and what is held is the sum of the open holds.
 func holdsAddUp(b *bank) {
-	other := &bank{t: b.t, Service: servicetest.Start(b.t, b.url, service.Options{Instance: "target"}, run)}
+	other := &bank{t: b.t, doc: b.doc, Service: servicetest.Start(b.t, b.url, service.Options{Instance: "target"}, run)}
 	const clients, each = 10, 30
 	var g errgroup.Group
 	for c := range clients {
