@@ -1,6 +1,7 @@
 // Package money knows ISO 4217's currencies, how amounts are bounded and what they
-// are in another currency. An amount is a whole number of the currency's minor units (fils, cents) in an
-// int64; nothing here or elsewhere in the application computes with floats.
+// are in another currency. An amount is a whole number of the currency's minor
+// units (fils, cents) in an int64; nothing here or elsewhere in the application
+// computes with floats.
 package money
 
 import (
