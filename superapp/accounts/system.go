@@ -39,11 +39,12 @@ func (l *ledger) system(r *http.Request) (service.Answer, error) {
 		ID       int64  `json:"id"`
 		Currency string `json:"currency"`
 	}{Currency: currency}
-	find := func() error { return l.db.QueryRow(r.Context(), selectSystem, purpose, currency).Scan(&a.ID) }
+	ctx := r.Context()
+	find := func() error { return l.db.QueryRow(ctx, selectSystem, purpose, currency).Scan(&a.ID) }
 	err := find()
 	if errors.Is(err, pgx.ErrNoRows) {
 		// Of two at once one inserts, and both find its row.
-		if _, err = l.db.Exec(r.Context(), insertSystem, purpose, currency); err == nil {
+		if _, err = l.db.Exec(ctx, insertSystem, purpose, currency); err == nil {
 			err = find()
 		}
 	}

@@ -26,8 +26,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"dhow/superapp/analytics"
 	"dhow/superapp/ledger"
 	"dhow/superapp/money"
+	"dhow/superapp/outbox"
 	"dhow/superapp/service"
 )
 
@@ -73,52 +75,69 @@ var openAPI []byte
 // Command runs the service.
 func Command() *cobra.Command {
 	o := service.Options{Prepare: []string{insertPayment, endPayment, insertRequest}}
-	var address service.URL
+	var bank, events service.URL
 	cmd := &cobra.Command{
 		Use:     Name,
-		Short:   "Serve payments and requests for payment",
-		Long:    "Serves payments and requests. DATABASE_URL names the database; `superapp migrate payments` creates its schema.",
+		Short:   "Serve payments, requests for payment and split bills",
+		Long:    "Serves payments, requests and splits. DATABASE_URL names the database; `superapp migrate payments` creates its schema.",
 		Example: "  DATABASE_URL=postgres://superapp@localhost/payments superapp payments --listen 127.0.0.1:8082 --accounts-url http://127.0.0.1:8081",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := address.Check("accounts-url"); err != nil {
+			if err := bank.Check("accounts-url"); err != nil {
 				return err
 			}
-			return Run(cmd.Context(), o, address.URL())
+			if !events.Given() {
+				return Run(cmd.Context(), o, bank.URL(), nil)
+			}
+			if err := events.Check("analytics-url"); err != nil {
+				return err
+			}
+			return Run(cmd.Context(), o, bank.URL(), events.URL())
 		},
 	}
 	o.Flags(cmd.Flags())
-	service.URLFlag(cmd.Flags(), &address, "accounts-url", "`address` of the accounts service")
+	service.URLFlag(cmd.Flags(), &bank, "accounts-url", "`address` of the accounts service")
+	service.URLFlag(cmd.Flags(), &events, "analytics-url", "`address` of the analytics service; without it what it should know waits in the outbox")
 	return cmd
 }
 
-// Run serves until ctx ends; accounts is the accounts service's address.
-func Run(ctx context.Context, o service.Options, accounts *url.URL) error {
-	client := ledger.New(accounts)
+// Run serves until ctx ends; bank is the accounts service's address, and events that
+// of the analytics service, nil for none.
+func Run(ctx context.Context, o service.Options, bank, events *url.URL) error {
+	client := ledger.New(bank)
 	defer client.Close()
+	var send outbox.Send
+	if events != nil {
+		client := analytics.NewClient(events)
+		defer client.Close()
+		send = client.Send
+	}
 	o.Needs.Postgres = true
-	return service.Run(ctx, Name, o, func(b service.Base) service.App { return build(b, client) })
+	return service.Run(ctx, Name, o, func(b service.Base) service.App { return build(b, client, send) })
 }
 
 // Migrate creates what is missing of the schema in the database that DATABASE_URL names.
 func Migrate(ctx context.Context) error { return service.Migrate(ctx, Schema()) }
 
 // Schema is what the service needs in its database.
-func Schema() service.Schema { return service.Schema{SQL: schema, Grants: grants} }
+func Schema() service.Schema {
+	return service.Schema{SQL: schema + outbox.Postgres, Grants: grants + outbox.Grants}
+}
 
 // book answers the requests and settles what is pending.
 type book struct {
 	db       *pgxpool.Pool
 	instance string
 	accounts *ledger.Client
+	send     outbox.Send // nil where nobody is to be told
 	log      *slog.Logger
 	payments *prometheus.CounterVec
 	settled  prometheus.Counter
 	expired  prometheus.Counter
 }
 
-func build(b service.Base, accounts *ledger.Client) service.App {
-	k := &book{db: b.DB, instance: b.Instance, accounts: accounts, log: b.Log}
+func build(b service.Base, accounts *ledger.Client, send outbox.Send) service.App {
+	k := &book{db: b.DB, instance: b.Instance, accounts: accounts, send: send, log: b.Log}
 	k.payments = service.NewCounter(b.Metrics, "payments_total", "Payments by the state in which they ended.", "state")
 	k.settled = service.NewCounter(b.Metrics, "payments_settled_total", "Payments that the settler ended.").WithLabelValues()
 	k.expired = service.NewCounter(b.Metrics, "requests_expired_total", "Requests that nobody accepted in time.").WithLabelValues()
@@ -145,6 +164,9 @@ func (b *book) work(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { b.settleAll(ctx) })
 	all.Go(func() { b.expireAll(ctx) })
+	if b.send != nil {
+		all.Go(func() { outbox.Relay(ctx, Name, outbox.InPostgres(b.db), b.send, b.log) })
+	}
 	all.Wait()
 }
 

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	if address := os.Getenv(childAccounts); address != "" {
 		u, err := url.Parse(address)
 		if err == nil {
-			err = payments.Run(context.Background(), service.Options{Listen: "127.0.0.1:0", AddressFile: os.Getenv(childFile), Instance: "source", Pool: 4, LogLevel: "error"}, u)
+			err = payments.Run(context.Background(), service.Options{Listen: "127.0.0.1:0", AddressFile: os.Getenv(childFile), Instance: "source", Pool: 4, LogLevel: "error"}, u, nil)
 		}
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -113,6 +113,16 @@ type town struct {
 	wire      *wire
 	url       string
 	db, bank0 *pgxpool.Pool
+	doc       *servicetest.Description
+	events    *url.URL // of the analytics; nil for none
+	told      int64    // how many events have left for it
+}
+
+// Send asks, and holds each answer against the document.
+func (p *town) Send(what, key, body string) servicetest.Reply {
+	a := p.Service.Send(what, key, body)
+	p.doc.Check(p.t, what, key, body, a)
+	return a
 }
 
 const opening = 1000
@@ -139,6 +149,7 @@ func TestPayments(t *testing.T) {
 		{"the same split at once", splitAtOnce},
 		{"lists", lists},
 		{"requests expire", expires},
+		{"the analytics are told", tells},
 		{"history can not be changed", historyStays},
 		{"expiry against acceptance", expiryAgainstAccept},
 	} {
@@ -188,7 +199,8 @@ func (p *town) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.Service = servicetest.Start(p.t, p.url, service.Options{}, func(ctx context.Context, o service.Options) error { return payments.Run(ctx, o, u) })
+	p.Service = servicetest.Start(p.t, p.url, service.Options{}, func(ctx context.Context, o service.Options) error { return payments.Run(ctx, o, u, p.events) })
+	p.doc = p.Described(p.t)
 }
 
 func (p *town) exec(db *pgxpool.Pool, sql string, args ...any) {
@@ -229,8 +241,8 @@ func (p *town) audit() {
 	if n := p.number(p.bank0, "SELECT count(*) FROM (SELECT FROM accounts GROUP BY currency HAVING sum(balance) <> 0) x"); n != 0 {
 		p.t.Error("money was made or lost")
 	}
-	if n := p.number(p.db, "SELECT count(*) FROM outbox WHERE (event->>'amount')::bigint > 0 AND event->>'kind' = 'payment' AND event->>'currency' = 'AED' AND (event->>'account')::bigint IN (SELECT payer FROM payments)"); n != completed {
-		p.t.Errorf("%d payments are completed, and the outbox tells of %d", completed, n)
+	if n := p.number(p.db, "SELECT count(*) FROM outbox WHERE (event->>'amount')::bigint > 0 AND event->>'kind' = 'payment' AND event->>'currency' = 'AED' AND (event->>'account')::bigint IN (SELECT payer FROM payments)"); n+p.told != completed {
+		p.t.Errorf("%d payments are completed, the outbox tells of %d, and %d were told", completed, n, p.told)
 	}
 	if n := p.number(p.db, "SELECT count(*) FROM requests r LEFT JOIN payments p ON p.id = r.payment WHERE (r.state = 'accepted') <> (p.state IS NOT DISTINCT FROM 'completed')"); n != 0 {
 		p.t.Errorf("%d requests are not as their payments", n)

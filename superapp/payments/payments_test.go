@@ -13,6 +13,6 @@ import (
 const ExpireRequests = expireRequests
 
 func TestOpenAPI(t *testing.T) {
-	app := build(service.Base{Metrics: prometheus.NewRegistry()}, nil)
+	app := build(service.Base{Metrics: prometheus.NewRegistry()}, nil, nil)
 	servicetest.OpenAPI(t, app.OpenAPI, app.Routes)
 }

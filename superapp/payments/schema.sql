@@ -62,9 +62,3 @@ CREATE INDEX IF NOT EXISTS requests_split_idx ON requests (split) WHERE split IS
 
 -- What may expire.
 CREATE INDEX IF NOT EXISTS requests_expires_idx ON requests (expires) WHERE state = 'open' AND payment IS NULL;
-
-CREATE TABLE IF NOT EXISTS outbox (
-    id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    event jsonb NOT NULL,
-    at    timestamptz NOT NULL DEFAULT clock_timestamp()
-);
