@@ -24,7 +24,7 @@ var rateRows []byte
 // feed stands for a market feed. The rates of any tick follow from the tick's
 // number alone, so whoever leads next goes on without a jump.
 type feed struct {
-	seed  uint64
+	seed   uint64
 	quotes []quotation // of the dollar first, then of other currencies
 }
 

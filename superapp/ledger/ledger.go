@@ -138,6 +138,25 @@ func (c *Client) hold(ctx context.Context, what, key string, body any, path ...s
 	return out, nil
 }
 
+// Account is what never changes of an account.
+type Account struct {
+	ID       int64  `json:"id"`
+	Kind     string `json:"kind"`
+	Currency string `json:"currency"`
+}
+
+// Account looks at an account.
+func (c *Client) Account(ctx context.Context, id int64) (Outcome[Account], error) {
+	out, err := ask[Account](ctx, c, http.MethodGet, "", nil, "accounts", strconv.FormatInt(id, 10))
+	if err == nil && out.Made != nil && (out.Made.ID != id || out.Made.Currency == "") {
+		err = errNoOutcome
+	}
+	if err != nil {
+		return Outcome[Account]{}, fmt.Errorf("look at an account: %w", err)
+	}
+	return out, nil
+}
+
 // System is the id of the system's account for a purpose; it is made when it is missing.
 func (c *Client) System(ctx context.Context, purpose, currency string) (int64, error) {
 	of := [2]string{purpose, currency}
@@ -170,9 +189,12 @@ var errNoOutcome = errors.New("the accounts service gave no outcome")
 // ask sends one request. What says that the service is away is service.Unavailable.
 func ask[T any](ctx context.Context, c *Client, method, key string, body any, path ...string) (Outcome[T], error) {
 	var out Outcome[T]
-	text, err := json.Marshal(body)
-	if err != nil {
-		return out, fmt.Errorf("write the request: %w", err)
+	var text []byte
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return out, fmt.Errorf("write the request: %w", err)
+		}
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base.JoinPath(path...).String(), bytes.NewReader(text))
 	if err != nil {
