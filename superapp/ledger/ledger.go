@@ -138,9 +138,13 @@ func (c *Client) hold(ctx context.Context, what, key string, body any, path ...s
 	return out, nil
 }
 
+// KindSystem is the kind of the accounts that are the system's.
+const KindSystem = "system"
+
 // Account is what never changes of an account.
 type Account struct {
 	ID       int64  `json:"id"`
+	Customer int64  `json:"customer"`
 	Kind     string `json:"kind"`
 	Currency string `json:"currency"`
 }
