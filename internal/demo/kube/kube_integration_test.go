@@ -304,7 +304,20 @@ func tryOut(t *testing.T, c *Local, image string) {
 	if err := Apply(ctx, c.Kubeconfig(), []byte(strings.ReplaceAll(broken, "IMAGE", image))); err != nil {
 		t.Fatal(err)
 	}
-	short, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	err = poll(ctx, askEvery, func() error { // until it waits to be started again
+		pods, err := client.CoreV1().Pods("broken").List(ctx, metav1.ListOptions{})
+		if err != nil || len(pods.Items) != 1 || len(pods.Items[0].Status.ContainerStatuses) != 1 {
+			return fmt.Errorf("it was not started yet: %w", err)
+		}
+		if s := pods.Items[0].Status.ContainerStatuses[0]; s.State.Waiting == nil || s.RestartCount == 0 {
+			return fmt.Errorf("it has not failed again: %+v", s)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	_, err = AwaitReady(short, c.Kubeconfig(), "broken")
 	for _, want := range []string{"deployment broken has 0 of 1 pods ready", "pod broken-", "exit code 3", "| the store is not there"} {

@@ -74,8 +74,12 @@ func run(ctx context.Context, o options) (err error) {
 	if err := c.TrustRegistry(registry); err != nil {
 		return err
 	}
+	layers := filepath.Join(o.dir, "images")
+	if err := os.Mkdir(layers, 0o700); err != nil {
+		return fmt.Errorf("make a folder for the registry: %w", err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return images.Registry(ctx, listener, filepath.Join(o.dir, "images")) })
+	g.Go(func() error { return images.Registry(ctx, listener, layers) })
 	g.Go(func() error {
 		if err := furnish(ctx, c, registry, o); err != nil {
 			return err
