@@ -1,7 +1,7 @@
 // Package accounts is the service that keeps customers and their accounts, moves
 // money between accounts and holds it for later: a double-entry ledger in
 // PostgreSQL. A transfer is one serializable transaction, done once for each
-// idempotency key, and so is a hold. It knows nothing of who may pay whom: other
+// idempotency key; holds are as safe. It knows nothing of who may pay whom: other
 // services ask it to.
 package accounts
 
@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/semaphore"
 
 	"dhow/superapp/money"
 	"dhow/superapp/service"
@@ -76,6 +77,7 @@ type ledger struct {
 	db        *pgxpool.Pool
 	instance  string
 	turns     *turns
+	hashing   *semaphore.Weighted
 	transfers *prometheus.CounterVec
 	holds     *prometheus.CounterVec
 	conflicts prometheus.Counter
@@ -83,7 +85,7 @@ type ledger struct {
 
 // New is the service on a base.
 func New(b service.Base) service.App {
-	l := &ledger{db: b.DB, instance: b.Instance, turns: newTurns()}
+	l := &ledger{db: b.DB, instance: b.Instance, turns: newTurns(), hashing: semaphore.NewWeighted(maxHashing)}
 	l.transfers = service.NewCounter(b.Metrics, "transfers_total", "Transfers by outcome.", "outcome")
 	l.holds = service.NewCounter(b.Metrics, "holds_total", "Holds by what was done with them and its outcome.", "operation", "outcome")
 	l.conflicts = service.NewCounter(b.Metrics, "transfer_conflicts_total", "Transactions that lost against another and were tried again.").WithLabelValues()

@@ -117,9 +117,15 @@ const (
 	insertRefusal = "INSERT INTO idempotency (key, request_hash, status, answer) VALUES ($1, $2, $3, $4) RETURNING answer::text"
 )
 
-// serializable begins a transaction; it is queued with the first statement, as
-// "commit" is with the last, so that a change costs two round trips.
-var serializable = pgx.TxOptions{IsoLevel: pgx.Serializable}
+// isolation is that of the transaction. A hold is found through an index into which
+// others insert, and to a serializable transaction each of them would be a conflict;
+// the locks on the hold and on its account keep right what is done with it.
+func (c change) isolation() pgx.TxOptions {
+	if c.hold != 0 {
+		return pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
+	}
+	return pgx.TxOptions{IsoLevel: pgx.Serializable}
+}
 
 // try makes the change, or stores why not, in one transaction.
 //
@@ -159,11 +165,12 @@ func (l *ledger) try(ctx context.Context, c change) (_ service.Answer, err error
 	return service.Answer{Status: w.status, Body: []byte(answer)}, nil
 }
 
-// lock begins the transaction and locks what it touches.
+// lock begins the transaction and locks what it touches, in one round trip; "commit" is
+// sent with the last statement, so that a change costs two.
 func (c change) lock(ctx context.Context, conn *pgxpool.Conn) (locked, error) {
 	var l locked
 	var begin pgx.Batch
-	begin.BeginTx(serializable)
+	begin.BeginTx(c.isolation())
 	begin.Queue(lockAccounts, c.from, c.to).Query(func(rows pgx.Rows) error {
 		var a account
 		_, err := pgx.ForEachRow(rows, []any{&a.id, &a.kind, &a.currency, &a.balance, &a.held, &a.version}, func() error {

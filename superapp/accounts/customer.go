@@ -26,6 +26,9 @@ const (
 	minPIN, maxPIN = 4, 12
 	// PINCost is bcrypt's: some 50 ms for each sign-in.
 	PINCost = bcrypt.DefaultCost
+	// maxHashing bounds how many PINs are hashed at once, so that many who sign in do
+	// not keep the transfers from the processors.
+	maxHashing = 2
 	// nobodysPIN is a hash of PINCost which no PIN gives: to look for a customer who
 	// is not there takes as long as to look at a wrong PIN.
 	nobodysPIN = "$2a$10$eH.aWmMoECMwv2/VNOIx7OmYilQaNtZQW.VGWdOsFFOiLESDkhG5i"
@@ -102,7 +105,11 @@ func (l *ledger) join(r *http.Request) (service.Answer, error) {
 	if err := j.check(); err != nil {
 		return service.Answer{}, err
 	}
+	if err := l.hashing.Acquire(r.Context(), 1); err != nil {
+		return service.Answer{}, fmt.Errorf("wait to hash a PIN: %w", err)
+	}
 	hash, err := bcrypt.GenerateFromPassword([]byte(j.PIN), PINCost)
+	l.hashing.Release(1)
 	if err != nil {
 		return service.Answer{}, fmt.Errorf("hash a PIN: %w", err)
 	}
@@ -160,7 +167,12 @@ func (l *ledger) verify(r *http.Request) (service.Answer, error) {
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return service.Answer{}, fmt.Errorf("look up a customer: %w", err)
 	}
-	if bcrypt.CompareHashAndPassword([]byte(hash), []byte(given.PIN)) != nil || who.ID == 0 {
+	if err := l.hashing.Acquire(r.Context(), 1); err != nil {
+		return service.Answer{}, fmt.Errorf("wait to check a PIN: %w", err)
+	}
+	wrong := bcrypt.CompareHashAndPassword([]byte(hash), []byte(given.PIN))
+	l.hashing.Release(1)
+	if wrong != nil || who.ID == 0 {
 		return service.Answer{}, &service.Refusal{Status: http.StatusUnauthorized, Code: "wrong_credentials", Text: "the email or the PIN is wrong"}
 	}
 	return service.JSON(http.StatusOK, who)

@@ -3,6 +3,8 @@ package accounts
 import (
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -45,4 +47,17 @@ func TestJoiningIsChecked(t *testing.T) {
 			t.Errorf("%+v: %v, want %q", j, err, c.code)
 		}
 	}
+}
+
+// Whatever is sent as an email has one form that the database takes.
+func FuzzNormal(f *testing.F) {
+	for _, s := range []string{"a@example.com", " A@Example.COM\t", "\x00\xff", "İ@example.com"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n := normal(s)
+		if n != normal(n) || !utf8.ValidString(n) || strings.ContainsFunc(n, unicode.IsControl) {
+			t.Errorf("%q becomes %q, then %q", s, n, normal(n))
+		}
+	})
 }
