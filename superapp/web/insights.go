@@ -174,5 +174,5 @@ func portion(part, whole, size int64) int64 {
 	}
 	high, low := bits.Mul64(uint64(min(part, whole)), uint64(size))
 	quotient, _ := bits.Div64(high, low, uint64(whole)) // part <= whole, so it fits
-	return int64(quotient)                              //nolint:gosec // at most size
+	return int64(quotient)                              // at most size
 }

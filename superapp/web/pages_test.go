@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"reflect"
@@ -211,7 +212,7 @@ func TestPages(t *testing.T) {
 	for code, lang := range f.languages {
 		for name := range f.pages[code] {
 			w := httptest.NewRecorder()
-			v := &visit{front: f, w: w, r: httptest.NewRequest("GET", "/app/"+name, nil), lang: lang, customer: &session{Customer: 1, Name: "Amal <&>", id: "x"}}
+			v := &visit{front: f, w: w, r: httptest.NewRequest(http.MethodGet, "/app/"+name, nil), lang: lang, customer: &session{Customer: 1, Name: "Amal <&>", id: "x"}}
 			data := samples(v)[name]
 			if len(data) == 0 {
 				t.Errorf("the page %s has no sample", name)

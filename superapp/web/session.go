@@ -85,18 +85,19 @@ func (s *sessions) begin(ctx context.Context, w http.ResponseWriter, r *http.Req
 
 // find is the session of a request, nil when there is none. It lives on from now.
 func (s *sessions) find(r *http.Request) (*session, error) {
-	cookie, err := r.Cookie(sessionCookie)
-	if err != nil {
+	cookies := r.CookiesNamed(sessionCookie)
+	if len(cookies) == 0 {
 		return nil, nil //nolint:nilnil // nobody is signed in, and that is no error
 	}
-	text, err := s.redis.GetEx(r.Context(), sessionKey+digest(cookie.Value), sessionIdle).Bytes()
+	id := cookies[0].Value
+	text, err := s.redis.GetEx(r.Context(), sessionKey+digest(id), sessionIdle).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil //nolint:nilnil // as above
 	}
 	if err != nil {
 		return nil, service.Unavailable(fmt.Errorf("look for a session: %w", err))
 	}
-	found := &session{id: cookie.Value}
+	found := &session{id: id}
 	if err := json.Unmarshal(text, found); err != nil {
 		return nil, fmt.Errorf("read a session: %w", err)
 	}
@@ -164,5 +165,7 @@ func address(r *http.Request) string {
 }
 
 func setCookie(w http.ResponseWriter, r *http.Request, name, value string, life time.Duration) {
-	http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: "/app", MaxAge: int(life.Seconds()), HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: look.Secure(r)})
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where the connection is
+		Name: name, Value: value, Path: "/app", MaxAge: int(life.Seconds()), HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: look.Secure(r),
+	})
 }

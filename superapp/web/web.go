@@ -211,7 +211,7 @@ type visit struct {
 func (f *front) anyone(page func(*visit) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{front: f, w: w, r: r, lang: f.language(w, r)}
-		v.serve(page)
+		v.serve(page) //nolint:contextcheck // the request's is used throughout
 	})
 }
 
@@ -220,7 +220,7 @@ func (f *front) anyone(page func(*visit) error) http.Handler {
 func (f *front) customers(page func(*visit) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{front: f, w: w, r: r, lang: f.language(w, r)}
-		v.serve(func(v *visit) (err error) {
+		v.serve(func(v *visit) (err error) { //nolint:contextcheck // as above
 			if v.customer, err = f.sessions.find(r); err != nil {
 				return err
 			}
