@@ -17,6 +17,13 @@ show() { [ -e "$2" ] || { mkdir -p "$2" && mount --no-canonicalize --bind "/proc
 show 8 "$1"
 show 9 "$2"
 exec 8<&- 9<&-
+# The kubelet sets these to its taste, for the whole machine: it gets copies.
+for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
+	copy=/run/sys/$setting
+	mkdir -p "${copy%/*}"
+	cat "/proc/sys/$setting" >"$copy"
+	mount --bind "$copy" "/proc/sys/$setting"
+done
 echo ready
 # Standard input is a pipe that the owner holds: it ends when the owner does. The
 # shell waits, which also collects the processes whose parents have gone.

@@ -304,20 +304,20 @@ func tryOut(t *testing.T, c *Local, image string) {
 	if err := Apply(ctx, c.Kubeconfig(), []byte(strings.ReplaceAll(broken, "IMAGE", image))); err != nil {
 		t.Fatal(err)
 	}
-	err = poll(ctx, askEvery, func() error { // until it waits to be started again
+	err = poll(ctx, askEvery, func() error { // until it has ended, and was started again
 		pods, err := client.CoreV1().Pods("broken").List(ctx, metav1.ListOptions{})
 		if err != nil || len(pods.Items) != 1 || len(pods.Items[0].Status.ContainerStatuses) != 1 {
 			return fmt.Errorf("it was not started yet: %w", err)
 		}
-		if s := pods.Items[0].Status.ContainerStatuses[0]; s.State.Waiting == nil || s.RestartCount == 0 {
-			return fmt.Errorf("it has not failed again: %+v", s)
+		if s := pods.Items[0].Status.ContainerStatuses[0]; s.LastTerminationState.Terminated == nil {
+			return fmt.Errorf("it has not failed and come again: %+v", s)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	short, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
 	_, err = AwaitReady(short, c.Kubeconfig(), "broken")
 	for _, want := range []string{"deployment broken has 0 of 1 pods ready", "pod broken-", "exit code 3", "| the store is not there"} {
@@ -621,11 +621,18 @@ func snapshot(t *testing.T) map[string][]string {
 			s["firewall"] = append(s["firewall"], line)
 		}
 	}
-	forward, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
-	if err != nil {
-		t.Fatal(err)
+	for _, group := range []string{"vm/*", "kernel/*", "kernel/keys/*", "net/ipv4/ip_forward", "net/netfilter/nf_conntrack_max"} {
+		settings, err := filepath.Glob("/proc/sys/" + group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range settings {
+			value, err := os.ReadFile(file)
+			if err == nil && filepath.Base(file) != "ns_last_pid" { // which is no setting
+				s["settings"] = append(s["settings"], file+" "+string(value))
+			}
+		}
 	}
-	s["forwarding"] = []string{string(forward)}
 	for _, place := range []string{"/run/*", "/run/dhow/kube/*", "/run/netns/*", "/var/lib/*", "/var/lib/cni/*", "/var/lib/containerd/*", "/var/lib/kubelet/*", "/var/log/*", "/var/log/pods/*", "/opt/*", "/etc/cni/*"} {
 		found, err := filepath.Glob(place)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -27,8 +28,9 @@ const (
 	// tellTimeout bounds the search for the reasons.
 	tellTimeout = 15 * time.Second
 	// steadyFor is how long everything must be ready without a break: a container that
-	// falls over at once, and has no probe, counts as ready until it does.
-	steadyFor = time.Second
+	// falls over at once, and has no probe, counts as ready until the kubelet has seen
+	// it, which looks once a second.
+	steadyFor = 2 * time.Second
 	// restartedAt is the annotation by which kubectl restarts a rollout.
 	restartedAt = "kubectl.kubernetes.io/restartedAt"
 )
@@ -47,17 +49,17 @@ func AwaitReady(ctx context.Context, kubeconfig, namespace string) (int, error) 
 	}
 	var pods int
 	var since time.Time // when all was ready; zero while it is not
+	before := errors.New("all pods have only just become ready")
 	err = poll(ctx, askEvery, func() error {
 		n, err := rolledOut(ctx, client, namespace)
 		switch {
 		case err != nil:
-			since = time.Time{}
-			return err
+			since, before = time.Time{}, err
 		case since.IsZero() || n != pods:
 			since, pods = time.Now(), n
 		}
-		if time.Since(since) < steadyFor {
-			return errors.New("all pods have only just become ready")
+		if since.IsZero() || time.Since(since) < steadyFor {
+			return before // what was missing until now
 		}
 		return nil
 	})
@@ -186,7 +188,7 @@ func reasons(ctx context.Context, client kubernetes.Interface, namespace string)
 	count := 0
 	for i := range pods.Items {
 		p := &pods.Items[i]
-		if podReady(p) || p.Status.Phase == corev1.PodSucceeded {
+		if podReady(p) && !fallen(p) || p.Status.Phase == corev1.PodSucceeded {
 			continue
 		}
 		if count++; count > toldPods {
@@ -212,8 +214,14 @@ func reasons(ctx context.Context, client kubernetes.Interface, namespace string)
 	return told.String()
 }
 
+// fallen says whether a container of the pod has ended before, and may again.
+func fallen(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.LastTerminationState.Terminated != nil })
+}
+
 func tellContainer(ctx context.Context, told *strings.Builder, client kubernetes.Interface, p *corev1.Pod, s corev1.ContainerStatus) {
-	if s.Ready {
+	last := s.LastTerminationState.Terminated
+	if s.Ready && last == nil {
 		return
 	}
 	switch {
@@ -221,17 +229,19 @@ func tellContainer(ctx context.Context, told *strings.Builder, client kubernetes
 		fmt.Fprintf(told, "\n    container %s waits: %s %s", s.Name, s.State.Waiting.Reason, s.State.Waiting.Message)
 	case s.State.Terminated != nil:
 		fmt.Fprintf(told, "\n    container %s ended: %s, exit code %d", s.Name, s.State.Terminated.Reason, s.State.Terminated.ExitCode)
+	case s.State.Running != nil && s.Ready:
+		fmt.Fprintf(told, "\n    container %s is ready", s.Name)
 	case s.State.Running != nil:
 		fmt.Fprintf(told, "\n    container %s runs and is not ready", s.Name)
 	}
-	if last := s.LastTerminationState.Terminated; last != nil {
+	if last != nil {
 		fmt.Fprintf(told, "\n    before, it ended %d times, with exit code %d last", s.RestartCount, last.ExitCode)
 	}
 	if s.State.Running == nil && s.RestartCount == 0 && s.State.Terminated == nil {
 		return // it has not said anything yet
 	}
 	lines := int64(toldLines)
-	previous := s.State.Waiting != nil
+	previous := last != nil && s.State.Terminated == nil // what it said before it ended
 	log, err := client.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{Container: s.Name, TailLines: &lines, Previous: previous}).DoRaw(ctx)
 	if err != nil {
 		return
