@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -92,15 +93,17 @@ type entry struct {
 	Currency  string    `json:"-"`
 }
 
+// Detail is at whose a card was used, as in "card authorise: Metro".
+func (e entry) Detail() string {
+	_, merchant, _ := strings.Cut(e.Reference, ": ")
+	return merchant
+}
+
 // Kind is what the entry is of: the first word of its reference, which the
 // services write themselves, as in "payment 12".
 func (e entry) Kind() string {
-	for i, r := range e.Reference {
-		if r == ' ' || r == ':' {
-			return e.Reference[:i]
-		}
-	}
-	return e.Reference
+	kind, _, _ := strings.Cut(e.Reference, " ")
+	return kind
 }
 
 // statement is a page of an account's entries.

@@ -2,14 +2,18 @@ package web
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	"dhow/superapp/service"
 )
 
 const (
@@ -116,7 +120,7 @@ func (v *visit) quoteForm(mine []account, c corridor) *form {
 
 func (v *visit) corridor(country string) (corridor, error) {
 	var c corridor
-	err := v.services.get(v.r.Context(), v.services.Transfers, "/corridors/"+url.PathEscape(country), &c)
+	err := v.services.get(v.r.Context(), v.services.Transfers, "/corridors/"+url.PathEscape(country)+"?lang="+v.lang.Code, &c)
 	return c, err
 }
 
@@ -142,11 +146,11 @@ func (v *visit) sending(status int, mine []account, country string, f *form) err
 	var all struct {
 		Corridors []corridor `json:"corridors"`
 	}
-	if err := v.services.get(v.r.Context(), v.services.Transfers, "/corridors", &all); err != nil {
+	if err := v.services.get(v.r.Context(), v.services.Transfers, "/corridors?lang="+v.lang.Code, &all); err != nil {
 		return err
 	}
 	for _, c := range all.Corridors {
-		s.Countries = append(s.Countries, option{c.Country, v.lang.Country(c.Country, c.Name)})
+		s.Countries = append(s.Countries, option{c.Country, c.Name})
 	}
 	slices.SortFunc(s.Countries, func(a, b option) int { return cmp.Compare(a.Text, b.Text) })
 	lists := make([][]sent, len(mine))
@@ -252,12 +256,7 @@ func (v *visit) mineQuote() (offer, *form, error) {
 	}
 	fields := []*field{{Name: "beneficiary", Auto: "off", Most: 100}}
 	for _, x := range c.Fields {
-		name := detailField + x.Name
-		label := v.lang.Word("detail", x.Name)
-		if label == x.Name {
-			label = x.Label
-		}
-		fields = append(fields, &field{Name: name, Label: label, Auto: "off", HintText: v.text("hint.example", x.Example)})
+		fields = append(fields, &field{Name: detailField + x.Name, Label: x.Label, Auto: "off", HintText: v.text("hint.example", x.Example)})
 	}
 	reason := &field{Name: "purpose", Type: "select"}
 	for _, p := range purposes {
@@ -292,7 +291,7 @@ func send(v *visit) error {
 	}
 	details := map[string]string{}
 	for _, x := range f.Fields {
-		if name, ok := cutDetail(x.Name); ok {
+		if name, ok := strings.CutPrefix(x.Name, detailField); ok {
 			details[name] = x.Value
 		}
 	}
@@ -302,16 +301,21 @@ func send(v *visit) error {
 		"beneficiary": map[string]any{"name": f.value("beneficiary"), "fields": details},
 	}, &made)
 	if err != nil {
-		return v.show(v.tell(f, err), "quote", quoted{f, o})
+		status := v.tell(f, err)
+		f.wrongDetail(err)
+		return v.show(status, "quote", quoted{f, o})
 	}
 	return v.redirect(fmt.Sprintf("/app/sends/%d", made.ID))
 }
 
-func cutDetail(name string) (string, bool) {
-	if len(name) <= len(detailField) || name[:len(detailField)] != detailField {
-		return "", false
+// wrongDetail marks the field that a refused beneficiary is about: the refusal's
+// text begins with its name.
+func (f *form) wrongDetail(err error) {
+	var no *service.Refusal
+	if errors.As(err, &no) && no.Code == "invalid_beneficiary" {
+		name, _, _ := strings.Cut(no.Text, ":")
+		f.fail(detailField+name, "error.detail")
 	}
-	return name[len(detailField):], true
 }
 
 // mineSend is the send that the page's address names, if it is the customer's.

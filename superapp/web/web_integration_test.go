@@ -18,12 +18,17 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/net/html"
 
+	"dhow/internal/mariadbserver/mariadbtest"
 	"dhow/internal/pgserver/pgtest"
 	"dhow/internal/redisserver/redistest"
 	"dhow/superapp/accounts"
+	"dhow/superapp/analytics"
+	"dhow/superapp/cards"
+	"dhow/superapp/fx"
 	"dhow/superapp/payments"
 	"dhow/superapp/service"
 	"dhow/superapp/servicetest"
+	"dhow/superapp/transfers"
 	"dhow/superapp/web"
 )
 
@@ -34,9 +39,9 @@ const pin = "1357"
 
 // bank is the services that the pages ask, and the pages.
 type bank struct {
-	t                       *testing.T
-	accounts, payments, web *servicetest.Service
-	redis                   *redis.Client
+	t                                                        *testing.T
+	accounts, payments, fx, analytics, transfers, cards, web *servicetest.Service
+	redis                                                    *redis.Client
 }
 
 func parsed(t *testing.T, address string) *url.URL {
@@ -48,11 +53,8 @@ func parsed(t *testing.T, address string) *url.URL {
 	return u
 }
 
-// nobody is an address at which nothing answers.
-const nobody = "http://127.0.0.1:1"
-
-// open starts a bank; more adds the services that a test needs beside accounts and payments.
-func open(t *testing.T, more ...func(*bank, *web.Services)) *bank {
+// open starts every service on real servers.
+func open(t *testing.T) *bank {
 	t.Helper()
 	server := redistest.Start(t)
 	t.Setenv("REDIS_URL", server.URL())
@@ -63,22 +65,45 @@ func open(t *testing.T, more ...func(*bank, *web.Services)) *bank {
 	b := &bank{t: t, redis: redis.NewClient(options)}
 	t.Cleanup(func() { _ = b.redis.Close() })
 	pg := pgtest.Start(t, 15)
-	database, db := servicetest.Database(t, pg, accounts.Name, accounts.Migrate)
-	db.Close()
-	b.accounts = servicetest.Start(t, database, service.Options{}, accounts.Run)
-	database, db = servicetest.Database(t, pg, payments.Name, payments.Migrate)
-	db.Close()
-	b.payments = servicetest.Start(t, database, service.Options{}, func(ctx context.Context, o service.Options) error {
-		return payments.Run(ctx, o, parsed(t, b.accounts.URL))
-	})
-	away := parsed(t, nobody)
-	s := web.Services{Accounts: parsed(t, b.accounts.URL), Payments: parsed(t, b.payments.URL), Transfers: away, Cards: away, FX: away, Analytics: away}
-	for _, add := range more {
-		add(b, &s)
+	postgres := func(name string, migrate func(context.Context) error, run func(context.Context, service.Options) error) *servicetest.Service {
+		database, db := servicetest.Database(t, pg, name, migrate)
+		db.Close()
+		return servicetest.Start(t, database, service.Options{Pool: 4}, run)
 	}
-	b.web = servicetest.Start(t, "", service.Options{}, func(ctx context.Context, o service.Options) error { return web.Run(ctx, o, s) })
+	maria := mariadbtest.Start(t)
+	mariadb := func(name string, schema service.Schema, run func(context.Context, service.Options) error) *servicetest.Service {
+		t.Setenv("MARIADB_URL", mariadbtest.Database(t, maria, name))
+		if err := service.MigrateMariaDB(t.Context(), schema); err != nil {
+			t.Fatal(err)
+		}
+		return servicetest.Start(t, "", service.Options{Pool: 4}, run)
+	}
+	t.Setenv("CARDS_KEY", strings.Repeat("0123456789abcdef", 4))
+	at := func(s *servicetest.Service) *url.URL { return parsed(t, s.URL) }
+
+	b.accounts = postgres(accounts.Name, accounts.Migrate, accounts.Run)
+	b.fx = servicetest.Start(t, "", service.Options{}, func(ctx context.Context, o service.Options) error {
+		return fx.Run(ctx, fx.Options{Options: o, Every: fx.DefaultEvery, Stale: fx.DefaultStale, Seed: 1})
+	})
+	b.analytics = mariadb(analytics.Name, analytics.Schema(), analytics.Run)
+	b.payments = postgres(payments.Name, payments.Migrate, func(ctx context.Context, o service.Options) error {
+		return payments.Run(ctx, o, at(b.accounts), at(b.analytics))
+	})
+	b.transfers = postgres(transfers.Name, transfers.Migrate, func(ctx context.Context, o service.Options) error {
+		return transfers.Run(ctx, transfers.Options{Options: o, QuoteLife: time.Minute, SubmitAfter: submitAfter, PayAfter: time.Millisecond},
+			transfers.Beside{Accounts: at(b.accounts), FX: at(b.fx), Analytics: at(b.analytics)})
+	})
+	b.cards = mariadb(cards.Name, cards.Schema(), func(ctx context.Context, o service.Options) error {
+		return cards.Run(ctx, o, at(b.accounts), at(b.analytics))
+	})
+	b.web = servicetest.Start(t, "", service.Options{}, func(ctx context.Context, o service.Options) error {
+		return web.Run(ctx, o, web.Services{Accounts: at(b.accounts), Payments: at(b.payments), Transfers: at(b.transfers), Cards: at(b.cards), FX: at(b.fx), Analytics: at(b.analytics)})
+	})
 	return b
 }
+
+// submitAfter leaves a test the time to cancel a send.
+const submitAfter = 3 * time.Second
 
 // customer makes one with money in an account in AED, and returns that account.
 func (b *bank) customer(name string, money int64) int64 {
@@ -241,7 +266,7 @@ func TestCustomers(t *testing.T) {
 		test func(*testing.T, *bank)
 	}{
 		{"sessions", sessions}, {"cookies", cookies}, {"attempts", attempts}, {"sign up", signUp}, {"pay", pay},
-		{"requests and splits", requestsAndSplits}, {"services away", servicesAway},
+		{"requests and splits", requestsAndSplits}, {"send abroad", sendAbroad}, {"cards and insights", cardsAndInsights}, {"services away", servicesAway},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			own := *b
@@ -465,6 +490,101 @@ func requestsAndSplits(t *testing.T, b *bank) {
 	}
 }
 
+func sendAbroad(t *testing.T, b *bank) {
+	rami := b.customer("rami", 1000_00)
+	b.customer("sara", 1000_00)
+	w, other := b.browser(), b.browser()
+	w.enter("rami")
+	other.enter("sara")
+	w.get("/app/send").want(http.StatusOK, `<option value="IN"`, "India")
+	w.get("/app/send?country=XX").want(http.StatusNotFound)
+	page := w.get("/app/send?country=IN&lang=ar").want(http.StatusOK, "الهند")
+	page = w.get("/app/send?country=IN&lang=en").want(http.StatusOK, "Send to India")
+	w.submit(page, "/app/send", "amount", "12.345").want(http.StatusUnprocessableEntity, "AED has fewer decimals than that.")
+	w.submit(page, "/app/send", "amount", "100", "currency", "CLF").want(http.StatusUnprocessableEntity, "Please choose one of the list.")
+
+	// The part that the page's script asks for while the customer types.
+	w.header.Set("X-Part", "quote")
+	live := w.submit(page, "/app/send", "amount", "100").want(http.StatusOK, "You send", "AED 100.00", "They receive", "INR ", "Fee", "Mid-market rate")
+	if strings.Contains(live.text, "<html") {
+		t.Error("the live quote is a whole page")
+	}
+	w.submit(page, "/app/send", "amount", "1,5").want(http.StatusUnprocessableEntity, "Please write an amount")
+	w.submit(page, "/app/send", "amount", "5000", "fix", "receive").want(http.StatusOK, "INR 5,000.00")
+	w.header.Del("X-Part")
+
+	quote := w.submit(page, "/app/send", "amount", "100").want(http.StatusOK, "Your offer", "AED 100.00", "IFSC code", "Account number")
+	other.get(quote.path).want(http.StatusNotFound, "This page does not exist")
+	w.get("/app/send/nothing").want(http.StatusNotFound, "This offer has expired")
+	w.submit(quote, quote.path, "beneficiary", "Asha Rao", "detail.ifsc", "wrong", "detail.account", "000123456789").
+		want(http.StatusUnprocessableEntity, "Please check the details", "This is not written as it should be", `aria-describedby="h-detail.ifsc e-detail.ifsc"`)
+	sent := w.submit(quote, quote.path, "beneficiary", "Asha Rao", "detail.ifsc", "HDFC0000001", "detail.account", "000123456789").want(http.StatusOK, "Set aside", "AED 100.00", "Cancel")
+	if again := w.submit(quote, quote.path, "beneficiary", "Asha Rao", "detail.ifsc", "HDFC0000001", "detail.account", "000123456789"); again.path != sent.path {
+		t.Errorf("sent again it leads to %s, not %s", again.path, sent.path)
+	}
+	other.get(sent.path).want(http.StatusNotFound, "This page does not exist")
+	values := sent.fields(sent.path + "/cancel")
+	values.Set("csrf", other.get("/app/pay").fields("/app/pay").Get("csrf"))
+	other.do(http.MethodPost, sent.path+"/cancel", values).want(http.StatusNotFound)
+	w.get("/app/").want(http.StatusOK, "held for payments under way")
+	w.submit(sent, sent.path+"/cancel").want(http.StatusOK, "Cancelled")
+	if b.balance(rami) != 1000_00 {
+		t.Errorf("rami has %d", b.balance(rami))
+	}
+
+	quote = w.submit(page, "/app/send", "amount", "100").want(http.StatusOK, "Your offer")
+	sent = w.submit(quote, quote.path, "beneficiary", "Asha Rao", "detail.ifsc", "HDFC0000001", "detail.account", "000123456789").want(http.StatusOK, "AED 100.00")
+	servicetest.Await(t, "the send to be paid or refunded", func() bool {
+		text := w.get(sent.path).text
+		return strings.Contains(text, "Received</span>") || strings.Contains(text, "Refunded</span>")
+	})
+	w.get("/app/send").want(http.StatusOK, sent.path, "India", "Cancelled")
+	w.get(fmt.Sprint("/app/accounts/", rami)).want(http.StatusOK, "Sent abroad")
+}
+
+func cardsAndInsights(t *testing.T, b *bank) {
+	tala := b.customer("tala", 1000_00)
+	zaid := b.customer("zaid", 0)
+	w, other := b.browser(), b.browser()
+	w.enter("tala")
+	other.enter("zaid")
+	page := w.get("/app/cards").want(http.StatusOK, "A new card")
+	w.submit(page, "/app/cards", "account", fmt.Sprint(zaid)).want(http.StatusUnprocessableEntity, "Please choose one of the list.")
+	card := w.submit(page, "/app/cards").want(http.StatusOK, "Card ending in", "Freeze")
+	if again := w.submit(page, "/app/cards"); again.path != card.path {
+		t.Errorf("made again it is %s, not %s", again.path, card.path)
+	}
+	id := card.path[strings.LastIndex(card.path, "/")+1:]
+	other.get(card.path).want(http.StatusNotFound, "This page does not exist")
+	csrf := other.get("/app/pay").fields("/app/pay").Get("csrf")
+	for _, action := range []string{"/state", "/number", "/limits"} {
+		values := card.fields(card.path + action)
+		values.Set("csrf", csrf)
+		values.Set("state", "freeze")
+		other.do(http.MethodPost, card.path+action, values).want(http.StatusNotFound)
+	}
+
+	shown := w.submit(card, card.path+"/number").want(http.StatusOK, "Card number:")
+	if !regexp.MustCompile(`>\d{4} \d{4} \d{4} \d{4}<`).MatchString(shown.text) {
+		t.Errorf("the number is not shown: %s", shown.text)
+	}
+	w.submit(card, card.path+"/limits", "transaction", "600", "day", "500").want(http.StatusUnprocessableEntity, "can not be above that of a day")
+	w.submit(card, card.path+"/limits", "transaction", "300", "day", "500").want(http.StatusOK, `value="300.00"`, `value="500.00"`)
+	frozen := w.submit(w.get(card.path), card.path+"/state", "state", "freeze").want(http.StatusOK, "This card is frozen.", "Unfreeze")
+	purchase := `{"amount":12050,"currency":"AED","merchant":"Al Barsha Market","category":"groceries"}`
+	servicetest.Want(t, b.cards.Send("POST /cards/"+id+"/authorisations", "frozen", purchase), http.StatusUnprocessableEntity, "card_frozen")
+	w.submit(frozen, card.path+"/state", "state", "unfreeze").want(http.StatusOK, "Freeze")
+	authorised := servicetest.Want(t, b.cards.Send("POST /cards/"+id+"/authorisations", "bought", purchase), http.StatusCreated, "")
+	servicetest.Want(t, b.cards.Send(fmt.Sprintf("POST /authorisations/%d/capture", authorised.ID), "captured", `{"amount":12050}`), http.StatusOK, "")
+	w.get(fmt.Sprint("/app/accounts/", tala)).want(http.StatusOK, "Card", "Al Barsha Market", "-AED 120.50")
+
+	servicetest.Await(t, "the insights", func() bool { return strings.Contains(w.get("/app/insights").text, "Al Barsha Market") })
+	w.get("/app/insights").want(http.StatusOK, "Groceries", "100%", "AED 120.50", "<svg")
+	w.get(fmt.Sprint("/app/insights?account=", zaid)).want(http.StatusNotFound)
+	w.get("/app/insights?month=2001-01&lang=ar").want(http.StatusOK, "بقالة", "120.50 AED")
+	other.get("/app/insights").want(http.StatusOK, "Nothing was spent in this month.")
+}
+
 // A page is shown without what is away; what would move money says that it is not
 // known whether it did, and keeps its key for the next try.
 func servicesAway(t *testing.T, b *bank) {
@@ -474,8 +594,10 @@ func servicesAway(t *testing.T, b *bank) {
 	w.enter("nadia")
 	page := w.get("/app/pay")
 	review := w.submit(page, "/app/pay", "email", "omar@example.com", "amount", "10").want(http.StatusOK, "Is this right?")
-	if err := b.payments.Stop(); err != nil {
-		t.Fatal(err)
+	for _, s := range []*servicetest.Service{b.payments, b.transfers, b.cards, b.analytics} {
+		if err := s.Stop(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w.get("/app/").want(http.StatusOK, "AED 100.00", "This part can not be shown at the moment.")
 	unanswered := w.submit(review, "/app/pay").want(http.StatusServiceUnavailable, "We do not know yet whether this went through.")
