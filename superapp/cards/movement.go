@@ -1,0 +1,238 @@
+package cards
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/http"
+	"time"
+
+	"dhow/superapp/ledger"
+	"dhow/superapp/outbox"
+	"dhow/superapp/service"
+)
+
+// transferKey begins a transfer's key at the accounts service; the movement's id follows.
+const transferKey = "card:"
+
+// Kinds of movements.
+const (
+	authorise = "authorise" // from the customer to the cards' account
+	capture   = "capture"   // from there to the merchants'
+	reverse   = "reverse"   // from there back to the customer
+	refund    = "refund"    // from the merchants' to the customer
+)
+
+// Posted is the state of a movement whose money was moved; the others are Pending and Declined.
+const Posted = "posted"
+
+// eventKind is what the analytics call what cards pay.
+const eventKind = "card"
+
+// movement is money that a card moves.
+type movement struct {
+	id, authorisation, card int64
+	key                     sql.NullString
+	kind                    string
+	amount                  int64
+	currency                string
+	account                 int64
+	// merchant and category are the authorisation's.
+	merchant, category string
+}
+
+const selectMovement = "SELECT m.id, m.authorisation, m.card, m.`key`, m.kind, m.amount, m.currency, m.account, a.merchant, a.category FROM movements m JOIN authorisations a ON a.id = m.authorisation"
+
+func (m *movement) scan(scan func(...any) error) error {
+	return scan(&m.id, &m.authorisation, &m.card, &m.key, &m.kind, &m.amount, &m.currency, &m.account, &m.merchant, &m.category)
+}
+
+// movementOf is the movement that a key's request made.
+func (d *desk) movementOf(ctx context.Context, key string) (movement, error) {
+	var m movement
+	if err := m.scan(d.db.QueryRowContext(ctx, selectMovement+" WHERE m.`key` = ?", key).Scan); err != nil {
+		return m, fmt.Errorf("read the movement of a key: %w", err)
+	}
+	return m, nil
+}
+
+// move writes movements as pending, each with its row in the outbox for the ledger.
+// The first one is what the key's request is answered with.
+func (d *desk) move(ctx context.Context, tx *sql.Tx, key string, moves ...movement) (decision, error) {
+	for i := range moves {
+		m := &moves[i]
+		m.key = sql.NullString{String: key, Valid: i == 0}
+		res, err := tx.ExecContext(ctx, "INSERT INTO movements (`key`, authorisation, card, kind, amount, currency, account, state, instance) VALUES (?, ?, ?, ?, ?, ?, ?, '"+Pending+"', ?)",
+			m.key, m.authorisation, m.card, m.kind, m.amount, m.currency, m.account, d.instance)
+		if err != nil {
+			return decision{}, fmt.Errorf("write a movement: %w", err)
+		}
+		if m.id, err = res.LastInsertId(); err != nil {
+			return decision{}, fmt.Errorf("write a movement: %w", err)
+		}
+		if _, err := tx.ExecContext(ctx, "INSERT INTO ledger_outbox (movement) VALUES (?)", m.id); err != nil {
+			return decision{}, fmt.Errorf("write a movement into the outbox: %w", err)
+		}
+	}
+	return decision{post: moves}, nil
+}
+
+// finish posts movements and returns the answer that stands under a key, which is
+// the first one's. What can not be posted of the others is left to the settler.
+func (d *desk) finish(ctx context.Context, key string, moves []movement) (service.Answer, error) {
+	answer, err := d.post(ctx, moves[0])
+	if err != nil {
+		return service.Answer{}, err
+	}
+	for _, m := range moves[1:] {
+		if _, err := d.post(ctx, m); err != nil {
+			d.log.Warn("the rest of a capture is left to the settler", "movement", m.id, "error", err)
+			break
+		}
+	}
+	if answer.Body != nil {
+		return answer, nil
+	}
+	s, found, err := service.LookupMariaDB(ctx, d.db, key)
+	if err == nil && !found {
+		err = errVanished
+	}
+	if err != nil {
+		return service.Answer{}, fmt.Errorf("read the answer to a movement: %w", err)
+	}
+	// Another was quicker; to this client the answer is new all the same.
+	return service.Answer{Status: s.Status, Body: s.Answer}, nil
+}
+
+// post asks for a movement's transfer and writes down what came of it, with the
+// answer under the movement's key. It may be called again, and by several at once:
+// the transfer's outcome is the same each time, and who comes second changes nothing
+// and gets no answer.
+func (d *desk) post(ctx context.Context, m movement) (service.Answer, error) {
+	order, err := d.order(ctx, m)
+	if err != nil {
+		return service.Answer{}, err
+	}
+	out, err := d.accounts.Transfer(ctx, fmt.Sprint(transferKey, m.id), order)
+	if err != nil {
+		return service.Answer{}, err
+	}
+	if out.Refused != nil && m.kind != authorise {
+		// The money is the system's to move: that is a defect, and nothing that a client can mend.
+		return service.Answer{}, fmt.Errorf("the accounts service refuses movement %d, a %s: %s", m.id, m.kind, out.Refused.Error())
+	}
+	answer, state, err := m.answer(out)
+	if err != nil {
+		return service.Answer{}, err
+	}
+	ended := false
+	err = d.transact(ctx, func(tx *sql.Tx) error {
+		ended, err = m.end(ctx, tx, out, state, answer)
+		return err
+	})
+	if err != nil {
+		return service.Answer{}, fmt.Errorf("end a movement: %w", err)
+	}
+	if !ended {
+		return service.Answer{}, nil
+	}
+	d.movements.WithLabelValues(m.kind, state).Inc()
+	return answer, nil
+}
+
+// order is the transfer that a movement is.
+func (d *desk) order(ctx context.Context, m movement) (ledger.Order, error) {
+	o := ledger.Order{Amount: m.amount, Currency: m.currency, Reference: fmt.Sprintf("card %s: %s", m.kind, m.merchant)}
+	purpose := ledger.Cards
+	if m.kind == refund {
+		purpose = ledger.Merchants
+	}
+	system, err := d.accounts.System(ctx, purpose, m.currency)
+	if err != nil {
+		return o, err
+	}
+	switch m.kind {
+	case authorise:
+		o.From, o.To = m.account, system
+	case capture:
+		o.From = system
+		o.To, err = d.accounts.System(ctx, ledger.Merchants, m.currency)
+	default:
+		o.From, o.To = system, m.account
+	}
+	return o, err
+}
+
+// end writes down a movement's outcome, if nobody has yet.
+func (m movement) end(ctx context.Context, tx *sql.Tx, out ledger.Outcome[ledger.Transfer], state string, answer service.Answer) (bool, error) {
+	var transfer *int64
+	if out.Made != nil {
+		transfer = &out.Made.ID
+	}
+	res, err := tx.ExecContext(ctx, "UPDATE movements SET state = ?, transfer = ?, updated = current_timestamp(6) WHERE id = ? AND state = '"+Pending+"'", state, transfer, m.id)
+	if err != nil {
+		return false, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return false, err
+	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM ledger_outbox WHERE movement = ?", m.id); err != nil {
+		return false, err
+	}
+	event := outbox.Event{Account: m.account, Kind: eventKind, Category: m.category, Merchant: m.merchant, Currency: m.currency, Amount: m.amount, At: time.Now().UTC()}
+	switch m.kind {
+	case authorise:
+		now := Authorised
+		if state == Declined {
+			now = Declined
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE authorisations SET state = ?, updated = current_timestamp(6) WHERE id = ?", now, m.authorisation)
+	case capture:
+		err = outbox.AddMariaDB(ctx, tx, event)
+	case refund:
+		event.Amount = -m.amount
+		err = outbox.AddMariaDB(ctx, tx, event)
+	}
+	if err != nil || !m.key.Valid {
+		return true, err
+	}
+	return true, complete(ctx, tx, m.key.String, answer)
+}
+
+// answer is what the client is told of an outcome, and the movement's state.
+func (m movement) answer(out ledger.Outcome[ledger.Transfer]) (service.Answer, string, error) {
+	switch {
+	case out.Refused != nil:
+		a, err := service.JSON(out.Refused.Status, struct {
+			ID    int64  `json:"id"`
+			State string `json:"state"`
+			Error string `json:"error"`
+			Code  string `json:"code"`
+		}{m.authorisation, Declined, out.Refused.Text, out.Refused.Code})
+		return a, Declined, err
+	case m.kind == authorise:
+		a, err := service.JSON(http.StatusCreated, struct {
+			ID          int64  `json:"id"`
+			State       string `json:"state"`
+			Card        int64  `json:"card"`
+			Amount      int64  `json:"amount"`
+			Currency    string `json:"currency"`
+			Movement    int64  `json:"movement"`
+			Transfer    int64  `json:"transfer"`
+			FromBalance int64  `json:"from_balance"`
+			FromVersion int64  `json:"from_version"`
+		}{m.authorisation, Authorised, m.card, m.amount, m.currency, m.id, out.Made.ID, out.Made.FromBalance, out.Made.FromVersion})
+		return a, Posted, err
+	}
+	state := Captured
+	if m.kind == reverse {
+		state = Reversed
+	}
+	a, err := service.JSON(http.StatusOK, struct {
+		ID       int64  `json:"id"`
+		State    string `json:"state"`
+		Movement int64  `json:"movement"`
+		Transfer int64  `json:"transfer"`
+	}{m.authorisation, state, m.id, out.Made.ID})
+	return a, Posted, err
+}
