@@ -199,7 +199,9 @@ func storm(p *town) {
 		p.t.Fatal(err)
 	default:
 	}
-	// The rest of a partial capture may still be on its way.
+	// The rest of a partial capture may still be on its way; the next run ends it.
+	desk.kill()
+	desk.start()
 	servicetest.Await(p.t, "the settler", func() bool { return p.number("SELECT count(*) FROM ledger_outbox") == 0 })
 	want := 0
 	for _, n := range done {

@@ -18,6 +18,7 @@ import (
 
 	"dhow/superapp/accounts"
 	"dhow/superapp/analytics"
+	"dhow/superapp/cards"
 	"dhow/superapp/check"
 	"dhow/superapp/fleet"
 	"dhow/superapp/payments"
@@ -64,7 +65,7 @@ func root() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(accounts.Command(), payments.Command(), analytics.Command(), web.Command(), site.Command())
+	cmd.AddCommand(accounts.Command(), payments.Command(), cards.Command(), analytics.Command(), web.Command(), site.Command())
 	cmd.AddCommand(migrate(), fleet.Command(), seed.Command(), traffic.Command(), check.Command())
 	cmd.SetFlagErrorFunc(usage)
 	for _, c := range append(cmd.Commands(), cmd) {
@@ -93,6 +94,7 @@ func migrations() map[string]migration {
 	return map[string]migration{
 		accounts.Name:  {accounts.Schema(), service.Migrate},
 		payments.Name:  {payments.Schema(), service.Migrate},
+		cards.Name:     {cards.Schema(), service.MigrateMariaDB},
 		analytics.Name: {analytics.Schema(), service.MigrateMariaDB},
 	}
 }
