@@ -53,7 +53,7 @@ const cardsKey = "CARDS_KEY"
 // Services are all, each behind those that it asks.
 func Services() []Service {
 	return []Service{
-		{Name: Accounts, Database: Postgres, Paths: []string{"/accounts", "/customers", "/payees", "/transfers"}},
+		{Name: Accounts, Database: Postgres, Paths: []string{"/accounts", "/payees", "/transfers"}},
 		{Name: FX, Redis: true, Paths: []string{"/rates"}},
 		{Name: Analytics, Database: MariaDB, Paths: []string{"/insights"}},
 		{Name: Payments, Database: Postgres, Asks: []string{Accounts, Analytics}, Paths: []string{"/payments", "/requests", "/splits"}},
