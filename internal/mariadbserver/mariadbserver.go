@@ -252,7 +252,7 @@ func (s *Server) launch(ctx context.Context) error {
 	}
 	s.proc = proc
 	if err := s.ready(ctx); err != nil {
-		s.Kill() //nolint:contextcheck // also when ctx has ended
+		s.Kill()
 		return err
 	}
 	return nil
@@ -265,7 +265,7 @@ func (s *Server) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // nothing is written behind the answer
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	for {
@@ -328,7 +328,7 @@ func (s *Server) Exec(ctx context.Context, database, statements string) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // nothing is written behind the answer
 	if _, err := db.ExecContext(ctx, statements); err != nil {
 		return fmt.Errorf("run statements in database %s: %w", database, err)
 	}

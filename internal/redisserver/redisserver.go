@@ -185,7 +185,7 @@ func (s *Server) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	c := redis.NewClient(&redis.Options{Addr: net.JoinHostPort(loopback, strconv.Itoa(s.Port)), Password: s.password, PoolSize: 1, MaxRetries: -1})
-	defer c.Close()
+	defer func() { _ = c.Close() }() // nothing is written behind the answer
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	for {

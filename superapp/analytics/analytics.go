@@ -47,7 +47,7 @@ func Command() *cobra.Command {
 		Use:     Name,
 		Short:   "Serve what customers spent, by month, category and merchant",
 		Long:    "Serves insights into spending. MARIADB_URL names the database; `superapp migrate analytics` creates its schema.",
-		Example: "  MARIADB_URL=mariadb://superapp:secret@localhost/analytics superapp analytics --listen 127.0.0.1:8086",
+		Example: "  MARIADB_URL=mariadb://superapp@localhost/analytics superapp analytics --listen 127.0.0.1:8086",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return Run(cmd.Context(), o) },
 	}
@@ -86,7 +86,7 @@ type told struct {
 
 // check says what is wrong with an event.
 func check(e outbox.Event) error {
-	wrong := ""
+	var wrong string
 	switch _, known := money.Digits(e.Currency); {
 	case e.ID == "" || len(e.ID) > maxID:
 		wrong = fmt.Sprintf("id must have 1 to %d bytes", maxID)

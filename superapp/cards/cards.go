@@ -55,7 +55,7 @@ func Command() *cobra.Command {
 		Long: `Serves payment cards. MARIADB_URL names the database; ` + "`superapp migrate cards`" + ` creates its schema.
 CARDS_KEY is a secret of at least 32 characters that card numbers are made with: with
 another key every card has another number.`,
-		Example: "  MARIADB_URL=mariadb://superapp:secret@localhost/cards CARDS_KEY=... superapp cards --listen 127.0.0.1:8084 --accounts-url http://127.0.0.1:8081",
+		Example: "  MARIADB_URL=mariadb://superapp@localhost/cards CARDS_KEY=... superapp cards --listen 127.0.0.1:8084 --accounts-url http://127.0.0.1:8081",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := bank.Check("accounts-url"); err != nil {
