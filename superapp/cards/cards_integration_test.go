@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"strings"
@@ -118,6 +120,8 @@ func TestCards(t *testing.T) {
 		{"capture against reverse", captureAgainstReverse},
 		{"refunds at once", refundsAtOnce},
 		{"the accounts service is away", bankAway},
+		{"a refusal that can not be", oddRefusal},
+		{"transactions that lose", conflicts},
 		{"history can not be changed", historyStays},
 		{"killed in a storm", storm},
 		{"the analytics are told", tells},
@@ -651,6 +655,93 @@ func bankAway(p *town) {
 	servicetest.Want(p.t, p.refund("too-early", id, 1), http.StatusOK, "")
 	if n := p.balance(account); n != 1000-200-70+1 {
 		p.t.Errorf("the account holds %d", n)
+	}
+}
+
+// A refusal of what the system itself owes ends nothing: it stays pending until it is mended.
+func oddRefusal(p *town) {
+	to, err := url.Parse(p.bank.URL)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	var odd atomic.Bool
+	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
+	between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if odd.Load() && r.URL.Path == "/transfers" {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			_, _ = w.Write([]byte(`{"error":"no","code":"insufficient_funds"}`))
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	defer transport.CloseIdleConnections()
+	defer between.Close()
+	bank, err := url.Parse(between.URL)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	card, account := p.card(1000)
+	id := p.authorised(card, 100)
+	p.t.Setenv("MARIADB_URL", p.url)
+	other := servicetest.Start(p.t, "", service.Options{}, func(ctx context.Context, o service.Options) error {
+		o.LogLevel = "error"
+		return cards.Run(ctx, o, bank, nil)
+	})
+	odd.Store(true)
+	capture := func() servicetest.Reply {
+		return other.Send(fmt.Sprintf("POST /authorisations/%d/capture", id), "odd", `{"amount":100}`)
+	}
+	servicetest.Want(p.t, capture(), http.StatusInternalServerError, "internal")
+	if n := p.number("SELECT count(*) FROM ledger_outbox"); n != 1 {
+		p.t.Errorf("%d movements are pending", n)
+	}
+	odd.Store(false)
+	servicetest.Want(p.t, capture(), http.StatusOK, "")
+	if n := p.balance(account); n != 900 {
+		p.t.Errorf("the account holds %d", n)
+	}
+	if err := other.Stop(); err != nil {
+		p.t.Error(err)
+	}
+}
+
+// A transaction that loses against another is tried again, a bounded number of
+// times, and leaves nothing behind; other errors are not tried again.
+func conflicts(p *town) {
+	defect := errors.New("a defect")
+	for _, c := range []struct {
+		lost  error
+		fails int
+		tries int
+		err   error
+	}{
+		{&mysql.MySQLError{Number: 1020}, 2, 3, nil},
+		{&mysql.MySQLError{Number: 1205}, 2, 3, nil},
+		{&mysql.MySQLError{Number: 1213}, 2, 3, nil},
+		{&mysql.MySQLError{Number: 1213}, 100, cards.Tries, &mysql.MySQLError{Number: 1213}},
+		{&mysql.MySQLError{Number: 1062}, 100, 1, &mysql.MySQLError{Number: 1062}},
+		{defect, 100, 1, defect},
+	} {
+		before, tries := p.number("SELECT count(*) FROM ledger_outbox"), 0
+		err := cards.Transact(p.t.Context(), p.db, func(tx *sql.Tx) error {
+			if _, err := tx.ExecContext(p.t.Context(), "INSERT INTO ledger_outbox (movement) VALUES (?)", 1<<40+tries); err != nil {
+				return err
+			}
+			if tries++; tries <= c.fails {
+				return fmt.Errorf("x: %w", c.lost)
+			}
+			return nil
+		})
+		if tries != c.tries || !errors.Is(err, c.err) {
+			p.t.Errorf("%v, %d times: tried %d times, %v", c.lost, c.fails, tries, err)
+		}
+		if n := p.number("SELECT count(*) FROM ledger_outbox") - before; n != 1 && err == nil || n != 0 && err != nil {
+			p.t.Errorf("%v: %d rows are left", c.lost, n)
+		}
+		if _, err := p.db.ExecContext(p.t.Context(), "DELETE FROM ledger_outbox WHERE movement >= ?", 1<<40); err != nil {
+			p.t.Fatal(err)
+		}
 	}
 }
 
