@@ -37,6 +37,11 @@ func hierarchies() (v1, v2 []string, err error) {
 	return v1, v2, nil
 }
 
+// weights are how much of the processors a cluster's pods get beside single processes
+// of this machine: a cluster has some twenty processes, and one cgroup would count as
+// one. The default is 1024 in version 1 and 100 in version 2.
+var weights = map[string]string{"cpu.shares": "16384", "cpu.weight": "1600"}
+
 // createCgroups makes the cluster's own cgroup in every hierarchy, which keeps two
 // kubelets apart: each has its pods below its own.
 func createCgroups(id string) error {
@@ -61,6 +66,13 @@ func createCgroups(id string) error {
 	for _, h := range v1 {
 		if err := os.MkdirAll(filepath.Join(h, id), 0o755); err != nil {
 			return fmt.Errorf("create a cgroup: %w", err)
+		}
+		for file, weight := range weights {
+			err := os.WriteFile(filepath.Join(h, id, file), []byte(weight), 0)
+			// Each controller has its own file, in its own hierarchy; O_CREATE is refused there.
+			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+				return fmt.Errorf("weigh a cgroup: %w", err)
+			}
 		}
 	}
 	return nil
