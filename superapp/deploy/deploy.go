@@ -20,6 +20,7 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
+	"dhow/superapp/fleet"
 	"dhow/superapp/images"
 )
 
@@ -56,7 +57,7 @@ const (
 )
 
 // redisNumbers are the databases of Redis that the old deployment names.
-var redisNumbers = map[string]int{"transfers": 0, "fx": 1, "web": 2} //nolint:gochecknoglobals // a constant table
+var redisNumbers = map[string]int{fleet.Transfers: 0, fleet.FX: 1, fleet.Web: 2} //nolint:gochecknoglobals // a constant table
 
 // Values are what differs between the places that run the application.
 type Values struct {
@@ -82,7 +83,7 @@ type Values struct {
 // of the cluster: of the old deployment, and of the new one's Edge.
 func NodePorts() map[string]int {
 	ports := map[string]int{}
-	for i, s := range images.Services() {
+	for i, s := range fleet.Services() {
 		ports[s.Name] = firstNodePort + i
 	}
 	return ports
@@ -107,7 +108,7 @@ func Migrations(v Values) ([]byte, error) { return v.fill("aws/migrate", v.diges
 // Secrets are those that the new deployment refers to.
 func Secrets(v Values) ([]byte, error) {
 	var out bytes.Buffer
-	for _, s := range images.Services() {
+	for _, s := range fleet.Services() {
 		for _, u := range v.urls(s) {
 			if u.value == "" {
 				return nil, missing(u.what)
@@ -200,13 +201,13 @@ func (v Values) nodePort(service string) int {
 // storeURL is how one service reaches one store.
 type storeURL struct{ store, what, value, example string }
 
-func (v Values) urls(s images.Service) []storeURL {
+func (v Values) urls(s fleet.Service) []storeURL {
 	var urls []storeURL
-	if s.Postgres {
+	if s.Database == fleet.Postgres {
 		urls = append(urls, storeURL{"postgres", "Postgres[" + s.Name + "]", v.Postgres[s.Name],
 			fmt.Sprintf("postgres://superapp:%s@%s:%d/%s?sslmode=disable", examplePassword, examplePostgres, postgresPort, s.Name)})
 	}
-	if s.MariaDB {
+	if s.Database == fleet.MariaDB {
 		urls = append(urls, storeURL{"mariadb", "MariaDB[" + s.Name + "]", v.MariaDB[s.Name],
 			fmt.Sprintf("mariadb://superapp:%s@%s:%d/%s", examplePassword, exampleMariaDB, mariaDBPort, s.Name)})
 	}
@@ -220,12 +221,12 @@ func (v Values) urls(s images.Service) []storeURL {
 // stores are the URLs, and the addresses in them where the manifests have those alone.
 func (v Values) stores() []value {
 	var values []value
-	for _, s := range images.Services() {
+	for _, s := range fleet.Services() {
 		for _, u := range v.urls(s) {
 			values = append(values, value{u.example, u.what, u.value})
 		}
 	}
-	for example, u := range map[string]string{examplePostgres: v.Postgres["accounts"], exampleMariaDB: v.MariaDB["cards"]} {
+	for example, u := range map[string]string{examplePostgres: v.Postgres[fleet.Accounts], exampleMariaDB: v.MariaDB[fleet.Cards]} {
 		// Endpoints take an address only. For a name they keep their example, which nobody uses.
 		if parsed, err := url.Parse(u); err == nil {
 			if a, err := netip.ParseAddr(parsed.Hostname()); err == nil {
@@ -291,8 +292,8 @@ func (v Values) ports(object map[string]any) map[string]map[float64]int {
 		return map[string]map[float64]int{"nodePort": node}
 	case "Endpoints", "NetworkPolicy":
 		return map[string]map[float64]int{"port": {
-			postgresPort: portOf(postgresPort, v.Postgres[name], v.Postgres["accounts"]),
-			mariaDBPort:  portOf(mariaDBPort, v.MariaDB[name], v.MariaDB["cards"]),
+			postgresPort: portOf(postgresPort, v.Postgres[name], v.Postgres[fleet.Accounts]),
+			mariaDBPort:  portOf(mariaDBPort, v.MariaDB[name], v.MariaDB[fleet.Cards]),
 			redisPort:    portOf(redisPort, v.Redis[name]),
 		}}
 	}

@@ -27,6 +27,7 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	"dhow/superapp/fleet"
 	"dhow/superapp/images"
 )
 
@@ -192,7 +193,7 @@ func values() Values {
 		CardsKey: "of cards", Node: "198.18.0.2", NodePorts: map[string]int{"accounts": 31080},
 		Edge: netip.MustParsePrefix("198.18.0.0/24"), Stores: netip.MustParsePrefix("198.19.0.0/24"),
 	}
-	for i, s := range images.Services() {
+	for i, s := range fleet.Services() {
 		v.Postgres[s.Name] = fmt.Sprintf("postgres://%s:p%%40ss@198.18.0.1:%d/%s", s.Name, 40000+i, s.Name)
 		v.MariaDB[s.Name] = fmt.Sprintf("mariadb://%s:pass@198.18.0.1:%d/%s", s.Name, 41000+i, s.Name)
 		v.Redis[s.Name] = fmt.Sprintf("redis://:pass@198.18.0.1:%d/%d", 42000+i, i)
@@ -210,7 +211,7 @@ func TestValuesComeIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := parse(t, source)
-	for _, s := range images.Services() {
+	for _, s := range fleet.Services() {
 		d := deployment(t, c, s.Name)
 		if got := d.Spec.Template.Spec.Containers[0].Image; got != v.Registry+"/"+s.Name+":latest" {
 			t.Errorf("%s has the image %s", s.Name, got)
@@ -224,7 +225,7 @@ func TestValuesComeIn(t *testing.T) {
 		}
 	}
 	text := string(source)
-	for _, wanted := range []string{"nodePort: 31080", "nodePort: 30081", "=http://198.18.0.2:31080", "=http://198.18.0.2:30081", "=http://198.18.0.2:8085", "server 198.18.0.2:31080", "CARDS_KEY: of cards", "ip: 198.18.0.1", "port: 40000"} {
+	for _, wanted := range []string{"nodePort: 31080", "nodePort: 30081", "=http://198.18.0.2:31080", "=http://198.18.0.2:30083", "=http://198.18.0.2:8085", "server 198.18.0.2:31080", "CARDS_KEY: of cards", "ip: 198.18.0.1", "port: 40000"} {
 		if !strings.Contains(text, wanted) {
 			t.Errorf("the old deployment lacks %q", wanted)
 		}
@@ -250,9 +251,28 @@ func TestValuesComeIn(t *testing.T) {
 					ports = append(ports, port.Port.String())
 				}
 			}
-			if want := []string{"http", "40002", "42002"}; !slices.Equal(ports, want) {
+			if want := []string{"http", "40004", "42004"}; !slices.Equal(ports, want) {
 				t.Errorf("transfers may reach the ports %v, not %v", ports, want)
 			}
+		}
+	}
+}
+
+// Each service is at its own port of a node, in both deployments.
+func TestNodePorts(t *testing.T) {
+	want := map[string]int32{}
+	for service, port := range NodePorts() {
+		want[service] = int32(port)
+	}
+	for dir, suffix := range map[string]string{"source": "", "aws/edge": "-edge"} {
+		got := map[string]int32{}
+		for _, s := range asItStands(t, dir).services {
+			if name := strings.TrimSuffix(s.Name, suffix); want[name] != 0 {
+				got[name] = s.Spec.Ports[0].NodePort
+			}
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: %s", dir, d)
 		}
 	}
 }
@@ -301,7 +321,7 @@ func TestMissingValuesAreNamed(t *testing.T) {
 		{"Node", func(v *Values) { v.Node = "" }, Source},
 		{"CardsKey", func(v *Values) { v.CardsKey = "" }, Source},
 		{"Postgres[payments]", func(v *Values) { delete(v.Postgres, "payments") }, Source},
-		{"MariaDB[cards]", func(v *Values) { v.MariaDB = nil }, Source},
+		{"MariaDB[cards]", func(v *Values) { delete(v.MariaDB, "cards") }, Source},
 		{"Redis[fx]", func(v *Values) { delete(v.Redis, "fx") }, Source},
 		{"Images[web]", func(v *Values) { delete(v.Images, "web") }, AWS},
 		{"Edge", func(v *Values) { v.Edge = netip.Prefix{} }, AWS},
@@ -322,8 +342,8 @@ func TestMissingValuesAreNamed(t *testing.T) {
 func TestNewDeployment(t *testing.T) {
 	c := parse(t, must(AWS(values())))
 	edge := parse(t, must(Edge(values())))
-	if len(c.deployments) != len(images.Services()) {
-		t.Errorf("%d Deployments of %d services", len(c.deployments), len(images.Services()))
+	if len(c.deployments) != len(fleet.Services()) {
+		t.Errorf("%d Deployments of %d services", len(c.deployments), len(fleet.Services()))
 	}
 	calls := map[string][]string{} // whom each service calls
 	for _, d := range c.deployments {
@@ -337,18 +357,20 @@ func TestNewDeployment(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range images.Services() {
+	for _, s := range fleet.Services() {
 		t.Run(s.Name, func(t *testing.T) {
 			d := deployment(t, c, s.Name)
 			pod := d.Spec.Template.Spec
 			container := pod.Containers[0]
 			for what, right := range map[string]bool{
-				"two replicas":               *d.Spec.Replicas == 2,
-				"none away in a rollout":     d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue() == 0 && d.Spec.Strategy.RollingUpdate.MaxSurge.IntValue() == 1,
-				"its own selector":           covers(d.Spec.Selector, d.Spec.Template.Labels) && d.Spec.Selector.MatchLabels["app.kubernetes.io/name"] == s.Name,
-				"one container":              len(pod.Containers) == 1 && len(pod.InitContainers) == 0,
-				"its image by digest":        container.Image == values().Images[s.Name],
-				"its own account":            pod.ServiceAccountName == s.Name && slices.ContainsFunc(c.accounts, func(a *corev1.ServiceAccount) bool { return a.Name == s.Name && isFalse(a.AutomountServiceAccountToken) }),
+				"two replicas":           *d.Spec.Replicas == 2,
+				"none away in a rollout": d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue() == 0 && d.Spec.Strategy.RollingUpdate.MaxSurge.IntValue() == 1,
+				"its own selector":       covers(d.Spec.Selector, d.Spec.Template.Labels) && d.Spec.Selector.MatchLabels["app.kubernetes.io/name"] == s.Name,
+				"one container":          len(pod.Containers) == 1 && len(pod.InitContainers) == 0,
+				"its image by digest":    container.Image == values().Images[s.Name],
+				"its own account": pod.ServiceAccountName == s.Name && slices.ContainsFunc(c.accounts, func(a *corev1.ServiceAccount) bool {
+					return a.Name == s.Name && isFalse(a.AutomountServiceAccountToken)
+				}),
 				"readiness at /readyz":       container.ReadinessProbe.HTTPGet.Path == "/readyz" && container.ReadinessProbe.HTTPGet.Port.StrVal == "http",
 				"liveness at /healthz":       container.LivenessProbe.HTTPGet.Path == "/healthz" && container.LivenessProbe.HTTPGet.Port.StrVal == "http",
 				"startup at /healthz":        container.StartupProbe.HTTPGet.Path == "/healthz" && container.StartupProbe.HTTPGet.Port.StrVal == "http",
@@ -390,10 +412,10 @@ func serves(c *cluster, service, name string, kind corev1.ServiceType) bool {
 }
 
 // stores fails the test unless a container gets each store's URL, and nothing else, from a Secret.
-func stores(t *testing.T, s images.Service, container corev1.Container) {
+func stores(t *testing.T, s fleet.Service, container corev1.Container) {
 	t.Helper()
 	want, got := map[string]string{}, map[string]string{}
-	for variable, needed := range map[string]bool{"DATABASE_URL postgres": s.Postgres, "MARIADB_URL mariadb": s.MariaDB, "REDIS_URL redis": s.Redis} {
+	for variable, needed := range map[string]bool{"DATABASE_URL postgres": s.Database == fleet.Postgres, "MARIADB_URL mariadb": s.Database == fleet.MariaDB, "REDIS_URL redis": s.Redis} {
 		if name, store, _ := strings.Cut(variable, " "); needed {
 			want[name] = s.Name + "-" + store + "/url"
 		}
@@ -412,7 +434,7 @@ func stores(t *testing.T, s images.Service, container corev1.Container) {
 }
 
 // policy fails the test unless a service may be called by those, and call those, that it must.
-func policy(t *testing.T, c *cluster, s images.Service, calls map[string][]string) {
+func policy(t *testing.T, c *cluster, s fleet.Service, calls map[string][]string) {
 	t.Helper()
 	i := slices.IndexFunc(c.policies, func(p *networkingv1.NetworkPolicy) bool { return p.Name == s.Name })
 	if i < 0 {
@@ -544,7 +566,7 @@ func TestSecretsAreOfTheValues(t *testing.T) {
 		}
 	}
 	want := map[string]string{"cards-key/key": "of cards"}
-	for _, s := range images.Services() {
+	for _, s := range fleet.Services() {
 		for _, u := range values().urls(s) {
 			want[s.Name+"-"+u.store+"/url"] = u.value
 		}

@@ -1,6 +1,10 @@
 package images
 
-import "testing"
+import (
+	"testing"
+
+	"dhow/superapp/fleet"
+)
 
 // largest is what an image may have, in bytes: nodes load it while customers wait.
 const largest = 20 << 20
@@ -12,8 +16,8 @@ func TestSuperapp(t *testing.T) {
 	}
 	first := build(t, Options{}, Superapp()...)
 	again := build(t, Options{}, Superapp()...)
-	if len(first) != len(Services())+1 {
-		t.Errorf("%d images of %d services and the tools", len(first), len(Services()))
+	if len(first) != len(fleet.Services())+1 {
+		t.Errorf("%d images of %d services and the tools", len(first), len(fleet.Services()))
 	}
 	for i := range first {
 		if a, b := digest(t, first[i]), digest(t, again[i]); a != b {
