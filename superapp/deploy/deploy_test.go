@@ -441,20 +441,17 @@ func policy(t *testing.T, c *cluster, s fleet.Service, calls map[string][]string
 		t.Fatal("it has no NetworkPolicy")
 	}
 	p := c.policies[i].Spec
-	var callers []string
+	wantIn := []string{"198.18.0.0/24 http"}
 	for caller, called := range calls {
 		if slices.Contains(called, s.Name) {
-			callers = append(callers, caller)
+			wantIn = append(wantIn, caller+" http")
 		}
 	}
-	wantIn, gotIn := append(callers, "198.18.0.0/24 http"), []string{}
+	var gotIn []string
 	for _, in := range p.Ingress {
 		for _, from := range in.From {
 			gotIn = append(gotIn, peer(from, in.Ports))
 		}
-	}
-	for i := range callers {
-		wantIn[i] += " http"
 	}
 	var wantOut, gotOut []string
 	for _, called := range calls[s.Name] {

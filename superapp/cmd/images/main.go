@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 
@@ -182,10 +183,14 @@ func (f flags) print(out io.Writer, built []images.Image) error {
 		e.SetIndent("", "  ")
 		return e.Encode(rows)
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tDIGEST\tSIZE")
+	var text strings.Builder
+	text.WriteString("NAME\tDIGEST\tSIZE\n")
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", r.Name, r.Digest, humanize.Bytes(uint64(r.Size)))
+		fmt.Fprintf(&text, "%s\t%s\t%s\n", r.Name, r.Digest, humanize.Bytes(uint64(r.Size)))
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if _, err := io.WriteString(w, text.String()); err != nil {
+		return err
 	}
 	return w.Flush()
 }
