@@ -27,10 +27,9 @@ superapp: setup build ## the whole application on this machine, with servers and
 demo: setup build ## a whole voyage on this machine under live traffic (ARGS="--rollback --rate 800")
 	@bin/dhow demo $(ARGS)
 
-cluster: ## a Kubernetes cluster of one node until Ctrl-C, as root (ARGS="--apply FOLDER")
+cluster: build ## a Kubernetes cluster with the old deployment in its pods until Ctrl-C, as root (ARGS="--empty")
 	@hack/setup --kube
-	@mkdir -p bin
-	$(GO) build -trimpath -o bin/cluster ./internal/demo/kube/cluster
+	$(GO) build -trimpath -o bin/ ./internal/demo/cluster
 	@bin/cluster $(ARGS)
 
 test: setup ## every test, with the race detector and real servers

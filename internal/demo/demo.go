@@ -93,7 +93,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	var places map[estate.Side]Place
 	if o.Kubernetes {
 		p.say("starting two Kubernetes clusters")
-		if p.harbour, err = OpenHarbour(ctx, o.Dir, p.say); err != nil {
+		if p.harbour, err = OpenHarbour(ctx, o.Dir, p.say, sides...); err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, p.harbour.Close()) }() //nolint:contextcheck // also when ctx has ended

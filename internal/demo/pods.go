@@ -30,10 +30,10 @@ const (
 	imagePrefix = "superapp"
 )
 
-// Harbour is two clusters, each with a registry of its own, and the application's
-// images in both: where the services run in pods.
+// Harbour is a cluster for each side, each with a registry of its own that holds the
+// application's images: where the services run in pods.
 type Harbour struct {
-	// UpSeconds is how long the two clusters took to come up, side by side.
+	// UpSeconds is how long the clusters took to come up, side by side.
 	UpSeconds float64
 	docks     map[estate.Side]*dock
 }
@@ -49,9 +49,9 @@ type dock struct {
 	pods     int // that stood ready
 }
 
-// OpenHarbour starts both clusters and registries and builds the application's
-// images into them. Close ends all of it.
-func OpenHarbour(ctx context.Context, dir string, say func(string, ...any)) (_ *Harbour, err error) {
+// OpenHarbour starts the clusters and registries of some sides and builds the
+// application's images into them. Close ends all of it.
+func OpenHarbour(ctx context.Context, dir string, say func(string, ...any), sides ...estate.Side) (_ *Harbour, err error) {
 	h := &Harbour{docks: map[estate.Side]*dock{}}
 	for _, side := range sides {
 		h.docks[side] = &dock{side: side}
@@ -78,7 +78,7 @@ func OpenHarbour(ctx context.Context, dir string, say func(string, ...any)) (_ *
 		return nil, err
 	}
 	h.UpSeconds = time.Since(began).Seconds()
-	say("two clusters are up after %.1f s; building the application's images", h.UpSeconds)
+	say("up after %.1f s; building the application's images", h.UpSeconds)
 	if built, err = images.Build(ctx, images.Options{}, images.Superapp()...); err != nil {
 		return nil, fmt.Errorf("build the images; it takes the sources and Go, run it in the project's folder: %w", err)
 	}
@@ -117,8 +117,7 @@ func (h *Harbour) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), clusterDown)
 	defer cancel()
 	var errs []error
-	for _, side := range sides {
-		d := h.docks[side]
+	for _, d := range h.docks {
 		if d.cluster != nil {
 			errs = append(errs, d.cluster.Down(ctx))
 		}
@@ -133,7 +132,11 @@ func (h *Harbour) Close() error {
 
 // Places are where the services of each side run.
 func (h *Harbour) Places() map[estate.Side]Place {
-	return map[estate.Side]Place{estate.Source: h.docks[estate.Source], estate.Target: h.docks[estate.Target]}
+	places := map[estate.Side]Place{}
+	for side, d := range h.docks {
+		places[side] = d
+	}
+	return places
 }
 
 // Kubeconfig is the file that gives full rights in a side's cluster.

@@ -55,6 +55,9 @@ type Config struct {
 	Customers int
 	// Pool is how many connections a service opens to each store.
 	Pool int
+	// Host is a further address of this machine that the servers listen on, for
+	// services in other network namespaces; empty means none.
+	Host string
 	// Say, if set, is told what happens.
 	Say func(string)
 }
@@ -78,6 +81,18 @@ type Fleet struct {
 
 // Launch starts everything, loads the data and returns once all services are ready.
 func Launch(ctx context.Context, cfg Config) (_ *Fleet, err error) {
+	f, err := Beside(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.startServices(ctx); err != nil {
+		return nil, errors.Join(err, f.Close()) //nolint:contextcheck // also when ctx has ended
+	}
+	return f, f.writeChecking()
+}
+
+// Beside starts the servers and loads the data, for services that run elsewhere.
+func Beside(ctx context.Context, cfg Config) (_ *Fleet, err error) {
 	if cfg.Say == nil {
 		cfg.Say = func(string) {}
 	}
@@ -98,21 +113,26 @@ func Launch(ctx context.Context, cfg Config) (_ *Fleet, err error) {
 	if err := f.fill(ctx); err != nil {
 		return nil, err
 	}
-	cfg.Say("starting the services")
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
+	return f, nil
+}
+
+// startServices starts them all, and the one address for them.
+func (f *Fleet) startServices(ctx context.Context) error {
+	f.cfg.Say("starting the services")
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: choose another address with --listen: %w", cfg.Listen, err)
+		return fmt.Errorf("listen on %s: choose another address with --listen: %w", f.cfg.Listen, err)
 	}
 	if err := f.choosePorts(); err != nil {
-		return nil, errors.Join(err, listener.Close())
+		return errors.Join(err, listener.Close())
 	}
 	f.Address, f.edge = listener.Addr().String(), serveEdge(listener, f.Addresses)
 	for _, s := range Services() {
 		if err := f.Start(ctx, s.Name); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return f, f.writeChecking()
+	return nil
 }
 
 // checkingFile says where the databases are, for `superapp check`. It holds passwords.
@@ -134,30 +154,37 @@ func (f *Fleet) writeChecking() error {
 func (f *Fleet) startServers(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		if f.Postgres, err = pgserver.Start(ctx, pgserver.Options{Version: postgresVersion}); err != nil {
+		if f.Postgres, err = pgserver.Start(ctx, pgserver.Options{Version: postgresVersion, Listen: f.cfg.Host}); err != nil {
 			return err
 		}
-		f.Stores.Postgres = address(f.Postgres.Port)
+		f.Stores.Postgres = f.address(f.Postgres.Port)
 		return PreparePostgres(ctx, f.Postgres, f.Stores.Secrets, Databases(Postgres))
 	})
 	g.Go(func() (err error) {
-		if f.MariaDB, err = mariadbserver.Start(ctx, mariadbserver.Options{}); err != nil {
+		if f.MariaDB, err = mariadbserver.Start(ctx, mariadbserver.Options{Listen: f.cfg.Host}); err != nil {
 			return err
 		}
-		f.Stores.MariaDB = address(f.MariaDB.Port)
+		f.Stores.MariaDB = f.address(f.MariaDB.Port)
 		return PrepareMariaDB(ctx, f.MariaDB, f.Stores.Secrets)
 	})
 	g.Go(func() (err error) {
-		if f.Redis, err = redisserver.Start(ctx, redisserver.Options{}); err != nil {
+		if f.Redis, err = redisserver.Start(ctx, redisserver.Options{Listen: f.cfg.Host}); err != nil {
 			return err
 		}
-		f.Stores.Redis, f.Stores.Secrets.Redis = address(f.Redis.Port), f.Redis.Password()
+		f.Stores.Redis, f.Stores.Secrets.Redis = f.address(f.Redis.Port), f.Redis.Password()
 		return nil
 	})
 	return g.Wait()
 }
 
-func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+// address is where services reach a server.
+func (f *Fleet) address(port int) string {
+	host := f.cfg.Host
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}
 
 // fill creates the schemas and seeds the ledger.
 func (f *Fleet) fill(ctx context.Context) error {

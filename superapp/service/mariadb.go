@@ -60,7 +60,8 @@ func MariaDBConfig(text, variable string) (*mysql.Config, error) {
 	c.TLSConfig = u.Query().Get("tls")
 	c.Timeout, c.ReadTimeout, c.WriteTimeout = connectTime, requestTime+pingTime, requestTime
 	c.ParseTime, c.Loc = true, time.UTC
-	c.InterpolateParams = true // one round trip a statement
+	c.Logger = &mysql.NopLogger{} // what goes wrong comes back as an error
+	c.InterpolateParams = true    // one round trip a statement
 	c.Collation = "utf8mb4_general_ci"
 	c.Params = map[string]string{
 		"time_zone": "'+00:00'",

@@ -61,7 +61,7 @@ func TestRollingRestartUnderTraffic(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	harbour, err := demo.OpenHarbour(ctx, dir, func(format string, args ...any) { t.Logf(format, args...) })
+	harbour, err := demo.OpenHarbour(ctx, dir, func(format string, args ...any) { t.Logf(format, args...) }, estate.Source, estate.Target)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -240,5 +240,6 @@ func clientConfig(kubeconfig string) (*rest.Config, error) {
 		return nil, fmt.Errorf("read the kubeconfig %s: %w", kubeconfig, err)
 	}
 	conf.QPS, conf.Burst, conf.Timeout = clientQPS, clientBurst, requestTimeout
+	conf.WarningHandler = rest.NoWarnings{} // what is out of fashion is for who wrote the manifests
 	return conf, nil
 }
