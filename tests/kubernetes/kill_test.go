@@ -47,7 +47,7 @@ func TestDemoIsKilled(t *testing.T) {
 			t.Fatalf("waited in vain for %q\n%s", until, said.String())
 		}
 		if until == "starting two Kubernetes clusters" {
-			awaitFile(t, filepath.Join(root, ".dhow", "demo", "cluster-source", "kubeconfig"))
+			awaitFile(t, filepath.Join(root, ".dhow", "demo", "cluster-source", "logs", "kubelet.log"))
 		}
 		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
