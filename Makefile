@@ -1,9 +1,11 @@
 # `make help` says what there is. Everything that is installed goes to the
-# system's packages (PostgreSQL) or to the cache folder below.
+# system's packages (servers, a browser) or to the cache folder below.
 CACHE ?= $(HOME)/.cache/dhow
 GO ?= go
 # A bound for the whole suite, with the race detector, on two cores.
 TEST_TIMEOUT ?= 15m
+# Clusters of one's own take root; without it their tests say so and are skipped.
+KUBE = $(if $(filter 0,$(shell id -u)),--kube)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build images demo cluster test bench bench-postgres bench-gate lint fuzz clean
@@ -11,8 +13,8 @@ TEST_TIMEOUT ?= 15m
 help: ## this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-setup: ## install what this machine lacks: PostgreSQL servers, for the tests and the demo
-	@hack/setup
+setup: ## install what this machine lacks: PostgreSQL, MariaDB, Redis, a browser (ARGS=--kube: clusters too)
+	@hack/setup $(ARGS)
 
 build: ## build bin/dhow and bin/superapp
 	@mkdir -p bin
@@ -21,10 +23,12 @@ build: ## build bin/dhow and bin/superapp
 images: ## the super-app's container images, their digests and sizes (ARGS="--push 127.0.0.1:5000/superapp --tag v1")
 	@$(GO) run ./superapp/cmd/images $(ARGS)
 
-superapp: setup build ## the whole application on this machine, with servers and data (ARGS="--scale 100000")
+superapp: build ## the whole application on this machine, with servers and data (ARGS="--scale 100000")
+	@hack/setup
 	@bin/superapp run $(ARGS)
 
-demo: setup build ## a whole voyage on this machine under live traffic (ARGS="--rollback --rate 800")
+demo: build ## a whole voyage on this machine under live traffic (ARGS="--rollback --rate 800", or "--kubernetes" as root)
+	@hack/setup $(if $(findstring --kubernetes,$(ARGS)),--kube)
 	@bin/dhow demo $(ARGS)
 
 cluster: build ## a Kubernetes cluster with the old deployment in its pods until Ctrl-C, as root (ARGS="--empty")
@@ -32,7 +36,8 @@ cluster: build ## a Kubernetes cluster with the old deployment in its pods until
 	$(GO) build -trimpath -o bin/ ./internal/demo/cluster
 	@bin/cluster $(ARGS)
 
-test: setup ## every test, with the race detector and real servers
+test: ## every test, with the race detector, real servers and, as root, real clusters
+	@hack/setup $(KUBE)
 	$(GO) vet ./...
 	$(GO) test -race -timeout $(TEST_TIMEOUT) ./...
 
