@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -159,6 +161,24 @@ func TestFaultsAreWhereTheListSays(t *testing.T) {
 	}
 	if shown["one-node"] < 20 {
 		t.Errorf("only %d faults show on one node", shown["one-node"])
+	}
+}
+
+// What an assessment says it must have found by itself.
+func TestOldDeploymentGivesNoHint(t *testing.T) {
+	hint := regexp.MustCompile(`(?i)\b(fault|wrong|bad|broken|todo|fixme|insecure|drift|unused|dead|demo|test)`)
+	err := fs.WalkDir(files, "source", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(files, name)
+		if word := hint.Find(text); word != nil {
+			t.Errorf("%s has the word %s", name, word)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -102,6 +103,7 @@ func assemble(o Options, s Spec, base, binary v1.Layer) (v1.Image, error) {
 	file := &v1.ConfigFile{
 		Architecture: o.Arch,
 		OS:           "linux",
+		Created:      v1.Time{Time: time.Unix(0, 0).UTC()},
 		RootFS:       v1.RootFS{Type: "layers"},
 		Config: v1.Config{
 			User:       strconv.Itoa(userID),
