@@ -230,6 +230,11 @@ func (f *Fleet) Start(ctx context.Context, name string) error {
 	return Await(ctx, p, name, "http://"+f.Addresses[name]+"/readyz")
 }
 
+// Check runs `superapp check` on all databases and returns what it printed.
+func (f *Fleet) Check(ctx context.Context, args ...string) ([]byte, error) {
+	return Run(ctx, f.cfg.Superapp, f.Stores.Checking(Services()), append([]string{"check"}, args...)...)
+}
+
 // Kill ends a service as a crash would.
 func (f *Fleet) Kill(name string) {
 	if p := f.running[name]; p != nil {
