@@ -32,7 +32,7 @@ row is equal. A report is left in ` + demoDir + `.
 
 With --kubernetes the services run in the pods of two real clusters of one node: at
 the source as they were deployed carelessly, at the target as they should be. That
-takes root, some packages and a build of Kubernetes: ` + "`make setup-kubernetes`" + `.
+takes root, some packages and a build of Kubernetes: ` + "`hack/setup --kube`" + `.
 
 Ctrl-C stops everything that it started.`,
 		Example: `  dhow demo
@@ -60,7 +60,7 @@ Ctrl-C stops everything that it started.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.Kubernetes, "kubernetes", false, "run the application in the pods of two clusters")
 	f.BoolVar(&clean, "clean", false, "remove what killed clusters left, and do nothing else; with --kubernetes")
-	f.IntVar(&o.Rate, "rate", demo.DefaultRate, "requests a `second`")
+	f.IntVar(&o.Rate, "rate", demo.DefaultRate, "operations a `second`; some are several requests")
 	f.IntVar(&o.Accounts, "accounts", demo.DefaultAccounts, "accounts in the ledger, with five entries each")
 	f.DurationVar(&o.Duration, "duration", demo.DefaultDuration, "how long the traffic runs around the cutover, half before and half behind")
 	f.BoolVar(&o.Rollback, "rollback", false, "go there and back again")

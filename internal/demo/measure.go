@@ -104,6 +104,7 @@ func (r *Report) take(sum traffic.Summary, c check.Report) {
 	r.AcknowledgedWrites = sum.AcknowledgedWrites
 	r.LostWrites, r.DoubledWrites = c.LostWrites, c.DoubledWrites
 	r.MoneyConserved, r.StaleReads, r.BothSidesWrote = c.MoneyConserved, c.StaleReads, c.BothSidesWrote
+	r.CardMovements, r.Sends, r.Splits = c.CardMovements, c.Sends, c.Splits
 	r.Faults = c.Faults()
 	for _, f := range c.Findings {
 		r.Findings = append(r.Findings, fmt.Sprintf("%s: %s: %s", f.Kind, f.Of, f.What))

@@ -43,6 +43,12 @@ type Report struct {
 	Faults   int64    `json:"faults"`
 	Findings []string `json:"findings,omitempty"`
 
+	// CardMovements, Sends and Splits are what the checker compared of the other
+	// databases with the ledger.
+	CardMovements int64 `json:"card_movements"`
+	Sends         int64 `json:"sends"`
+	Splits        int64 `json:"splits"`
+
 	RowsCompared  int64   `json:"rows_compared"`
 	RowsDifferent int64   `json:"rows_different"`
 	CopyRowsPerS  float64 `json:"copy_rows_per_s"`
@@ -129,7 +135,7 @@ func (r *Report) rows() []tableRow {
 		{"money conserved", yes[r.MoneyConserved], ""},
 		{"reads back in time", fmt.Sprint(r.StaleReads), ""},
 		{"both sides took writes at once", map[bool]string{true: "YES", false: "no"}[r.BothSidesWrote], ""},
-		{"faults the checker found", fmt.Sprint(r.Faults), ""},
+		{"faults the checker found", fmt.Sprint(r.Faults), fmt.Sprintf("in %d card movements, %d sends, %d splits and the ledger", r.CardMovements, r.Sends, r.Splits)},
 		{"rows compared", fmt.Sprint(r.RowsCompared), "as they stood at the cutover"},
 		{"  different", fmt.Sprint(r.RowsDifferent), ""},
 		{"copied", fmt.Sprintf("%.0f rows/s", r.CopyRowsPerS), fmt.Sprintf("%.1f MB/s", r.CopyMBPerS)},
