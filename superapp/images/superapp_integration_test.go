@@ -1,7 +1,13 @@
 package images
 
 import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"dhow/superapp/fleet"
 )
@@ -29,6 +35,28 @@ func TestSuperapp(t *testing.T) {
 		}
 		if size > largest {
 			t.Errorf("%s has %d bytes, more than %d", first[i].Name, size, largest)
+		}
+	}
+	t.Run("commands", func(t *testing.T) { commands(t, first) })
+}
+
+// commands runs the binary out of an image, with each image's entrypoint.
+func commands(t *testing.T, images []Image) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	binary := filepath.Join(t.TempDir(), "superapp")
+	if err := os.WriteFile(binary, content(t, images[0])["superapp"].content, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range images {
+		file, err := i.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		args := append(append([]string{}, file.Config.Entrypoint[1:]...), "--help")
+		said, err := exec.CommandContext(ctx, binary, args...).CombinedOutput()
+		if usage := "superapp " + strings.Join(args[:len(args)-1], " "); err != nil || !strings.Contains(string(said), usage) {
+			t.Errorf("the entrypoint of %s is no command: %v: %s", i.Name, err, said)
 		}
 	}
 }

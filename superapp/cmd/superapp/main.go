@@ -21,11 +21,13 @@ import (
 	"dhow/superapp/cards"
 	"dhow/superapp/check"
 	"dhow/superapp/fleet"
+	"dhow/superapp/fx"
 	"dhow/superapp/payments"
 	"dhow/superapp/seed"
 	"dhow/superapp/service"
 	"dhow/superapp/site"
 	"dhow/superapp/traffic"
+	"dhow/superapp/transfers"
 	"dhow/superapp/web"
 )
 
@@ -65,7 +67,7 @@ func root() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(accounts.Command(), payments.Command(), cards.Command(), analytics.Command(), web.Command(), site.Command())
+	cmd.AddCommand(accounts.Command(), payments.Command(), cards.Command(), analytics.Command(), fx.Command(), transfers.Command(), web.Command(), site.Command())
 	cmd.AddCommand(migrate(), fleet.Command(), seed.Command(), traffic.Command(), check.Command())
 	cmd.SetFlagErrorFunc(usage)
 	for _, c := range append(cmd.Commands(), cmd) {
@@ -93,6 +95,7 @@ type migration struct {
 func migrations() map[string]migration {
 	return map[string]migration{
 		accounts.Name:  {accounts.Schema(), service.Migrate},
+		transfers.Name: {transfers.Schema(), service.Migrate},
 		payments.Name:  {payments.Schema(), service.Migrate},
 		cards.Name:     {cards.Schema(), service.MigrateMariaDB},
 		analytics.Name: {analytics.Schema(), service.MigrateMariaDB},
