@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ var update = flag.Bool("update", false, "take the pictures in docs/images anew")
 type words struct {
 	code, dir                                            string
 	hello, review, sent, split, received, frozen, active string
-	fee, insights, groceries, month                      string
+	fee, insights, groceries                             string
 	amount                                               func(string) string
 }
 
@@ -49,8 +50,8 @@ func languages() []words {
 	}
 }
 
-// start starts the whole application and returns its address.
-func start(t *testing.T) string {
+// start starts the whole application.
+func start(t *testing.T) *fleet.Fleet {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts servers, services and a browser: not with -short (testing.Short)")
@@ -77,7 +78,7 @@ func start(t *testing.T) string {
 			t.Error(err)
 		}
 	})
-	return "http://" + f.Address
+	return f
 }
 
 const (
@@ -87,10 +88,24 @@ const (
 	pin = "2468"
 )
 
-// api asks the services themselves.
+// api asks the services themselves, behind the address that customers know.
 type api struct {
-	t    *testing.T
-	base string
+	t         *testing.T
+	addresses map[string]string
+}
+
+// owner is the service that has a path.
+func owner(path string) string {
+	first, _, _ := strings.Cut(path[1:], "/")
+	switch first {
+	case "payments", "splits":
+		return fleet.Payments
+	case "corridors", "sends":
+		return fleet.Transfers
+	case "cards", "authorisations":
+		return fleet.Cards
+	}
+	return fleet.Accounts
 }
 
 // ask sends a request, under a new key, and reads the answer.
@@ -100,7 +115,7 @@ func (a api) ask(method, path string, body, into any) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	r, err := http.NewRequestWithContext(a.t.Context(), method, a.base+path, bytes.NewReader(text))
+	r, err := http.NewRequestWithContext(a.t.Context(), method, "http://"+a.addresses[owner(path)]+path, bytes.NewReader(text))
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -141,15 +156,15 @@ func (a api) balance(customer int) (account, balance int64) {
 }
 
 func TestCustomersDay(t *testing.T) {
-	base := start(t)
+	f := start(t)
 	for i, w := range languages() {
-		t.Run(w.code, func(t *testing.T) { day(t, base, w, i+1) })
+		t.Run(w.code, func(t *testing.T) { day(t, f, w, i+1) })
 	}
 }
 
 // day is what a customer does: the friends are other customers.
-func day(t *testing.T, base string, w words, customer int) {
-	p, a := open(t, base, w), api{t, base}
+func day(t *testing.T, f *fleet.Fleet, w words, customer int) {
+	p, a := open(t, "http://"+f.Address, w), api{t, f.Addresses}
 	friend, third := customer+10, customer+12
 	email := func(n int) string { return fmt.Sprintf("customer%d@example.com", n) }
 

@@ -252,7 +252,7 @@ func (p *tab) picture(name string) {
 		err = os.MkdirAll(images, 0o755)
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(images, name+".png"), png, 0o644) //nolint:gosec // a picture for everybody
+		err = os.WriteFile(filepath.Join(images, name+".png"), png, 0o644)
 	}
 	if err != nil {
 		p.t.Fatal(err)
