@@ -41,7 +41,7 @@ data, prints the addresses and runs until Ctrl-C. Nothing is kept then but the l
 				return err
 			}
 			if err := f.print(cmd); err != nil {
-				return fmt.Errorf("%w, and %w", err, f.Close()) //nolint:contextcheck // also when ctx has ended
+				return fmt.Errorf("%w, and %w", err, f.Close())
 			}
 			select {
 			case name := <-f.Ended(ctx):
@@ -49,7 +49,7 @@ data, prints the addresses and runs until Ctrl-C. Nothing is kept then but the l
 			case <-ctx.Done():
 			}
 			cfg.Say("stopping")
-			if closed := f.Close(); closed != nil { //nolint:contextcheck // also when ctx has ended
+			if closed := f.Close(); closed != nil {
 				err = closed
 			}
 			return err

@@ -21,7 +21,7 @@ var idempotencyMariaDB string
 const (
 	// mariadbVariable names the MariaDB database.
 	mariadbVariable = "MARIADB_URL"
-	mariadbForm     = "mariadb://user:password@host:3306/database, with ?tls=true for TLS"
+	mariadbForm     = "mariadb://user:password@host:3306/database, with ?tls=true for TLS" //nolint:gosec // a form, with no password in it
 	// schemaWait bounds the wait for another migration of the same server.
 	schemaWait = time.Minute
 )

@@ -164,7 +164,7 @@ func (e *edge) around(route string, serve func(http.ResponseWriter, *http.Reques
 		if !validToken(id, maxRequestID) {
 			id = uuid.NewString()
 		}
-		ctx, span := began(e.tracer, r, route)
+		ctx, span := began(r.Context(), e.tracer, r, route)
 		ctx, cancel := context.WithTimeout(context.WithValue(ctx, requestIDKey, id), requestTime)
 		defer cancel()
 		r = r.WithContext(ctx)

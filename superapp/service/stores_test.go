@@ -39,11 +39,11 @@ func TestRedisAddress(t *testing.T) {
 	}
 }
 
-// redisSaid is an error that a Redis server sent.
-type redisSaid string
+// saidError is an error that a Redis server sent.
+type saidError string
 
-func (e redisSaid) Error() string { return string(e) }
-func (redisSaid) RedisError()     {}
+func (e saidError) Error() string { return string(e) }
+func (saidError) RedisError()     {}
 
 func TestKindsOfErrors(t *testing.T) {
 	maria := func(n uint16) error { return fmt.Errorf("x: %w", &mysql.MySQLError{Number: n}) }
@@ -63,9 +63,9 @@ func TestKindsOfErrors(t *testing.T) {
 		"mariadb no table":       {maria(1146), false, false, true},
 		"mariadb syntax":         {maria(1064), false, false, false},
 		"mariadb gone":           {fmt.Errorf("x: %w", driver.ErrBadConn), false, false, true},
-		"redis loading":          {redisSaid("LOADING Redis is loading the dataset in memory"), false, false, true},
-		"redis read only":        {redisSaid("READONLY You can't write against a read only replica."), false, false, true},
-		"redis wrong type":       {redisSaid("WRONGTYPE Operation against a key"), false, false, false},
+		"redis loading":          {saidError("LOADING Redis is loading the dataset in memory"), false, false, true},
+		"redis read only":        {saidError("READONLY You can't write against a read only replica."), false, false, true},
+		"redis wrong type":       {saidError("WRONGTYPE Operation against a key"), false, false, false},
 		"redis nothing there":    {redis.Nil, false, false, false},
 		"redis closed":           {redis.ErrClosed, false, false, true},
 	} {

@@ -53,8 +53,8 @@ func newTracer(ctx context.Context, name, instance string, log *slog.Logger) (tr
 }
 
 // began opens the span of a request, as a part of its client's trace.
-func began(tracer trace.Tracer, r *http.Request, route string) (context.Context, trace.Span) {
-	ctx := propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+func began(ctx context.Context, tracer trace.Tracer, r *http.Request, route string) (context.Context, trace.Span) {
+	ctx = propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
 	return tracer.Start(ctx, route, trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(attribute.String("http.request.method", r.Method), attribute.String("http.route", route)))
 }

@@ -39,7 +39,7 @@ func (w wish) terms(o fx.Offer) (terms, *service.Refusal, error) {
 	if o.FeeCurrency != w.from || o.Fee < 0 {
 		return t, nil, fmt.Errorf("the fee of %s is no amount of %s", o.Provider, w.from)
 	}
-	fits := false
+	var fits bool
 	if w.fix == fixSend {
 		t.received, fits = money.Convert(w.amount, w.from, w.to, rate, money.Floor)
 	} else {
