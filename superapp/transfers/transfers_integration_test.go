@@ -134,6 +134,16 @@ func (w *wire) set(f fault, pattern string) {
 	}
 }
 
+// await waits for the fault to be met.
+func (w *wire) await(t *testing.T) {
+	t.Helper()
+	select {
+	case <-w.met:
+	case <-time.After(servicetest.Patience):
+		t.Fatal("the fault was not met")
+	}
+}
+
 // town is a bank, rates and a transfers service: accounts 2 and 3 hold some dirhams, 5 some yen.
 type town struct {
 	*servicetest.Service
@@ -269,8 +279,10 @@ func (p *town) number(db *pgxpool.Pool, sql string, args ...any) (n int64) {
 // money stands where its state says, and none was made or lost.
 func (p *town) audit() {
 	p.t.Helper()
-	p.soon()
-	servicetest.Await(p.t, "all sends to end", func() bool { return p.number(p.db, "SELECT count(*) FROM sends WHERE due IS NOT NULL") == 0 })
+	servicetest.Await(p.t, "all sends to end", func() bool {
+		p.soon()
+		return p.number(p.db, "SELECT count(*) FROM sends WHERE due IS NOT NULL") == 0
+	})
 	sum := func(what, where string) int64 {
 		return p.number(p.db, "SELECT coalesce(sum("+what+"), 0)::bigint FROM sends WHERE "+where)
 	}
@@ -337,6 +349,11 @@ const iban = "PK36 SCBL 0000 0011 2345 6702"
 
 func order(quote string) string {
 	return fmt.Sprintf(`{"quote":%q,"beneficiary":{"name":"Amina Khan","fields":{"iban":%q,"bic":"SCBLPKKX"}},"purpose":"family"}`, quote, iban)
+}
+
+// toFrance is a send that always costs a fee.
+func toFrance(quote string) string {
+	return fmt.Sprintf(`{"quote":%q,"beneficiary":{"name":"René","fields":{"iban":"FR1420041010050500013M02606"}},"purpose":"rent"}`, quote)
 }
 
 // sendTo quotes and sends, and gives the quote and what is answered.
@@ -425,9 +442,9 @@ func quotes(p *town) {
 		{`{"account":5,"country":"KW","currency":"KWD","amount":1,"fix":"send"}`, http.StatusCreated, ""}, // a yen is two fils
 		{`{"rate":1}`, http.StatusBadRequest, "invalid_request"},
 	} {
-		servicetest.Want(p.t, p.Send("POST /quotes", "bad "+c.code, c.body), http.StatusBadRequest, "idempotency_key_invalid")
 		servicetest.Want(p.t, p.Send("POST /quotes", "bad-"+c.code, c.body), c.status, c.code)
 	}
+	servicetest.Want(p.t, p.Send("POST /quotes", "a b", want("PK", "PKR", 1, fixSend)), http.StatusBadRequest, "idempotency_key_invalid")
 	if err := p.rates.Stop(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -709,14 +726,14 @@ func awayAtEachStep(p *town) {
 		for _, f := range []fault{cutBefore, cutBehind} {
 			id := p.next(c.fails)
 			p.wire.set(f, c.path)
-			q, _ := p.quote(fmt.Sprint("q", i, f), want("FR", "EUR", 10_000, fixSend))
-			body := fmt.Sprintf(`{"quote":%q,"beneficiary":{"name":"René","fields":{"iban":"FR1420041010050500013M02606"}},"purpose":"rent"}`, q.ID)
-			key := fmt.Sprint("s", i, f)
+			q, _ := p.quote(fmt.Sprintf("q%d-%d", i, f), want("FR", "EUR", 10_000, fixSend))
+			body := toFrance(q.ID)
+			key := fmt.Sprintf("s%d-%d", i, f)
 			if a := p.Send("POST /sends", key, body); (a.Status == http.StatusCreated) != (c.before != Created) {
 				p.t.Fatalf("%d %s", a.Status, a.Text)
 			}
 			p.is(id, c.before)
-			<-p.wire.met
+			p.wire.await(p.t)
 			p.is(id, c.before)
 			servicetest.Want(p.t, p.Send(fmt.Sprint("GET /sends/", id), "", ""), http.StatusOK, "")
 			p.wire.set(sound, "")
@@ -742,10 +759,10 @@ func killedAtEachStep(p *town) {
 		id := p.next(c.fails)
 		p.wire.set(hangBehind, c.path)
 		kill := p.child()
-		q, _ := p.quote(fmt.Sprint("q", i), want("PK", "PKR", 10_000, fixSend))
+		q, _ := p.quote(fmt.Sprint("q", i), want("FR", "EUR", 10_000, fixSend))
 		gone := make(chan servicetest.Reply, 1)
-		go func() { gone <- p.Service.Send("POST /sends", fmt.Sprint("s", i), order(q.ID)) }()
-		<-p.wire.met
+		go func() { gone <- p.Service.Send("POST /sends", fmt.Sprint("s", i), toFrance(q.ID)) }()
+		p.wire.await(p.t)
 		kill()
 		if a := <-gone; (a.Err == nil) != (c.before != Created) {
 			p.t.Errorf("%d %s, %v", a.Status, a.Text, a.Err)
@@ -760,7 +777,7 @@ func killedAtEachStep(p *town) {
 			end = Refunded
 		}
 		p.is(id, end)
-		if a := p.Send("POST /sends", fmt.Sprint("s", i), order(q.ID)); !a.Replayed || a.Status != http.StatusCreated {
+		if a := p.Send("POST /sends", fmt.Sprint("s", i), toFrance(q.ID)); !a.Replayed || a.Status != http.StatusCreated {
 			p.t.Errorf("asked again: %v %d %s", a.Replayed, a.Status, a.Text)
 		}
 		if i < len(whole)-1 {
