@@ -735,7 +735,9 @@ func awayAtEachStep(p *town) {
 			p.is(id, c.before)
 			p.wire.await(p.t)
 			p.is(id, c.before)
-			servicetest.Want(p.t, p.Send(fmt.Sprint("GET /sends/", id), "", ""), http.StatusOK, "")
+			if c.before == Held && f == cutBehind { // the money is taken, and that is not written down: too late
+				servicetest.Want(p.t, p.Send(fmt.Sprintf("POST /sends/%d/cancel", id), "late", ""), http.StatusConflict, "send_closed")
+			}
 			p.wire.set(sound, "")
 			end := Paid
 			if c.fails {
