@@ -79,13 +79,17 @@ func (c *checker) lookUp(ctx context.Context, ops []history.Record) (*facts, err
 			accounts, versions = append(accounts, op.Account), append(versions, op.Version)
 		}
 	}
+	cards, ofCards, err := c.lookUpCards(ctx, ops)
+	if err != nil {
+		return nil, err
+	}
+	f.cards, transfers = cards, append(transfers, ofCards...)
 	for _, look := range []func() error{
 		func() error { return c.lookUpTransfers(ctx, transfers, f.transfers) },
 		func() error { return c.lookUpPayments(ctx, payments, f.payments) },
 		func() error { return c.lookUpRequests(ctx, requests, ids, f) },
 		func() error { return c.lookUpSplits(ctx, of[history.Split], f.splits) },
 		func() error { return c.lookUpSends(ctx, of[history.Send], f.sends) },
-		func() error { return c.lookUpCards(ctx, ops, &f.cards) },
 		func() error { return c.lookUpAnswers(ctx, kept, f.answers) },
 		func() error { return c.lookUpBalances(ctx, accounts, versions, f.balances) },
 	} {

@@ -140,7 +140,14 @@ func (c *checker) ledger(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	if c.cards == nil {
+		return nil
+	}
+	if err := c.cards.row(ctx, []any{&r.Cards, &r.Authorisations, &r.CardMovements},
+		"SELECT (SELECT count(*) FROM cards), (SELECT count(*) FROM authorisations), (SELECT count(*) FROM movements)"); err != nil {
+		return err
+	}
+	return c.allFaults(ctx, c.cards, cardFaults)
 }
 
 func (c *checker) allFaults(ctx context.Context, d *database, list []fault) error {

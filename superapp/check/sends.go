@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	allSends = `SELECT id, account, total, fee, currency, state, coalesce(hold, 0), coalesce(capture, 0), coalesce(refund, 0)
+	allSends = `SELECT id, account, total, fee, currency, state, coalesce(hold, 0), coalesce(capture, 0), coalesce(fee_transfer, 0), coalesce(refund, 0)
 		FROM sends WHERE $1::bigint[] IS NULL OR id = ANY($1) ORDER BY id`
 	// What the ledger has of sends: their holds and transfers. A key that is of no
 	// send has 0 for it, as a send has no such id.
@@ -62,14 +62,14 @@ var sendStates = map[string]struct {
 
 // sent is a send as the transfers service has it.
 type sent struct {
-	id, account, total, fee int64
-	currency, state         string
-	hold, capture, refund   int64
-	quote                   string
+	id, account, total, fee       int64
+	currency, state               string
+	hold, capture, earned, refund int64 // rows of the ledger; earned is the fee's
+	quote                         string
 }
 
 func scanSend(r rows, s *sent) error {
-	return r.Scan(&s.id, &s.account, &s.total, &s.fee, &s.currency, &s.state, &s.hold, &s.capture, &s.refund)
+	return r.Scan(&s.id, &s.account, &s.total, &s.fee, &s.currency, &s.state, &s.hold, &s.capture, &s.earned, &s.refund)
 }
 
 func scanSendStep(r rows, s *step) error {
@@ -130,7 +130,7 @@ func (s sent) disagree(steps []step) string {
 	}{
 		{stepHold, allowed.hold, s.hold, s.total, "", ""},
 		{stepCapture, allowed.capture, s.capture, s.total, "", ledger.Payouts},
-		{stepFee, allowed.fee, 0, s.fee, ledger.Payouts, ledger.Fees},
+		{stepFee, allowed.fee, s.earned, s.fee, ledger.Payouts, ledger.Fees},
 		{stepRefund, allowed.refund, s.refund, s.total, ledger.Payouts, ""},
 	} {
 		one, there := got[w.name]
@@ -145,7 +145,7 @@ func (s sent) disagree(steps []step) string {
 			return fmt.Sprintf("it is %s, and the ledger has no %s of it", s.state, w.name)
 		case !there:
 			continue
-		case w.named != 0 && w.named != one.id, w.named == 0 && w.has == must && w.name != stepFee:
+		case w.named != 0 && w.named != one.id, w.named == 0 && w.has == must:
 			return fmt.Sprintf("it names row %d for its %s, and that is row %d", w.named, w.name, one.id)
 		}
 		from, to := s.account, s.account

@@ -34,6 +34,12 @@ var spenders = []spender{
 	{"payments", "payment", func(c *checker) **database { return &c.payments },
 		`SELECT payer, currency, to_char(updated AT TIME ZONE 'UTC', 'YYYY-MM'), count(*), sum(amount)::bigint FROM payments
 			WHERE state = 'completed' AND ($1::bigint[] IS NULL OR payer = ANY($1)) GROUP BY 1, 2, 3`},
+	{"transfers", "send", func(c *checker) **database { return &c.transfers },
+		`SELECT account, currency, to_char(updated AT TIME ZONE 'UTC', 'YYYY-MM'), count(*), sum(total)::bigint FROM sends
+			WHERE state = 'paid' AND ($1::bigint[] IS NULL OR account = ANY($1)) GROUP BY 1, 2, 3`},
+	{"cards", "card", func(c *checker) **database { return &c.cards },
+		`SELECT account, currency, date_format(updated, '%%Y-%%m') AS month, count(*), sum(CASE kind WHEN 'refund' THEN -amount ELSE amount END) FROM movements
+			WHERE state = 'posted' AND kind IN ('capture', 'refund')%s GROUP BY account, currency, month ORDER BY account, currency, month`},
 }
 
 // spot is what is added up: an account in a currency and a month.

@@ -39,7 +39,7 @@ var stores = []store{
 		func(d *Databases) *string { return &d.Payments }, func(c *checker) **database { return &c.payments }},
 	{"transfers", false, true, []string{"sends", "outbox", "idempotency"},
 		func(d *Databases) *string { return &d.Transfers }, func(c *checker) **database { return &c.transfers }},
-	{"cards", true, true, []string{"cards", "authorisations", "movements", "outbox", "idempotency"},
+	{"cards", true, true, []string{"cards", "authorisations", "movements", "ledger_outbox", "outbox", "idempotency"},
 		func(d *Databases) *string { return &d.Cards }, func(c *checker) **database { return &c.cards }},
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,9 +14,12 @@ import (
 	"dhow/internal/mariadbserver"
 	"dhow/internal/mariadbserver/mariadbtest"
 	"dhow/internal/pgserver"
+	"dhow/internal/pgserver/pgtest"
 	"dhow/superapp/analytics"
+	"dhow/superapp/cards"
 	"dhow/superapp/history"
 	"dhow/superapp/service"
+	"dhow/superapp/transfers"
 )
 
 // The system's accounts, behind the customers'.
@@ -32,6 +36,9 @@ type whole struct {
 	transfers *pgx.Conn
 	nextSend  int64
 	analytics *sql.DB
+	cards     *sql.DB
+	// The last ids of cards, authorisations and movements.
+	nextCard, nextAuthorisation, nextMovement int64
 }
 
 // plantedWhole are all faults that can be planted in what the ledger and the
@@ -140,7 +147,142 @@ var plantedWhole = []struct {
 	{"a send's money moves twice, under another key", func(w *whole) { w.move("again", "r", payoutsAccount, 2, 307, "source") },
 		map[Kind]int64{HalfSend: 1}, "it moves money of the system's account for payouts, and is of no send"},
 
+	// Cards: acknowledged and missing, done twice, refused and done, done otherwise.
+	{"a card is lost", func(w *whole) {
+		w.c("DELETE FROM cards WHERE id = ?", w.card("gone", 4).ID)
+	}, map[Kind]int64{Lost: 1}, "card with key gone: there is no card"},
+	{"an authorisation is lost whole", func(w *whole) {
+		r := w.authorise("gone", w.ofCard(2), 4)
+		w.undo(r.Transfer)
+		w.c("DELETE FROM movements WHERE id = ?", w.nextMovement)
+		w.c("DELETE FROM authorisations WHERE id = ?", r.ID)
+	}, map[Kind]int64{Lost: 1}, "authorise with key gone: there is no movement"},
+	{"a capture is lost whole", func(w *whole) {
+		r := w.follow(history.Capture, w.authorise("x", w.ofCard(2), 4), 4)
+		w.undo(r.Transfer)
+		w.c("DELETE FROM movements WHERE id = ?", r.ID)
+		w.c("UPDATE authorisations SET state = 'authorised', captured = 0 WHERE id = ?", r.Authorisation)
+	}, map[Kind]int64{Lost: 1}, "capture with key x-capture: there is no movement"},
+	{"a movement's posting is forgotten", func(w *whole) {
+		w.follow(history.Reverse, w.authorise("x", w.ofCard(2), 4), 4)
+		w.pends(w.nextMovement)
+	}, map[Kind]int64{Lost: 1}, "is pending"},
+	{"a card is made twice under its key", func(w *whole) {
+		w.c("INSERT INTO cards SELECT id + 100, `key`, token, reverse(tag), last4, customer, account, currency, state, limit_transaction, limit_day, expires, instance, created, updated FROM cards WHERE id = 2")
+	}, map[Kind]int64{Doubled: 1}, "card with key card-3: 2 cards have it"},
+	{"two cards have one number", func(w *whole) {
+		w.c("INSERT INTO cards SELECT id + 100, 'another', token, tag, last4, customer, account, currency, state, limit_transaction, limit_day, expires, instance, created, updated FROM cards WHERE id = 2")
+	}, map[Kind]int64{Doubled: 1}, "cards 2, 102: they have one number"},
+	{"a movement is made twice under its key", func(w *whole) {
+		r := w.authorise("twice", w.ofCard(2), 4)
+		r.Authorisation = r.ID
+		w.movement("twice", r, "refund", 4)
+	}, map[Kind]int64{Doubled: 1, BrokenCard: 1, Miscounted: 1}, "card movement with key twice: 2 movements have it"},
+	{"two movements name one transfer", func(w *whole) {
+		w.c("UPDATE movements SET transfer = (SELECT transfer FROM (SELECT transfer FROM movements WHERE id = 1) m) WHERE id = 2")
+	}, map[Kind]int64{Doubled: 1, HalfMovement: 1}, "2 card movements were made with it"},
+	{"a refused authorisation is done", func(w *whole) {
+		w.authorise("no", w.ofCard(2), 4)
+		last := &w.ops[len(w.ops)-1]
+		last.Outcome, last.Version = history.Refused, 0
+	}, map[Kind]int64{AppliedRefusal: 1}, "and yet it was done"},
+	{"another amount was captured than was asked", func(w *whole) { w.last(history.Capture).Amount-- }, map[Kind]int64{WrongAnswer: 1}, "asked was the capture of"},
+	{"another card was used than was asked", func(w *whole) { w.last(history.Authorise).Card = 9 }, map[Kind]int64{WrongAnswer: 1}, "with card 9"},
+	{"another authorisation than was answered", func(w *whole) { w.last(history.Authorise).ID++ }, map[Kind]int64{WrongAnswer: 1}, "is of authorisation"},
+	{"another balance than was answered by the cards", func(w *whole) { w.last(history.Authorise).Balance++ }, map[Kind]int64{WrongAnswer: 1}, "answered was a balance"},
+	{"another transfer than was answered by the cards", func(w *whole) { w.last(history.Reverse).Transfer++ }, map[Kind]int64{WrongAnswer: 1}, "answered was transfer"},
+	{"a card of another account than was asked", func(w *whole) { w.last(history.Card).From = 7 }, map[Kind]int64{WrongAnswer: 1}, "asked was a card of account 7"},
+	{"a stored answer of the cards is lost", func(w *whole) { w.c("DELETE FROM idempotency WHERE `key` = 'part-refund'") }, map[Kind]int64{LostAnswer: 1}, "there is no stored answer"},
+
+	// Movements of cards and their transfers.
+	{"a movement's transfer is lost", func(w *whole) {
+		w.authorise("x", w.ofCard(2), 4)
+		w.undo(w.nextTransfer)
+	}, map[Kind]int64{HalfMovement: 1}, "it is posted and no money moved"},
+	{"a movement is lost", func(w *whole) {
+		w.authorise("x", w.ofCard(2), 4)
+		w.ops = w.ops[:len(w.ops)-1]
+		w.c("DELETE FROM movements WHERE id = ?", w.nextMovement)
+		w.c("DELETE FROM authorisations WHERE id = ?", w.nextAuthorisation)
+	}, map[Kind]int64{HalfMovement: 1}, "there is no such movement for transfer"},
+	{"a movement is posted twice, under another key", func(w *whole) { w.move("again", "r", cardsAccount, merchantsAccount, 4, "target") },
+		map[Kind]int64{HalfMovement: 2}, "it moves money of the system's account for cards, and is of no card movement"},
+	{"a transfer of an odd movement", func(w *whole) { w.move("card:007", "r", cardsAccount, merchantsAccount, 4, "target") },
+		map[Kind]int64{HalfMovement: 3}, "(key card:007)"},
+	{"a movement is posted twice under its key", func(w *whole) { w.move("card:1", "r", 2, cardsAccount, 90, "target") }, map[Kind]int64{Doubled: 1}, "transfer with key card:1: 2 transfers have it"},
+	{"a declined movement moves money", func(w *whole) { w.move(fmt.Sprint("card:", w.movementOf("poor")), "r", 2, cardsAccount, 5, "source") },
+		map[Kind]int64{HalfMovement: 1}, "it is declined and transfer"},
+	{"a movement of another amount than its transfer", func(w *whole) {
+		w.c("UPDATE movements SET amount = 61 WHERE `key` = 'open'")
+		w.c("UPDATE authorisations SET amount = 61 WHERE id = ?", w.last(history.Authorise).ID)
+		w.last(history.Authorise).Amount = 61
+	}, map[Kind]int64{HalfMovement: 1}, "it is the authorise of 61 AED"},
+	{"a movement goes to another of the system's accounts", func(w *whole) {
+		r := w.authorise("x", w.ofCard(2), 4)
+		w.unmove(r)
+		w.move(fmt.Sprint("card:", w.nextMovement), "r", r.From, merchantsAccount, 4, "source")
+		w.c("UPDATE movements SET transfer = ? WHERE id = ?", w.nextTransfer, w.nextMovement)
+		w.ops = w.ops[:len(w.ops)-1]
+	}, map[Kind]int64{HalfMovement: 1}, "(merchants)"},
+	{"a pending movement with its transfer is right", func(w *whole) {
+		w.authorise("x", w.ofCard(2), 4)
+		w.ops = w.ops[:len(w.ops)-1]
+		w.pends(w.nextMovement)
+		w.c("UPDATE authorisations SET state = 'pending' WHERE id = ?", w.nextAuthorisation)
+	}, map[Kind]int64{}, ""},
+	{"a pending movement that nothing will post", func(w *whole) {
+		w.authorise("x", w.ofCard(2), 4)
+		w.ops = w.ops[:len(w.ops)-1]
+		w.pends(w.nextMovement)
+		w.c("UPDATE authorisations SET state = 'pending' WHERE id = ?", w.nextAuthorisation)
+		w.c("DELETE FROM ledger_outbox")
+	}, map[Kind]int64{HalfMovement: 1}, "nothing will post it"},
+	{"a posted movement that will be posted again", func(w *whole) { w.c("INSERT INTO ledger_outbox (movement) VALUES (1)") }, map[Kind]int64{HalfMovement: 1}, "it is posted, and waits to be posted"},
+	{"a movement in no known state", func(w *whole) {
+		w.c("UPDATE movements SET state = 'odd' WHERE `key` IS NULL")
+	}, map[Kind]int64{HalfMovement: 1}, "unknown state"},
+
+	// Authorisations and their movements.
+	{"an authorisation without movements", func(w *whole) {
+		w.c("INSERT INTO authorisations (id, card, account, amount, currency, merchant, category, state, instance) VALUES (99, 1, 2, 5, 'AED', 'm', 'c', 'authorised', 'source')")
+	}, map[Kind]int64{BrokenCard: 1}, "authorisation 99: it has no movement"},
+	{"a movement without its authorisation", func(w *whole) { w.c("DELETE FROM authorisations WHERE id = 1") }, map[Kind]int64{BrokenCard: 2}, "there is no authorisation 1"},
+	{"an authorisation of no card", func(w *whole) { w.c("UPDATE authorisations SET card = 77 WHERE id = 1") }, map[Kind]int64{BrokenCard: 2}, "there is no card 77"},
+	{"an authorisation of another account than its card", func(w *whole) { w.c("UPDATE cards SET account = 5 WHERE id = 2"); w.last(history.Card).From = 5 }, map[Kind]int64{BrokenCard: 2}, "and card 2 of account 5"},
+	{"more is captured than its movements say", func(w *whole) { w.c("UPDATE authorisations SET captured = 51 WHERE captured = 50") }, map[Kind]int64{BrokenCard: 1}, "it says that 51 were captured and 20 refunded"},
+	{"more is captured than was authorised", func(w *whole) {
+		w.c("UPDATE authorisations SET captured = 100 WHERE id = 1")
+		w.move("card:2000", "r", cardsAccount, merchantsAccount, 10, "source")
+		w.c("INSERT INTO movements (id, authorisation, card, kind, amount, currency, account, state, transfer, instance) VALUES (2000, 1, 1, 'capture', 10, 'AED', 2, 'posted', ?, 'source')", w.nextTransfer)
+		w.counted("cards:9001", 2, "card", "AED", 10, time.Now())
+	}, map[Kind]int64{BrokenCard: 1}, "of 90 authorised 100 were captured"},
+	{"more is refunded than was captured", func(w *whole) {
+		r := w.last(history.Refund)
+		of := *r
+		of.ID = r.Authorisation
+		of.Key = "much"
+		w.follow(history.Refund, of, 40)
+		w.counted("cards:9001", 3, "card", "AED", -40, time.Now())
+	}, map[Kind]int64{BrokenCard: 1}, "and of those 60 refunded"},
+	{"the rest of a partial capture is not given back", func(w *whole) {
+		w.c("DELETE FROM movements WHERE `key` IS NULL")
+		w.undo(w.last(history.Capture).Transfer + 1)
+	}, map[Kind]int64{BrokenCard: 1, BrokenAccount: -1}, "it is captured with 50 captured and 0 reversed of 80"},
+	{"what is captured is reversed too", func(w *whole) {
+		of := *w.last(history.Capture)
+		of.ID, of.Key = of.Authorisation, "too much"
+		w.follow(history.Reverse, of, 3)
+		w.c("UPDATE authorisations SET state = 'captured' WHERE id = ?", of.Authorisation)
+	}, map[Kind]int64{BrokenCard: 1}, "it is captured with"},
+	{"a declined authorisation counts as open", func(w *whole) {
+		w.c("UPDATE authorisations SET state = 'authorised' WHERE state = 'declined'")
+	}, map[Kind]int64{BrokenCard: 1}, "it is authorised, and its first movement is declined"},
+
 	// Spending.
+	{"a capture is not counted", func(w *whole) { w.uncounted("card", 90) }, map[Kind]int64{Miscounted: 1}, "account 2, AED, "},
+	{"a send is not counted", func(w *whole) { w.uncounted("send", 307) }, map[Kind]int64{Miscounted: 1}, "account 2, AED, "},
+	{"a send is counted twice", func(w *whole) { w.counted("transfers:9", 2, "send", "AED", 307, time.Now()) }, map[Kind]int64{Miscounted: 1}, "614 in 2 events were counted, and 307 in 1 were spent"},
+	{"a refund is not counted", func(w *whole) { w.uncounted("card", -20) }, map[Kind]int64{Miscounted: 1}, "card: 50 in 1 events were counted, and 30 in 2 were spent"},
 	{"a payment is not counted", func(w *whole) { w.pay("p", 6, 7, 4) }, map[Kind]int64{Miscounted: 1}, "account 6, AED, "},
 	{"a payment that waits to be counted is right", func(w *whole) {
 		w.pay("p", 6, 7, 4)
@@ -166,6 +308,32 @@ var plantedWhole = []struct {
 	{"what nobody spent waits to be counted", func(w *whole) { w.waits(99, 4, time.Now()) }, map[Kind]int64{Miscounted: 1}, "account 99, AED"},
 }
 
+// ofCard is the making of a card.
+func (w *whole) ofCard(id int64) history.Record {
+	w.t.Helper()
+	for _, r := range w.ops {
+		if r.Op == history.Card && r.ID == id {
+			return r
+		}
+	}
+	w.t.Fatalf("no card %d", id)
+	return history.Record{}
+}
+
+func (w *whole) movementOf(key string) (id int64) {
+	w.t.Helper()
+	if err := w.cards.QueryRow("SELECT id FROM movements WHERE `key` = ?", key).Scan(&id); err != nil {
+		w.t.Fatal(err)
+	}
+	return id
+}
+
+// uncounted takes an event from the analytics.
+func (w *whole) uncounted(kind string, amount int64) {
+	w.t.Helper()
+	execMariaDB(w.t, w.analytics, "DELETE FROM events WHERE kind = ? AND amount = ?", kind, amount)
+}
+
 // updated is when a payment was completed.
 func (w *whole) updated(key string) (at time.Time) {
 	w.t.Helper()
@@ -178,26 +346,22 @@ func (w *whole) updated(key string) (at time.Time) {
 // key is that of a step of the last send.
 func (w *whole) key(step string) string { return fmt.Sprintf("send:%d:%s", w.nextSend, step) }
 
-const temporarySends = `CREATE TABLE sends (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key text NOT NULL UNIQUE, quote text NOT NULL UNIQUE, account bigint NOT NULL, country text NOT NULL,
-	send_amount bigint NOT NULL, fee bigint NOT NULL, total bigint NOT NULL, currency char(3) NOT NULL, receive_amount bigint NOT NULL, receive_currency char(3) NOT NULL, rate text NOT NULL,
-	provider text NOT NULL, beneficiary jsonb NOT NULL, state text NOT NULL, hold bigint, capture bigint, refund bigint, instance text NOT NULL, created timestamptz NOT NULL DEFAULT clock_timestamp(), updated timestamptz NOT NULL DEFAULT clock_timestamp());
-	CREATE TABLE outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event jsonb NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp()); CREATE TABLE idempotency (key text PRIMARY KEY, request_hash bytea NOT NULL, status int NOT NULL, answer jsonb NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())`
-
 func newWhole(t *testing.T, s *pgserver.Server, m *mariadbserver.Server, name string) *whole {
 	t.Helper()
 	w := &whole{world: newWorld(t, s, name)}
 	for _, purpose := range []string{"cards", "merchants", "payouts", "fees"} {
 		w.a("INSERT INTO accounts (customer, kind, currency, purpose) VALUES (0, 'system', 'AED', $1)", purpose)
 	}
-	if err := s.CreateDatabase(context.Background(), name+"_t"); err != nil {
+	w.urls.Transfers = pgtest.Database(t, s, name+"_t")
+	t.Setenv("DATABASE_URL", w.urls.Transfers)
+	if err := service.Migrate(context.Background(), transfers.Schema()); err != nil {
 		t.Fatal(err)
 	}
-	w.urls.Transfers = s.URL(name + "_t")
 	w.transfers = dial(t, w.urls.Transfers)
-	w.exec(w.transfers, temporarySends)
 	w.exec(w.transfers, loose)
 	w.others = map[*pgx.Conn][]string{w.transfers: {"sends", "outbox", "idempotency"}}
 	w.urls.Analytics, w.analytics = mariadb(t, m, name+"_analytics", analytics.Schema())
+	w.urls.Cards, w.cards = mariadb(t, m, name+"_cards", cards.Schema())
 	return w
 }
 
@@ -220,8 +384,13 @@ func mariadb(t *testing.T, m *mariadbserver.Server, name string, schema service.
 	}
 	db := sql.OpenDB(connector)
 	t.Cleanup(func() { _ = db.Close() })
-	for _, table := range mariadbTables(t, db) {
-		execMariaDB(t, db, fmt.Sprintf("SET foreign_key_checks = 0; CREATE TABLE loose_copy AS SELECT * FROM %s LIMIT 0; DROP TABLE %[1]s; RENAME TABLE loose_copy TO %[1]s", table))
+	tables := mariadbTables(t, db)
+	for _, table := range tables {
+		execMariaDB(t, db, fmt.Sprintf("CREATE TABLE loose_%s AS SELECT * FROM %[1]s LIMIT 0", table))
+	}
+	execMariaDB(t, db, "SET foreign_key_checks = 0; DROP TABLE "+strings.Join(tables, ", "))
+	for _, table := range tables {
+		execMariaDB(t, db, fmt.Sprintf("RENAME TABLE loose_%s TO %[1]s", table))
 	}
 	return url, db
 }
@@ -261,7 +430,7 @@ func (w *whole) keep() {
 	}
 }
 
-func (w *whole) mariadbs() []*sql.DB { return []*sql.DB{w.analytics} }
+func (w *whole) mariadbs() []*sql.DB { return []*sql.DB{w.analytics, w.cards} }
 
 // again is the whole world as it was kept.
 func (w *whole) again(t *testing.T) *whole {
@@ -301,8 +470,9 @@ func (w *whole) send(key string, account, amount, fee int64, state string) histo
 		}
 		switch state {
 		case "paid":
+			w.counted(fmt.Sprint("transfers:", 1000+id), account, "send", "AED", r.Amount, time.Now())
 			if fee > 0 {
-				w.move(step("fee"), "r", payoutsAccount, feesAccount, fee, "source")
+				w.x("UPDATE sends SET fee_transfer = $2 WHERE id = $1", id, w.move(step("fee"), "r", payoutsAccount, feesAccount, fee, "source"))
 			}
 		case "refunded":
 			w.x("UPDATE sends SET refund = $2 WHERE id = $1", id, w.move(step("refund"), "r", payoutsAccount, account, r.Amount, "source"))
@@ -311,6 +481,131 @@ func (w *whole) send(key string, account, amount, fee int64, state string) histo
 	w.stored(w.transfers, key, status)
 	w.told(r)
 	return r
+}
+
+func (w *whole) c(sql string, args ...any) {
+	w.t.Helper()
+	execMariaDB(w.t, w.cards, sql, args...)
+}
+
+func (w *whole) storedCard(key string, status int) {
+	w.t.Helper()
+	w.c("INSERT INTO idempotency (`key`, request_hash, status, answer) VALUES (?, '', ?, '{}')", key, status)
+}
+
+// card makes a card of an account.
+func (w *whole) card(key string, account int64) history.Record {
+	w.t.Helper()
+	w.nextCard++
+	r := w.tick(history.Record{Op: history.Card, Key: key, From: account, Currency: "AED", Outcome: history.Acknowledged, Status: 201, ID: w.nextCard})
+	w.c("INSERT INTO cards (id, `key`, token, tag, last4, customer, account, currency, state, limit_transaction, limit_day, expires, instance) VALUES (?, ?, ?, ?, '1234', 1, ?, 'AED', 'active', 1, 1, '2030-01-31', 'source')",
+		r.ID, key, fmt.Sprintf("%032d", r.ID), fmt.Sprintf("%032d", r.ID), account)
+	w.storedCard(key, 201)
+	w.told(r)
+	return r
+}
+
+// movement writes a card's movement and moves its money.
+func (w *whole) movement(key any, r history.Record, kind string, amount int64) (id, transfer int64) {
+	w.t.Helper()
+	w.nextMovement++
+	from, to := r.From, int64(cardsAccount)
+	switch kind {
+	case "capture":
+		from, to = cardsAccount, merchantsAccount
+	case "reverse":
+		from, to = cardsAccount, r.From
+	case "refund":
+		from, to = merchantsAccount, r.From
+	}
+	transfer = w.move(fmt.Sprint("card:", w.nextMovement), "r", from, to, amount, "source")
+	w.c("INSERT INTO movements (id, `key`, authorisation, card, kind, amount, currency, account, state, transfer, instance) VALUES (?, ?, ?, ?, ?, ?, 'AED', ?, 'posted', ?, 'source')",
+		w.nextMovement, key, r.Authorisation, r.Card, kind, amount, r.From, transfer)
+	return w.nextMovement, transfer
+}
+
+// authorise pays by card.
+func (w *whole) authorise(key string, card history.Record, amount int64) history.Record {
+	w.t.Helper()
+	w.nextAuthorisation++
+	r := w.tick(history.Record{Op: history.Authorise, Key: key, Card: card.ID, From: card.From, Amount: amount, Currency: "AED", Outcome: history.Acknowledged, Status: 201, ID: w.nextAuthorisation})
+	w.c("INSERT INTO authorisations (id, card, account, amount, currency, merchant, category, state, instance) VALUES (?, ?, ?, ?, 'AED', 'm', 'c', 'authorised', 'source')", r.ID, r.Card, r.From, amount)
+	of := r
+	of.Authorisation = r.ID
+	_, r.Transfer = w.movement(key, of, "authorise", amount)
+	r.Version, r.Balance = w.version[r.From], w.balance[r.From]
+	w.storedCard(key, 201)
+	w.told(r)
+	return r
+}
+
+// follow captures, reverses or refunds.
+func (w *whole) follow(op history.Op, of history.Record, amount int64) history.Record {
+	w.t.Helper()
+	r := w.tick(history.Record{Op: op, Key: of.Key + "-" + string(op), Card: of.Card, Authorisation: of.ID, From: of.From, Amount: amount, Currency: "AED", Outcome: history.Acknowledged, Status: 200})
+	r.ID, r.Transfer = w.movement(r.Key, r, string(op), amount)
+	switch op {
+	case history.Capture:
+		w.c("UPDATE authorisations SET state = 'captured', captured = ? WHERE id = ?", amount, of.ID)
+		if rest := of.Amount - amount; rest > 0 {
+			w.movement(nil, r, "reverse", rest)
+		}
+	case history.Reverse:
+		w.c("UPDATE authorisations SET state = 'reversed' WHERE id = ?", of.ID)
+	case history.Refund:
+		w.c("UPDATE authorisations SET refunded = refunded + ? WHERE id = ?", amount, of.ID)
+	}
+	w.storedCard(r.Key, 200)
+	w.told(r)
+	return r
+}
+
+// declined is an authorisation for which there was too little money.
+func (w *whole) declined(key string, card history.Record) {
+	w.t.Helper()
+	r := w.authorise(key, card, 5)
+	w.unmove(r)
+	w.c("UPDATE authorisations SET state = 'declined' WHERE id = ?", r.ID)
+	w.c("UPDATE movements SET state = 'declined', transfer = NULL WHERE id = ?", w.nextMovement)
+	w.c("UPDATE idempotency SET status = 422 WHERE `key` = ?", key)
+	last := &w.ops[len(w.ops)-1]
+	*last = history.Record{Op: history.Authorise, Key: key, Card: card.ID, From: card.From, Amount: 5, Currency: "AED", Scheduled: r.Scheduled, Sent: r.Sent, Done: r.Done, Outcome: history.Refused, Status: 422, Code: "insufficient_funds"}
+}
+
+// unmove undoes an authorisation's transfer, so that others can follow.
+func (w *whole) unmove(r history.Record) {
+	w.t.Helper()
+	w.undo(r.Transfer)
+	for account, by := range map[int64]int64{r.From: r.Amount, cardsAccount: -r.Amount} {
+		w.balance[account] += by
+		w.version[account]--
+	}
+}
+
+// pends leaves a movement as a service that dies does.
+func (w *whole) pends(movement int64) {
+	w.t.Helper()
+	w.c("UPDATE movements SET state = 'pending', transfer = NULL WHERE id = ?", movement)
+	w.c("INSERT INTO ledger_outbox (movement) VALUES (?)", movement)
+}
+
+func (w *whole) liveCards() {
+	w.t.Helper()
+	one, two := w.card("card-2", 2), w.card("card-3", 3)
+	w.follow(history.Capture, w.authorise("whole", one, 90), 90)
+	part := w.authorise("part", two, 80)
+	w.follow(history.Capture, part, 50)
+	w.follow(history.Refund, part, 20)
+	w.follow(history.Reverse, w.authorise("back", one, 70), 70)
+	w.authorise("open", two, 60)
+	w.declined("poor", one)
+	w.told(w.tick(history.Record{Op: history.Authorise, Key: "above", Card: 1, From: 2, Amount: 5, Currency: "AED", Outcome: history.Refused, Status: 422, Code: "limit_exceeded"}))
+	w.storedCard("above", 422)
+	w.told(w.tick(history.Record{Op: history.Authorise, Key: "unanswered", Card: 1, From: 2, Amount: 5, Currency: "AED", Outcome: history.Unknown, Status: 503}))
+	// Unknown and done: the answer got lost.
+	w.authorise("half heard", one, 5)
+	last := &w.ops[len(w.ops)-1]
+	last.Outcome, last.Status, last.ID, last.Transfer, last.Version, last.Balance = history.Unknown, 0, 0, 0, 0, 0
 }
 
 // count tells the analytics of what was spent, but for what waits in the outboxes.
@@ -330,6 +625,28 @@ func (w *whole) count() {
 		return nil
 	}); err != nil {
 		w.t.Fatal(err)
+	}
+}
+
+// countCards is the same of what cards paid.
+func (w *whole) countCards() {
+	w.t.Helper()
+	rows, err := w.cards.Query("SELECT id, account, amount, kind, updated FROM movements WHERE state = 'posted' AND kind IN ('capture', 'refund')")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, account, amount int64
+		var kind string
+		var at time.Time
+		if err := rows.Scan(&id, &account, &amount, &kind, &at); err != nil {
+			w.t.Fatal(err)
+		}
+		if kind == "refund" {
+			amount = -amount
+		}
+		w.counted(fmt.Sprint("cards:", 1000+id), account, "card", "AED", amount, at)
 	}
 }
 
@@ -362,7 +679,9 @@ func (w *whole) liveWhole() {
 	w.send("declined", 2, 300, 7, "declined")
 	w.send("failed", 3, 300, 7, "failed")
 	w.told(w.tick(history.Record{Op: history.Send, Key: "no answer", From: 3, Amount: 5, Currency: "AED", Quote: "q", Outcome: history.Unknown, Status: 503}))
+	w.liveCards()
 	w.count()
+	w.countCards()
 	w.told(w.tick(history.Record{Op: history.Quote, Key: "q", Account: 3, Amount: 5, Currency: "AED", Outcome: history.Acknowledged, Status: 201}))
 }
 

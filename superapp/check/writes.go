@@ -167,7 +167,7 @@ func (f *facts) trace(r *history.Record) trace {
 	case r.Op == history.Send:
 		return traceSend(r, f.sends[r.Key])
 	case r.Op.Cards():
-		return f.cards.trace(r)
+		return f.traceCard(r)
 	}
 	return f.traceMoney(r)
 }
@@ -306,6 +306,17 @@ func differs(r *history.Record, t moved, payments []paid) string {
 	if !told(r) {
 		return ""
 	}
+	if wrong := shown(r, t); wrong != "" {
+		return wrong
+	}
+	if len(payments) > 0 {
+		return other(r, "payment", payments[0].id)
+	}
+	return ""
+}
+
+// shown says how the money that moved differs from what the answer showed of it.
+func shown(r *history.Record, t moved) string {
 	for _, p := range []struct {
 		what         string
 		answered, is int64
@@ -320,9 +331,6 @@ func differs(r *history.Record, t moved, payments []paid) string {
 	}
 	if r.Version > 0 && r.Balance != t.from.balance {
 		return fmt.Sprintf("answered was a balance of %d after it, and it is %d", r.Balance, t.from.balance)
-	}
-	if len(payments) > 0 {
-		return other(r, "payment", payments[0].id)
 	}
 	return ""
 }
