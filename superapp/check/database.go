@@ -174,7 +174,7 @@ func (d *database) close(ctx context.Context) {
 func (d *database) query(ctx context.Context, statement string, args ...any) (r rows, err error) {
 	if d.mariadb != nil {
 		var of *sql.Rows
-		of, err = d.mariadb.QueryContext(ctx, statement, args...) //nolint:rowserrcheck,sqlclosecheck // the caller does
+		of, err = d.mariadb.QueryContext(ctx, statement, args...) //nolint:rowserrcheck // the caller does
 		r = sqlRows{of}
 	} else {
 		r, err = d.postgres.Query(ctx, statement, args...) //nolint:sqlclosecheck // the caller does

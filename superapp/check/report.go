@@ -212,7 +212,16 @@ func (r *Report) Print(out io.Writer) error {
 	line("unknown, and not done", r.UnknownNotApplied)
 	line("payments still pending", r.PendingPayments)
 	line("answers that were replayed", r.ReplayedAnswers)
-	line("rows looked at", fmt.Sprintf("%d accounts, %d transfers, %d entries, %d payments, %d requests", r.Accounts, r.Transfers, r.Entries, r.Payments, r.Requests))
+	line("rows looked at", fmt.Sprintf("%d accounts, %d transfers, %d entries, %d holds, %d payments, %d requests, %d splits", r.Accounts, r.Transfers, r.Entries, r.Holds, r.Payments, r.Requests, r.Splits))
+	if r.Sends > 0 {
+		line("", fmt.Sprintf("%d sends at %d quotes; still on their way: %d", r.Sends, r.Quotes, r.SendsInMotion))
+	}
+	if r.Cards > 0 {
+		line("", fmt.Sprintf("%d cards, %d authorisations, %d movements; still pending: %d", r.Cards, r.Authorisations, r.CardMovements, r.PendingMovements))
+	}
+	if r.Events > 0 {
+		line("", fmt.Sprintf("%d events of spending; still to be told: %d", r.Events, r.UndeliveredEvents))
+	}
 	if r.TornHistories > 0 {
 		line("histories that end in half a line", r.TornHistories)
 	}

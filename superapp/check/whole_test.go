@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -689,6 +690,20 @@ func everyPlantedFaultOfTheWholeIsNamed(t *testing.T, s *pgserver.Server) {
 	base := newWhole(t, s, mariadbtest.Start(t), "whole")
 	base.liveWhole()
 	base.keep()
+	for variable, take := range map[string]func(*Databases) *string{
+		"CARDS_URL": func(d *Databases) *string { return &d.Cards }, "TRANSFERS_URL": func(d *Databases) *string { return &d.Transfers },
+	} {
+		cfg := base.config()
+		*take(&cfg.Serving) = ""
+		_, err := Run(context.Background(), cfg)
+		var coded interface{ ExitCode() int }
+		if !errors.As(err, &coded) || coded.ExitCode() != 2 || !strings.Contains(err.Error(), variable) {
+			t.Errorf("without %s: got %v, want a usage error", variable, err)
+		}
+	}
+	if r := base.check(base.config()); r.Sends != 8 || r.Quotes != 8 || r.Cards != 2 || r.Authorisations != 6 || r.CardMovements != 11 || r.Events == 0 || r.SendsInMotion != 3 {
+		t.Errorf("%+v", r)
+	}
 	for _, c := range plantedWhole {
 		t.Run(c.name, func(t *testing.T) {
 			w := base.again(t)
