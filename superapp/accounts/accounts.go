@@ -102,11 +102,11 @@ func New(b service.Base) service.App {
 		"GET /customers/{id}/accounts": l.customerAccounts,
 		"GET /payees":                  l.payee,
 
-		"POST /holds":                      l.postHold,
-		"GET /holds/{id}":                  l.getHold,
-		"POST /holds/{id}/capture":         l.capture,
-		"POST /holds/{id}/release":         l.release,
-		"PUT /system/{purpose}/{currency}": l.system,
+		"POST /holds":                              l.postHold,
+		"GET /holds/{id}":                          l.getHold,
+		"POST /holds/{id}/capture":                 l.capture,
+		"POST /holds/{id}/release":                 l.release,
+		"PUT /system/{purpose}/{currency}/{shard}": l.system,
 	}}
 }
 

@@ -111,8 +111,9 @@ func holdRefusals(b *bank) {
 		{"POST /holds/99/capture", `{"to":4,"amount":1}`, http.StatusNotFound, "unknown_hold"},
 		{"POST /holds/99/release", "", http.StatusNotFound, "unknown_hold"},
 		{"GET /holds/99", "", http.StatusNotFound, "unknown_hold"},
-		{"PUT /system/fun/AED", "", http.StatusUnprocessableEntity, "unknown_purpose"},
-		{"PUT /system/fees/XXQ", "", http.StatusUnprocessableEntity, "unknown_currency"},
+		{"PUT /system/fun/AED/0", "", http.StatusUnprocessableEntity, "unknown_purpose"},
+		{"PUT /system/fees/XXQ/0", "", http.StatusUnprocessableEntity, "unknown_currency"},
+		{"PUT /system/fees/AED/8", "", http.StatusUnprocessableEntity, "unknown_shard"},
 	} {
 		servicetest.Want(b.t, b.Send(c.what, fmt.Sprint("no", i), c.body), c.status, c.code)
 	}
@@ -228,7 +229,7 @@ func systemAccounts(b *bank) {
 	ids := make([]int64, n)
 	var wait sync.WaitGroup
 	for i := range ids {
-		wait.Go(func() { ids[i] = b.Send("PUT /system/cards/AED", "", "{}").ID })
+		wait.Go(func() { ids[i] = b.Send("PUT /system/cards/AED/0", "", "{}").ID })
 	}
 	wait.Wait()
 	for _, id := range ids {
@@ -236,7 +237,7 @@ func systemAccounts(b *bank) {
 			b.t.Fatalf("several accounts: %v", ids)
 		}
 	}
-	if a := servicetest.Want(b.t, b.Send("PUT /system/cards/USD", "", ""), http.StatusOK, ""); a.ID == ids[0] || a.Text != fmt.Sprintf(`{"id":%d,"currency":"USD"}`, a.ID) {
+	if a := servicetest.Want(b.t, b.Send("PUT /system/cards/USD/0", "", ""), http.StatusOK, ""); a.ID == ids[0] || a.Text != fmt.Sprintf(`{"id":%d,"currency":"USD"}`, a.ID) {
 		b.t.Errorf("%s", a.Text)
 	}
 	cards := int(ids[0])

@@ -23,11 +23,12 @@ CREATE TABLE IF NOT EXISTS accounts (
     opened   timestamptz NOT NULL DEFAULT clock_timestamp(),
     held     bigint NOT NULL DEFAULT 0 CHECK (held >= 0),
     purpose  text CHECK (purpose IS NULL OR kind = 'system'), -- what the system keeps here
+    shard    int NOT NULL DEFAULT 0, -- the system keeps several of a purpose, so that not all wait for one row
     CONSTRAINT accounts_not_overdrawn CHECK (kind = 'system' OR balance >= held)
 ) WITH (fillfactor = 70); -- a balance changes often: room for the new row beside the old one
 
 CREATE INDEX IF NOT EXISTS accounts_customer_idx ON accounts (customer);
-CREATE UNIQUE INDEX IF NOT EXISTS accounts_purpose_idx ON accounts (purpose, currency) WHERE purpose IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS accounts_purpose_idx ON accounts (purpose, currency, shard) WHERE purpose IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS transfers (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

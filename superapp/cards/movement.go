@@ -147,7 +147,7 @@ func (d *desk) order(ctx context.Context, m movement) (ledger.Order, error) {
 	if m.kind == refund {
 		purpose = ledger.Merchants
 	}
-	system, err := d.accounts.System(ctx, purpose, m.currency)
+	system, err := d.accounts.System(ctx, purpose, m.currency, m.authorisation)
 	if err != nil {
 		return o, err
 	}
@@ -156,7 +156,7 @@ func (d *desk) order(ctx context.Context, m movement) (ledger.Order, error) {
 		o.From, o.To = m.account, system
 	case capture:
 		o.From = system
-		o.To, err = d.accounts.System(ctx, ledger.Merchants, m.currency)
+		o.To, err = d.accounts.System(ctx, ledger.Merchants, m.currency, m.authorisation)
 	default:
 		o.From, o.To = system, m.account
 	}

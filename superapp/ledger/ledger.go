@@ -33,18 +33,22 @@ const (
 	Fees = "fees"
 )
 
+// Shards is how many accounts the system has of a purpose in a currency: all who use
+// one wait for each other, since each transfer locks both its accounts.
+const Shards = 8
+
 // Client asks the accounts service. Its methods may be called by many at once.
 type Client struct {
 	base *url.URL
 	http *http.Client
 
 	mu     sync.Mutex
-	system map[[2]string]int64 // account ids by purpose and currency; they never change
+	system map[systemAccount]int64 // ids, which never change
 }
 
 // New asks the accounts service at an address.
 func New(accounts *url.URL) *Client {
-	return &Client{base: accounts, http: service.NewClient(), system: map[[2]string]int64{}}
+	return &Client{base: accounts, http: service.NewClient(), system: map[systemAccount]int64{}}
 }
 
 // Close lets go of idle connections.
@@ -161,9 +165,16 @@ func (c *Client) Account(ctx context.Context, id int64) (Outcome[Account], error
 	return out, nil
 }
 
-// System is the id of the system's account for a purpose; it is made when it is missing.
-func (c *Client) System(ctx context.Context, purpose, currency string) (int64, error) {
-	of := [2]string{purpose, currency}
+// systemAccount names one of the system's accounts.
+type systemAccount struct {
+	purpose, currency string
+	shard             int64
+}
+
+// System is the id of one of the system's accounts for a purpose; it is made when it
+// is missing. The same user, a whole number from 0, gets the same account each time.
+func (c *Client) System(ctx context.Context, purpose, currency string, user int64) (int64, error) {
+	of := systemAccount{purpose, currency, user % Shards}
 	c.mu.Lock()
 	id, known := c.system[of]
 	c.mu.Unlock()
@@ -172,7 +183,7 @@ func (c *Client) System(ctx context.Context, purpose, currency string) (int64, e
 	}
 	out, err := ask[struct {
 		ID int64 `json:"id"`
-	}](ctx, c, http.MethodPut, "", struct{}{}, "system", purpose, currency)
+	}](ctx, c, http.MethodPut, "", struct{}{}, "system", purpose, currency, strconv.FormatInt(of.shard, 10))
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("find the system's account for %s in %s: %w", purpose, currency, err)

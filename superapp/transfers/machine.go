@@ -127,7 +127,7 @@ func (d *desk) hold(ctx context.Context, s send) (move, error) {
 // submit takes the held money and gives the order to the provider. Whether that or
 // the customer's cancelling came first, the hold decides: it ends once.
 func (d *desk) submit(ctx context.Context, s send) (move, error) {
-	payouts, err := d.accounts.System(ctx, ledger.Payouts, s.currency)
+	payouts, err := d.accounts.System(ctx, ledger.Payouts, s.currency, s.id)
 	if err != nil {
 		return move{}, err
 	}
@@ -160,7 +160,7 @@ func (d *desk) follow(ctx context.Context, s send) (move, error) {
 	if s.fee == 0 {
 		return move{to: Paid}, nil
 	}
-	id, err := d.fromPayouts(ctx, s, "fee", s.fee, func() (int64, error) { return d.accounts.System(ctx, ledger.Fees, s.currency) })
+	id, err := d.fromPayouts(ctx, s, "fee", s.fee, func() (int64, error) { return d.accounts.System(ctx, ledger.Fees, s.currency, s.id) })
 	return move{to: Paid, feeTransfer: id}, err
 }
 
@@ -176,7 +176,7 @@ func (d *desk) fromPayouts(ctx context.Context, s send, step string, amount int6
 	if err != nil {
 		return nil, err
 	}
-	payouts, err := d.accounts.System(ctx, ledger.Payouts, s.currency)
+	payouts, err := d.accounts.System(ctx, ledger.Payouts, s.currency, s.id)
 	if err != nil {
 		return nil, err
 	}

@@ -115,7 +115,7 @@ func (b *bank) customer(name string, money int64) int64 {
 	}
 	account := made.Account
 	if money > 0 {
-		system := servicetest.Want(b.t, b.accounts.Send("PUT /system/payouts/AED", "", ""), http.StatusOK, "").ID
+		system := servicetest.Want(b.t, b.accounts.Send("PUT /system/payouts/AED/0", "", ""), http.StatusOK, "").ID
 		servicetest.Want(b.t, b.accounts.Send("POST /transfers", "open-"+name, fmt.Sprintf(`{"from":%d,"to":%d,"amount":%d,"currency":"AED","reference":"opening"}`, system, account, money)), http.StatusCreated, "")
 	}
 	return account
