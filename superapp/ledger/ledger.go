@@ -34,7 +34,8 @@ const (
 )
 
 // Shards is how many accounts the system has of a purpose in a currency: all who use
-// one wait for each other, since each transfer locks both its accounts.
+// one wait for each other, since each transfer locks both its accounts. It must never
+// change: what is asked again must name the same accounts.
 const Shards = 8
 
 // Client asks the accounts service. Its methods may be called by many at once.
@@ -201,6 +202,10 @@ func (c *Client) System(ctx context.Context, purpose, currency string, user int6
 // errNoOutcome says that what came back is not the accounts service's word.
 var errNoOutcome = errors.New("the accounts service gave no outcome")
 
+// errAnotherOrder says that an order differs from the first one under its key, which
+// is a defect: an order follows from its row.
+var errAnotherOrder = errors.New("the key was used for another order: compare the row with its transfer")
+
 // ask sends one request. What says that the service is away is service.Unavailable.
 func ask[T any](ctx context.Context, c *Client, method, key string, body any, path ...string) (Outcome[T], error) {
 	var out Outcome[T]
@@ -256,8 +261,13 @@ func (o *Outcome[T]) read(status int, answer []byte) error {
 		if err := json.Unmarshal(answer, &no); err != nil {
 			return fmt.Errorf("read the refusal: %w", err)
 		}
-		if no.Code == "" || no.Code == service.CodeUnknownPath {
+		switch no.Code {
+		case "", service.CodeUnknownPath:
 			return errNoOutcome
+		case service.CodeKeyConflict:
+			// Under this key something else was done already: to call it refused would
+			// be to say that nothing was.
+			return errAnotherOrder
 		}
 		o.Refused = &service.Refusal{Status: status, Code: no.Code, Text: no.Error}
 		return nil

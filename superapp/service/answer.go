@@ -15,6 +15,8 @@ const (
 	codeUnavailable = "unavailable"
 	// CodeInvalidRequest is the code of a body or a path that can not be read.
 	CodeInvalidRequest = "invalid_request"
+	// CodeKeyConflict is the code of a key that was used for another request.
+	CodeKeyConflict = "idempotency_conflict"
 	// CodeUnknownPath is the code of a path that leads nowhere.
 	CodeUnknownPath = "unknown_path"
 )

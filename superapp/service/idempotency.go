@@ -108,7 +108,7 @@ func (s Stored) Check(fingerprint []byte) error {
 	if bytes.Equal(s.Fingerprint, fingerprint) {
 		return nil
 	}
-	return &Refusal{Status: http.StatusUnprocessableEntity, Code: "idempotency_conflict", Text: "this idempotency key was used for another request: choose a new one"}
+	return &Refusal{Status: http.StatusUnprocessableEntity, Code: CodeKeyConflict, Text: "this idempotency key was used for another request: choose a new one"}
 }
 
 // Replay is the stored answer once more.
