@@ -125,7 +125,7 @@ type tableRow struct{ What, Value, Note string }
 func (r *Report) rows() []tableRow {
 	yes := map[bool]string{true: "yes", false: "NO"}
 	rows := []tableRow{
-		{"requests", fmt.Sprint(r.Requests), fmt.Sprintf("%d a second", r.Rate)},
+		{"requests", fmt.Sprint(r.Requests), fmt.Sprintf("%d operations a second", r.Rate)},
 		{"failed requests", fmt.Sprint(r.FailedRequests), ""},
 		{"longest stall", fmt.Sprintf("%.0f ms", r.LongestStallMS), fmt.Sprintf("control, before it: %.0f ms", r.ControlStallMS)},
 		{"latency", fmt.Sprintf("%.1f ms", r.P50MS), fmt.Sprintf("median; p99 %.1f ms", r.P99MS)},

@@ -169,7 +169,9 @@ func (m movement) end(ctx context.Context, tx *sql.Tx, out ledger.Outcome[ledger
 	if out.Made != nil {
 		transfer = &out.Made.ID
 	}
-	res, err := tx.ExecContext(ctx, "UPDATE movements SET state = ?, transfer = ?, updated = current_timestamp(6) WHERE id = ? AND state = '"+Pending+"'", state, transfer, m.id)
+	// One instant for the row and its event, so that both are of the same month.
+	at := time.Now().UTC().Truncate(time.Microsecond)
+	res, err := tx.ExecContext(ctx, "UPDATE movements SET state = ?, transfer = ?, updated = ? WHERE id = ? AND state = '"+Pending+"'", state, transfer, at, m.id)
 	if err != nil {
 		return false, err
 	}
@@ -179,7 +181,7 @@ func (m movement) end(ctx context.Context, tx *sql.Tx, out ledger.Outcome[ledger
 	if _, err := tx.ExecContext(ctx, "DELETE FROM ledger_outbox WHERE movement = ?", m.id); err != nil {
 		return false, err
 	}
-	event := outbox.Event{Account: m.account, Kind: eventKind, Category: m.category, Merchant: m.merchant, Currency: m.currency, Amount: m.amount, At: time.Now().UTC()}
+	event := outbox.Event{Account: m.account, Kind: eventKind, Category: m.category, Merchant: m.merchant, Currency: m.currency, Amount: m.amount, At: at}
 	switch m.kind {
 	case authorise:
 		now := Authorised

@@ -110,14 +110,18 @@ func deliver(ctx context.Context, name string, store Store, send Send) (int, err
 	var ids []int64
 	size := 0
 	for _, row := range rows {
-		if size += len(row.Event); size > maxBatch && len(events) > 0 {
-			break
-		}
 		var e Event
 		if err := json.Unmarshal(row.Event, &e); err != nil {
 			return 0, fmt.Errorf("read event %d of the outbox: %w", row.ID, err)
 		}
 		e.ID = fmt.Sprintf("%s:%d", name, row.ID)
+		text, err := json.Marshal(e) // as it is sent: that may be longer than it is kept
+		if err != nil {
+			return 0, fmt.Errorf("write event %d of the outbox: %w", row.ID, err)
+		}
+		if size += len(text); size > maxBatch && len(events) > 0 {
+			break
+		}
 		events, ids = append(events, e), append(ids, row.ID)
 	}
 	if len(events) == 0 {
