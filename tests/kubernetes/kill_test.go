@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+
+	"dhow/internal/demo/kube/kubetest"
 )
 
 // A demo that is killed, while its clusters start and while clients are served from
@@ -107,11 +109,7 @@ func snapshot(t *testing.T) map[string][]string {
 			s["processes"] = append(s["processes"], text)
 		}
 	}
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s["mounts"] = strings.Split(string(mounts), "\n")
+	s["mounts"] = kubetest.Mounts(t)
 	links, err := netlink.LinkList()
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 
 	"dhow/internal/demo"
 	"dhow/internal/demo/kube"
+	"dhow/internal/demo/kube/kubetest"
 	"dhow/internal/estate"
 	"dhow/superapp/deploy"
 	"dhow/superapp/fleet"
@@ -43,6 +44,7 @@ func build(t *testing.T) string {
 	if err := kube.Check(); err != nil {
 		t.Skipf("%v", err)
 	}
+	kubetest.Alone(t)
 	dir := t.TempDir()
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "dhow/cmd/dhow", "dhow/superapp/cmd/superapp").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)

@@ -34,6 +34,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"dhow/internal/demo/kube/kubetest"
 )
 
 // ownerDir makes the test's binary the owner of a cluster in that folder, which gets killed.
@@ -488,6 +490,7 @@ func requireCluster(t *testing.T) {
 	if err := Check(); err != nil {
 		t.Skipf("needs a cluster, left out as with testing.Short(): %v", err)
 	}
+	kubetest.Alone(t)
 }
 
 // serveImage builds the tests' application, and serves its image at the address.
@@ -581,11 +584,7 @@ func podNames(t *testing.T, client *kubernetes.Clientset) string {
 func snapshot(t *testing.T) map[string][]string {
 	t.Helper()
 	s := map[string][]string{"processes in other namespaces": strangers(t)}
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s["mounts"] = strings.Split(string(mounts), "\n")
+	s["mounts"] = kubetest.Mounts(t)
 	links, err := netlink.LinkList()
 	if err != nil {
 		t.Fatal(err)
