@@ -21,27 +21,14 @@ const (
 // settleAll posts pending movements until ctx ends. At the start all of them: who
 // began them is gone, or does the same beside us, which harms nothing.
 func (d *desk) settleAll(ctx context.Context) {
-	tick := time.NewTicker(settleEvery)
-	defer tick.Stop()
-	age, waits := time.Duration(0), false
-	for {
+	age := time.Duration(0)
+	service.Regularly(ctx, d.log, settleEvery, "post pending movements", func() error {
 		err := d.settle(ctx, age)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err == nil:
-			age, waits = settleAge, false
-		case !service.Away(err) || !waits:
-			// That the database or the accounts service is away is told once.
-			waits = true
-			d.log.Warn("could not post pending movements; trying again", "error", err)
+		if err == nil {
+			age = settleAge
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+		return err
+	})
 }
 
 // settle goes once through the pending movements of an age. One that can not be

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"dhow/superapp/service"
 )
 
 const (
@@ -26,7 +28,7 @@ UPDATE requests SET state = '` + Expired + `', updated = clock_timestamp() WHERE
 
 // expireAll closes requests that nobody accepted in time, until ctx ends.
 func (b *book) expireAll(ctx context.Context) {
-	b.regularly(ctx, expireEvery, "close expired requests", func() error {
+	service.Regularly(ctx, b.log, expireEvery, "close expired requests", func() error {
 		for {
 			tag, err := b.db.Exec(ctx, expireRequests, expirePage)
 			if err != nil {

@@ -86,13 +86,11 @@ func Command() *cobra.Command {
 			if err := bank.Check("accounts-url"); err != nil {
 				return err
 			}
-			if !events.Given() {
-				return Run(cmd.Context(), o, bank.URL(), nil)
-			}
-			if err := events.Check("analytics-url"); err != nil {
+			analytics, err := events.Optional("analytics-url")
+			if err != nil {
 				return err
 			}
-			return Run(cmd.Context(), o, bank.URL(), events.URL())
+			return Run(cmd.Context(), o, bank.URL(), analytics)
 		},
 	}
 	o.Flags(cmd.Flags())

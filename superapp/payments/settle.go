@@ -24,38 +24,13 @@ const (
 // began them is gone, or does the same beside us, which harms nothing.
 func (b *book) settleAll(ctx context.Context) {
 	age := time.Duration(0)
-	b.regularly(ctx, settleEvery, "settle pending payments", func() error {
+	service.Regularly(ctx, b.log, settleEvery, "settle pending payments", func() error {
 		err := b.settle(ctx, age)
 		if err == nil {
 			age = settleAge
 		}
 		return err
 	})
-}
-
-// regularly does something now and after each pause, until ctx ends.
-func (b *book) regularly(ctx context.Context, pause time.Duration, what string, do func() error) {
-	tick := time.NewTicker(pause)
-	defer tick.Stop()
-	waits := false
-	for {
-		err := do()
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err == nil:
-			waits = false
-		case !service.Away(err) || !waits:
-			// That the database or the accounts service is away is told once.
-			waits = true
-			b.log.Warn("could not "+what+"; trying again", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 const selectPending = `

@@ -67,15 +67,20 @@ func URLFlag(f *pflag.FlagSet, into *URL, name, usage string) {
 	f.StringVar(&into.text, name, "", usage)
 }
 
-// Given says whether there is an address.
-func (u URL) Given() bool { return u.text != "" }
-
 // Check says what is wrong with the address that the flag of this name gave.
 func (u URL) Check(name string) error {
 	if p := u.URL(); p == nil || (p.Scheme != "http" && p.Scheme != "https") || p.Host == "" {
 		return Usagef("--%s is %q: give the service's address, for example http://127.0.0.1:8081", name, u.text)
 	}
 	return nil
+}
+
+// Optional is the address, or nil where none was given.
+func (u URL) Optional(name string) (*url.URL, error) {
+	if u.text == "" {
+		return nil, nil
+	}
+	return u.URL(), u.Check(name)
 }
 
 // URL is the address; nil when it can not be read.

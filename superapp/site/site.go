@@ -54,11 +54,12 @@ func Command() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			address := defaultPublic
-			if public.Given() {
-				if err := public.Check("public-url"); err != nil {
-					return err
-				}
-				address = public.URL().String()
+			given, err := public.Optional("public-url")
+			if err != nil {
+				return err
+			}
+			if given != nil {
+				address = given.String()
 			}
 			return Run(cmd.Context(), o, address)
 		},

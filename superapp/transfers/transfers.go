@@ -87,11 +87,9 @@ func Command() *cobra.Command {
 				return err
 			}
 			beside := Beside{Accounts: bank.URL(), FX: rates.URL()}
-			if events.Given() {
-				if err := events.Check("analytics-url"); err != nil {
-					return err
-				}
-				beside.Analytics = events.URL()
+			var err error
+			if beside.Analytics, err = events.Optional("analytics-url"); err != nil {
+				return err
 			}
 			return Run(cmd.Context(), o, beside)
 		},

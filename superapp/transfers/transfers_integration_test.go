@@ -387,7 +387,7 @@ func countries(p *town) {
 	if a := p.Send("GET /corridors/US", "", ""); !strings.Contains(a.Text, `"United States"`) || !strings.Contains(a.Text, `"aba"`) {
 		p.t.Error(a.Text)
 	}
-	for _, country := range []string{"IR", "us", "XXXXXXXXXXXXXXXXXXXX"} {
+	for _, country := range []string{"IR", "us", "ZZZZZZZZZZZZZZZZZZZZ"} {
 		servicetest.Want(p.t, p.Send("GET /corridors/"+country, "", ""), http.StatusNotFound, "unknown_corridor")
 	}
 	servicetest.Want(p.t, p.Send("GET /corridors?lang=fr", "", ""), http.StatusBadRequest, "invalid_request")

@@ -45,7 +45,7 @@ func chromium(t *testing.T) string {
 			return path
 		}
 	}
-	t.Skip("needs Chromium: install it with hack/setup, or run with -short (testing.Short)")
+	t.Fatal("no Chromium on this machine: install it with hack/setup, or run with -short")
 	return ""
 }
 
