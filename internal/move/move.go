@@ -194,6 +194,7 @@ type Difference struct {
 
 // Comparison is what Verify found.
 type Comparison struct {
+	// Tables counts the tables, or key spaces, that were compared.
 	Tables int `json:"tables"`
 	Chunks int `json:"chunks"`
 	// Rows are the source's rows that were compared.
@@ -206,6 +207,16 @@ type Comparison struct {
 	// Undecided counts rows of moving data that changed too fast to be judged.
 	// They are not among the different; the pinned comparison judges every row.
 	Undecided int64 `json:"undecided,omitempty"`
+	// ByTable are the tables, or key spaces, one by one, sorted by name.
+	ByTable []TableComparison `json:"by_table,omitempty"`
+}
+
+// TableComparison is what Verify found in one table or key space.
+type TableComparison struct {
+	Table     string        `json:"table"`
+	Rows      int64         `json:"rows"`
+	Different int64         `json:"different"`
+	Took      time.Duration `json:"took_ns"`
 }
 
 // Rehearsal says how long the parts of a cutover that clients wait for will take.
