@@ -240,6 +240,14 @@ type Marker struct {
 	Position string `json:"position"`
 }
 
+// Leftover is something of a move's own that stands on a server beside the data.
+type Leftover struct {
+	// Kind is what it is in the engine's words: slot, trigger, schema, replication, user, key.
+	Kind string `json:"kind"`
+	// Name finds it on the server; of a trigger it is its table's.
+	Name string `json:"name"`
+}
+
 // Refused is an error that a person must act upon; Fix says how.
 type Refused struct { //nolint:errname // it reads as what it is: move.Refused
 	Reason string
