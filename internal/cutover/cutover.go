@@ -118,6 +118,8 @@ type Result struct {
 	HeldAt     time.Time `json:"held_at,omitzero"`
 	ReleasedAt time.Time `json:"released_at,omitzero"`
 	Steps      []Timing  `json:"steps"`
+	// Lag is how long each target was behind the fence, by database.
+	Lag map[string]time.Duration `json:"lag_ns,omitempty"`
 	// Compared is the proof, by database; Before is the comparison that let the cutover go ahead.
 	Compared map[string]move.Comparison `json:"compared,omitempty"`
 	Before   map[string]move.Comparison `json:"before,omitempty"`

@@ -96,7 +96,16 @@ func (m *Machine) fence(ctx context.Context) error {
 }
 
 func (m *Machine) catchUp(ctx context.Context) error {
-	err := m.eachIndexed(ctx, func(ctx context.Context, i int, mv move.Mover) error { return mv.CatchUp(ctx, m.marks[i]) })
+	began, took := time.Now(), make([]time.Duration, len(m.cfg.Movers))
+	err := m.eachIndexed(ctx, func(ctx context.Context, i int, mv move.Mover) error {
+		err := mv.CatchUp(ctx, m.marks[i])
+		took[i] = time.Since(began)
+		return err
+	})
+	m.result.Lag = make(map[string]time.Duration, len(took))
+	for i, mv := range m.cfg.Movers {
+		m.result.Lag[mv.Name()] = took[i]
+	}
 	if err != nil {
 		return errors.Join(err, m.streams.failure())
 	}
