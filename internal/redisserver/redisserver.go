@@ -46,6 +46,8 @@ type Options struct {
 	// Listen is a further address of this machine to serve on, besides loopback:
 	// for clients in other network namespaces. Empty means none.
 	Listen string
+	// Password is the server's; empty means a random one, or that of the folder.
+	Password string
 	// Settings override the defaults of redis.conf, for example "appendonly": "no".
 	Settings map[string]string
 }
@@ -76,7 +78,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if s.Dir, err = filepath.Abs(s.Dir); err != nil {
 		return nil, fmt.Errorf("find the folder of redis: %w", err)
 	}
-	if err := s.create(); err != nil {
+	if err := s.create(o.Password); err != nil {
 		s.remove()
 		return nil, err
 	}
@@ -93,7 +95,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 }
 
 // create makes the folder and the password, where they are not there yet.
-func (s *Server) create() error {
+func (s *Server) create(password string) error {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return fmt.Errorf("create the folder of redis: %w", err)
 	}
@@ -102,9 +104,11 @@ func (s *Server) create() error {
 	if s.password = strings.TrimSpace(string(old)); err == nil && s.password != "" {
 		return nil
 	}
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
-	s.password = hex.EncodeToString(random[:])
+	if s.password = password; password == "" {
+		var random [16]byte
+		_, _ = rand.Read(random[:]) // never fails, see crypto/rand
+		s.password = hex.EncodeToString(random[:])
+	}
 	if err := os.WriteFile(secret, []byte(s.password+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the password of redis: %w", err)
 	}

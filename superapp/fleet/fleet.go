@@ -152,27 +152,26 @@ func (f *Fleet) writeChecking() error {
 }
 
 func (f *Fleet) startServers(ctx context.Context) error {
-	secrets := f.Stores.Secrets // the password of Redis joins them while the others are prepared
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		if f.Postgres, err = pgserver.Start(ctx, pgserver.Options{Version: postgresVersion, Listen: f.cfg.Host}); err != nil {
 			return err
 		}
 		f.Stores.Postgres = f.address(f.Postgres.Port)
-		return PreparePostgres(ctx, f.Postgres, secrets, Databases(Postgres))
+		return PreparePostgres(ctx, f.Postgres, f.Stores.Secrets, Databases(Postgres))
 	})
 	g.Go(func() (err error) {
 		if f.MariaDB, err = mariadbserver.Start(ctx, mariadbserver.Options{Listen: f.cfg.Host}); err != nil {
 			return err
 		}
 		f.Stores.MariaDB = f.address(f.MariaDB.Port)
-		return PrepareMariaDB(ctx, f.MariaDB, secrets)
+		return PrepareMariaDB(ctx, f.MariaDB, f.Stores.Secrets)
 	})
 	g.Go(func() (err error) {
-		if f.Redis, err = redisserver.Start(ctx, redisserver.Options{Listen: f.cfg.Host}); err != nil {
+		if f.Redis, err = redisserver.Start(ctx, redisserver.Options{Listen: f.cfg.Host, Password: f.Stores.Secrets.Redis}); err != nil {
 			return err
 		}
-		f.Stores.Redis, f.Stores.Secrets.Redis = f.address(f.Redis.Port), f.Redis.Password()
+		f.Stores.Redis = f.address(f.Redis.Port)
 		return nil
 	})
 	return g.Wait()
