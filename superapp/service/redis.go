@@ -28,7 +28,7 @@ func openRedis(name string, size int) (*redis.Client, error) {
 }
 
 // redisAway are how a Redis server begins to say that it can not serve now.
-var redisAway = []string{"LOADING ", "READONLY ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "BUSY ", "NOAUTH ", "WRONGPASS ", "OOM ", "UNBLOCKED "}
+var redisAway = []string{"LOADING ", "READONLY ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "BUSY ", "NOAUTH ", "WRONGPASS ", "OOM ", "UNBLOCKED ", "NOPERM "}
 
 // awayRedis says whether an error is Redis' and means that it is gone or takes nothing now.
 func awayRedis(err error) bool {
