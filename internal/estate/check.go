@@ -116,17 +116,18 @@ func (d *Database) check(r *reading, path string) {
 		below := path + "." + end.side
 		if !r.given(below) {
 			if r.sound(below) {
-				r.wrong(below, "is missing: add %s, with host, database, user and password", end.side)
+				r.wrong(below, "is missing: add %s, with %s", end.side, endpointKeys(d.Engine))
 			}
 			continue
 		}
-		end.at.check(r, below)
+		end.at.check(r, below, d.Engine)
 	}
+	d.checkEngine(r, path)
 	for i, s := range d.Schemas {
 		at := fmt.Sprintf("%s.schemas[%d]", path, i)
 		switch {
 		case !r.sound(at):
-		case systemSchema(s):
+		case d.Engine.ownSchema(s):
 			r.wrong(at, "%q is the system's own or dhow's: remove it, for it never moves", s)
 		case slices.Index(d.Schemas, s) < i:
 			r.wrong(at, "%q stands in the list already: remove it", s)
@@ -148,21 +149,15 @@ func (d *Database) check(r *reading, path string) {
 	d.Limits.check(r, path+".limits")
 }
 
-// systemSchema says whether a schema is PostgreSQL's or ours.
-func systemSchema(name string) bool {
-	return strings.HasPrefix(name, "pg_") || name == "information_schema" || name == "dhow"
-}
-
-func (e *Endpoint) check(r *reading, path string) {
+func (e *Endpoint) check(r *reading, path string, engine Engine) {
 	if r.required(path+".host", e.Host, "the server's name or address, for example db.example.com") {
 		if fault := hostFault(e.Host); fault != "" {
 			r.wrong(path+".host", "%s", fault)
 		}
 	}
-	r.required(path+".database", e.Database, "the database's name on the server")
-	r.required(path+".user", e.User, "the role to sign in as")
+	e.checkEngine(r, path, engine)
 	if r.sound(path+".port") && (e.Port < 1 || e.Port > maxPort) {
-		r.wrong(path+".port", "%d is no port: want 1 to %d (%d is the default)", e.Port, maxPort, DefaultPort)
+		r.wrong(path+".port", "%d is no port: want 1 to %d (%d is the default)", e.Port, maxPort, engine.DefaultPort())
 	}
 	e.Password.check(r, path+".password")
 	mode := path + ".tls.mode"
@@ -244,42 +239,6 @@ func arnFault(text string) string {
 		return "names no region or no account: " + want
 	}
 	return ""
-}
-
-// checkOverlap notes databases of which one end is an end of another, or its own other end.
-func (e *Estate) checkOverlap(r *reading) {
-	seen := map[string]string{}
-	for i := range e.Databases {
-		for _, end := range []struct {
-			side string
-			at   Endpoint
-		}{{"source", e.Databases[i].Source}, {"target", e.Databases[i].Target}} {
-			path := fmt.Sprintf("databases[%d].%s", i, end.side)
-			if end.at.Host == "" || end.at.Database == "" || !r.sound(path+".host") || !r.sound(path+".port") || !r.sound(path+".database") {
-				continue
-			}
-			id := end.at.identity()
-			first, twice := seen[id]
-			switch {
-			case !twice:
-				seen[id] = path
-			case parent(first) == parent(path):
-				r.wrong(path, "is the same database as the source (line %d): a move needs two, so name another server or database", r.at[first].line)
-			default:
-				r.wrong(path, "is the same database as %s (line %d): one database has one part in a move", first, r.at[first].line)
-			}
-		}
-	}
-}
-
-// identity is the same for two endpoints that name the same database of the
-// same server, as far as names can tell.
-func (e Endpoint) identity() string {
-	host := strings.ToLower(strings.TrimSuffix(e.Host, "."))
-	if isLoopback(host) {
-		host = "localhost"
-	}
-	return fmt.Sprintf("%s %d %s", host, e.Port, e.Database)
 }
 
 func (l *Limits) check(r *reading, path string) {

@@ -14,8 +14,10 @@ const (
 	DefaultState = ".dhow"
 	// DefaultControl is the gate's socket, in the state's folder.
 	DefaultControl = "gate.sock"
-	// DefaultPort is PostgreSQL's.
-	DefaultPort = 5432
+	// DefaultPort is PostgreSQL's, DefaultMariaDBPort and DefaultRedisPort the others'.
+	DefaultPort        = 5432
+	DefaultMariaDBPort = 3306
+	DefaultRedisPort   = 6379
 	// DefaultPath routes all of a host's requests.
 	DefaultPath = "/"
 
@@ -62,7 +64,18 @@ const (
 
 var stragglers = []string{StragglersAbort, StragglersTerminate}
 
-var engines = []string{string(PostgreSQL)}
+var engines = []string{string(PostgreSQL), string(MariaDB), string(Redis)}
+
+// DefaultPort is where an engine's servers listen when nobody says otherwise.
+func (e Engine) DefaultPort() int {
+	switch e {
+	case MariaDB:
+		return DefaultMariaDBPort
+	case Redis:
+		return DefaultRedisPort
+	}
+	return DefaultPort
+}
 
 // fill sets what the file leaves out, and makes paths absolute. A value that
 // the file gives is left as it is, also where it is wrong.
@@ -73,9 +86,12 @@ func (e *Estate) fill(r *reading) {
 	for i := range e.Databases {
 		d, path := &e.Databases[i], fmt.Sprintf("databases[%d]", i)
 		orDefault(r, path+".engine", &d.Engine, PostgreSQL)
-		d.Limits.fill(r, path+".limits", e.Limits)
-		d.Source.fill(r, path+".source")
-		d.Target.fill(r, path+".target")
+		d.Limits.fill(r, path+".limits", d.Engine.limits(e.Limits))
+		d.Source.fill(r, path+".source", d.Engine)
+		d.Target.fill(r, path+".target", d.Engine)
+		if d.Replication != nil {
+			d.Replication.Password.File = r.absolute(d.Replication.Password.File)
+		}
 	}
 	if e.Gate != nil {
 		e.Gate.fill(r, e.State)
@@ -90,6 +106,17 @@ func (e *Estate) fill(r *reading) {
 	}
 }
 
+// limits are those of the estate's that an engine has a use for.
+func (e Engine) limits(l Limits) Limits {
+	switch e {
+	case MariaDB:
+		return Limits{Copies: l.Copies, Chunk: l.Chunk, RowsPerSecond: l.RowsPerSecond, Connections: l.Connections}
+	case Redis:
+		return Limits{RowsPerSecond: l.RowsPerSecond, Connections: l.Connections}
+	}
+	return l
+}
+
 func (l *Limits) fill(r *reading, path string, from Limits) {
 	orDefault(r, path+".copies", &l.Copies, from.Copies)
 	orDefault(r, path+".lanes", &l.Lanes, from.Lanes)
@@ -100,8 +127,8 @@ func (l *Limits) fill(r *reading, path string, from Limits) {
 	orDefault(r, path+".wal_stop", &l.WALStop, from.WALStop)
 }
 
-func (e *Endpoint) fill(r *reading, path string) {
-	orDefault(r, path+".port", &e.Port, DefaultPort)
+func (e *Endpoint) fill(r *reading, path string, engine Engine) {
+	orDefault(r, path+".port", &e.Port, engine.DefaultPort())
 	orDefault(r, path+".tls.mode", &e.TLS.Mode, e.tlsMode())
 	e.TLS.CA = r.absolute(e.TLS.CA)
 	e.Password.File = r.absolute(e.Password.File)

@@ -244,8 +244,8 @@ func TestTemplate(t *testing.T) {
 		return e
 	}
 	e := load(Template())
-	if len(e.Databases) != 2 || e.Gate == nil || len(e.Gate.Routes) != 2 {
-		t.Errorf("the template shows %d databases, want 2, and a gate with 2 routes", len(e.Databases))
+	if len(e.Databases) != len(engines) || e.Gate == nil || len(e.Gate.Routes) != 2 {
+		t.Errorf("the template shows %d databases, want one of each engine, and a gate with 2 routes", len(e.Databases))
 	}
 	if first, _, _ := strings.Cut(string(Template()), "\n"); first != "# yaml-language-server: $schema="+DefaultState+"/"+SchemaFile {
 		t.Errorf("the first line does not point an editor at the schema: %s", first)

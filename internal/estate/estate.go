@@ -47,19 +47,26 @@ type Estate struct {
 // Engine is a kind of database server.
 type Engine string
 
-// PostgreSQL is the engine of versions 13 to 17.
-const PostgreSQL Engine = "postgresql"
+// The engines.
+const (
+	PostgreSQL Engine = "postgresql" // versions 13 to 17
+	MariaDB    Engine = "mariadb"    // versions 10.5 to 11
+	Redis      Engine = "redis"      // versions 6.2 to 7, and Valkey
+)
 
-// Database is one database that moves.
+// Database is one database that moves: of PostgreSQL one database of a server, of
+// MariaDB and Redis a whole server, for its changes are one stream.
 type Database struct {
 	Name   string   `yaml:"name"`
 	Engine Engine   `yaml:"engine,omitempty"` // default postgresql
 	Source Endpoint `yaml:"source"`
 	Target Endpoint `yaml:"target"`
-	// Schemas are those that move; empty means all but the system's.
+	// Schemas are those that move, of MariaDB its databases; empty means all but the system's.
 	Schemas []string `yaml:"schemas,omitempty"`
 	// Exclude are tables, as schema.table, that stay behind.
 	Exclude []string `yaml:"exclude,omitempty"`
+	// Replication says how MariaDB's servers reach each other; nil means as we reach them.
+	Replication *Replication `yaml:"replication,omitempty"`
 	// Roles maps the source's role names to the target's; others keep their names.
 	Roles map[string]string `yaml:"roles,omitempty"`
 	// Limits override the estate's for this database.
@@ -69,11 +76,33 @@ type Database struct {
 // Endpoint is where one end of a database is and how to sign in.
 type Endpoint struct {
 	Host     string `yaml:"host"`
-	Port     int    `yaml:"port,omitempty"` // default 5432
-	Database string `yaml:"database"`
-	User     string `yaml:"user"`
+	Port     int    `yaml:"port,omitempty"`     // default the engine's
+	Database string `yaml:"database,omitempty"` // of PostgreSQL alone
+	User     string `yaml:"user,omitempty"`     // of Redis it may be empty: its user is then default
 	Password Secret `yaml:"password,omitempty"`
 	TLS      TLS    `yaml:"tls,omitempty"`
+	// Cluster says that the server is one of a Redis cluster, which all moves.
+	Cluster bool `yaml:"cluster,omitempty"`
+}
+
+// Replication says how one server of MariaDB reaches the other as its replica.
+type Replication struct {
+	// User needs REPLICATION SLAVE on both servers; empty means each endpoint's own, with its password.
+	User     string `yaml:"user,omitempty"`
+	Password Secret `yaml:"password,omitempty"`
+	// TLS encrypts and verifies; nil means wherever our own connection does.
+	TLS *bool `yaml:"tls,omitempty"`
+	// Source is how the target reaches the source, Target the other way round.
+	Source Reach `yaml:"source,omitempty"`
+	Target Reach `yaml:"target,omitempty"`
+}
+
+// Reach is where a server is as the other server sees it.
+type Reach struct {
+	Host string `yaml:"host,omitempty"` // empty means the endpoint's
+	Port int    `yaml:"port,omitempty"` // 0 means the endpoint's
+	// CA is a file of the authorities to trust, on the other server's machine; empty means its own trust.
+	CA string `yaml:"ca,omitempty"`
 }
 
 // Secret says where a secret is kept; exactly one field is set. The file never
@@ -138,11 +167,12 @@ type Hold struct {
 }
 
 // Limits bound what a move takes from the servers. Zero values mean the defaults.
+// An engine that has no use for a limit does not read it.
 type Limits struct {
 	Copies        int  `yaml:"copies,omitempty"`          // parallel COPY streams; default 4
 	Lanes         int  `yaml:"lanes,omitempty"`           // parallel lanes of the change stream; default 4
 	Chunk         Size `yaml:"chunk,omitempty"`           // size of a piece of a large table; default 64MiB
-	RowsPerSecond int  `yaml:"rows_per_second,omitempty"` // of the copy; default unlimited
+	RowsPerSecond int  `yaml:"rows_per_second,omitempty"` // of the copy, rows or keys; default unlimited
 	Connections   int  `yaml:"connections,omitempty"`     // to each server for each database; default unlimited, at least 10
 	WALWarn       Size `yaml:"wal_warn,omitempty"`        // retained log that warns; default 4GiB
 	WALStop       Size `yaml:"wal_stop,omitempty"`        // retained log that stops the move; default 16GiB

@@ -34,6 +34,7 @@ const (
 	envForm      = `^[A-Za-z_][A-Za-z0-9_]*$`
 	arnForm      = `^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]+:secret:.+$`
 	tableForm    = `^[^.]+\..+$`
+	absoluteForm = `^/.+$`
 	pathForm     = `^/[^?#*% ]*$`
 	upstreamForm = `^https?://[^/@?#]+(/[^?#]*)?$`
 	durationForm = `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
@@ -44,36 +45,50 @@ const (
 func typeWords() []typeWord {
 	return []typeWord{
 		{of: reflect.TypeFor[Estate](), title: "The file", text: "One move: what is moved, how the traffic follows, and what that may take.", keys: []keyWord{
-			{key: "name", text: "Names this move. Slots, publications and locks on the servers are named after it, so it must not change while the move is under way, and two moves of the same server must not share it.", without: required, example: "bank-to-aws", pattern: nameForm, most: maxName},
+			{key: "name", text: "Names this move. What it leaves on the servers while it is under way is named after it, so it must not change meanwhile, and two moves of the same server must not share it.", without: required, example: "bank-to-aws", pattern: nameForm, most: maxName},
 			{key: "state", text: "The folder of the journal, the lock, the sockets and the reports. Relative to this file's folder.", standard: DefaultState, example: "/var/lib/dhow/bank"},
 			{key: "databases", text: "The databases that move. They are fenced and cut over as one.", without: required, example: "see below", least: 1, most: maxDatabases},
 			{key: "gate", text: "The traffic gate, which holds requests during the cutover and then sends them to the target. Without it something else has to stop and move the traffic.", without: "no gate", example: "see below"},
 			{key: "limits", text: "What the move may take from the servers.", without: "the defaults of its keys", example: "{copies: 2, connections: 12}"},
 			{key: "cutover", text: "How the cutover is done, and when it is given up.", without: "the defaults of its keys", example: "{stall_budget: 500ms}"},
 		}},
-		{of: reflect.TypeFor[Database](), title: "databases[]", text: "One database that moves.", keys: []keyWord{
-			{key: "name", text: "Names the database in this move: in reports, and in the names of its slots. It need not be its name on the server.", without: required, example: "accounts", pattern: nameForm, most: maxName},
-			{key: "engine", text: "The kind of server.", standard: string(PostgreSQL), example: string(PostgreSQL), choices: engines},
-			{key: "source", text: "Where the data is. The source must run with wal_level = logical; `dhow preflight` says what else it needs.", without: required, example: "see below"},
-			{key: "target", text: "Where the data goes: an empty database that exists already.", without: required, example: "see below"},
-			{key: "schemas", text: "The schemas that move.", without: "all but the system's", example: "[public, ledger]"},
-			{key: "exclude", text: "Tables, as schema.table, that stay behind.", without: "none", example: "[public.sessions]", pattern: tableForm},
-			{key: "roles", text: "The target's name for a role of the source, where it differs: owners and grants follow it. Other roles keep their names.", without: "no role is renamed", example: "{app_owner: app}"},
+		{of: reflect.TypeFor[Database](), title: "databases[]", text: "One database that moves. Of MariaDB and Redis it is a whole server, for its changes are one stream.", keys: []keyWord{
+			{key: "name", text: "Names the database in this move: in reports, and in the names of what the move leaves on its servers. It need not be its name there.", without: required, example: "accounts", pattern: nameForm, most: maxName},
+			{key: "engine", text: "The kind of server. Valkey is a redis here.", standard: string(PostgreSQL), example: string(MariaDB), choices: engines},
+			{key: "source", text: "Where the data is. `dhow preflight` says what the source needs.", without: required, example: "see below"},
+			{key: "target", text: "Where the data goes: of PostgreSQL an empty database that exists already, of MariaDB a server without databases of those names, of Redis an empty server.", without: required, example: "see below"},
+			{key: "schemas", text: "The schemas that move; of MariaDB, the databases. Redis has none: all of a server's keys move.", without: "all but the system's", example: "[public, ledger]"},
+			{key: "exclude", text: "Tables, as schema.table, that stay behind. Not of Redis.", without: "none", example: "[public.sessions]", pattern: tableForm},
+			{key: "replication", text: "How the two servers of MariaDB reach each other: the target becomes a replica of the source, and after the cutover the source one of the target.", without: "as dhow reaches them, as the same users", example: "{user: replica, password: {env: REPLICA_PASSWORD}}"},
+			{key: "roles", text: "The target's name for a role of the source, where it differs: owners and grants follow it. Other roles keep their names. Of PostgreSQL alone.", without: "no role is renamed", example: "{app_owner: app}"},
 			{key: "limits", text: "Limits for this database alone; each key overrides that of the estate.", without: "the estate's", example: "{rows_per_second: 20000}"},
 		}},
-		{of: reflect.TypeFor[Endpoint](), title: "databases[].source, databases[].target", text: "One end of a database, and how to sign in there. It is taken from here alone: PGHOST and its kin, .pgpass and connection strings play no part.", keys: []keyWord{
-			{key: "host", text: "The server's name or address, or the folder of its Unix socket. Name the server itself: a pooler in between does not pass replication on.", without: required, example: "db.example.com"},
-			{key: "port", text: "The server's port.", standard: DefaultPort, example: "6432", least: 1, most: maxPort},
-			{key: "database", text: "The database's name on the server.", without: required, example: "accounts"},
-			{key: "user", text: "The role to sign in as. `dhow preflight` names what it lacks.", without: required, example: "dhow"},
-			{key: "password", text: "Where the role's password is kept, never the password itself.", without: "no password is sent", example: "{env: ACCOUNTS_SOURCE_PASSWORD}"},
+		{of: reflect.TypeFor[Replication](), title: "databases[].replication", text: "How one server of MariaDB reaches the other as its replica. The servers connect to each other, dhow only tells them to.", keys: []keyWord{
+			{key: "user", text: "The user that a replica signs in as; it needs REPLICATION SLAVE, on both servers.", without: "each server's own `user`, with its password", example: "replica"},
+			{key: "password", text: "Where that user's password is kept.", without: "no password is sent", example: "{env: REPLICA_PASSWORD}"},
+			{key: "tls", text: "Encrypts what the servers send each other, and verifies who sends it.", without: "true where dhow's own connection to that server is encrypted", example: "true"},
+			{key: "source", text: "Where the target finds the source.", without: "where dhow finds it", example: "{host: 10.0.0.5}"},
+			{key: "target", text: "Where the source finds the target, for the way back.", without: "where dhow finds it", example: "{host: cards.abc.eu-central-1.rds.amazonaws.com}"},
+		}},
+		{of: reflect.TypeFor[Reach](), title: "databases[].replication.source, databases[].replication.target", text: "Where a server is, as the other one sees it.", keys: []keyWord{
+			{key: "host", text: "Its name or address there.", without: "the endpoint's", example: "10.0.0.5"},
+			{key: "port", text: "Its port there.", without: "the endpoint's", example: "3307", least: 1, most: maxPort},
+			{key: "ca", text: "A file, in PEM form, of the authorities to trust, on the machine of the server that connects.", without: "that server's own trust", example: "/etc/mysql/source-ca.pem", pattern: absoluteForm},
+		}},
+		{of: reflect.TypeFor[Endpoint](), title: "databases[].source, databases[].target", text: "One end of a database, and how to sign in there. It is taken from here alone: PGHOST and its kin, .pgpass, option files and connection strings play no part.", keys: []keyWord{
+			{key: "host", text: "The server's name or address; of PostgreSQL also the folder of its Unix socket, of MariaDB the socket itself. Name the server itself: a pooler or proxy in between does not pass replication on.", without: required, example: "db.example.com"},
+			{key: "port", text: "The server's port.", without: "the engine's: `5432`, `3306` or `6379`", example: "6432", least: 1, most: maxPort},
+			{key: "database", text: "The database's name on the server, of PostgreSQL alone: of MariaDB `schemas` names databases, and all of a Redis server moves.", without: "required for postgresql", example: "accounts"},
+			{key: "user", text: "The role or user to sign in as. `dhow preflight` names what it lacks.", without: "required; of redis, the user `default`", example: "dhow"},
+			{key: "password", text: "Where the user's password is kept, never the password itself.", without: "no password is sent", example: "{env: ACCOUNTS_SOURCE_PASSWORD}"},
 			{key: "tls", text: "How the connection is secured.", without: "the defaults of its keys", example: "{ca: /etc/dhow/rds-global-bundle.pem}"},
+			{key: "cluster", text: "The server is one of a Redis cluster: the others and their slots are asked of it.", standard: false, example: "true"},
 		}},
 		{of: reflect.TypeFor[TLS](), title: "databases[].source.tls, databases[].target.tls", text: "How a connection is secured, in libpq's words.", keys: []keyWord{
 			{key: "mode", text: "verify-full checks that the certificate was issued by a trusted authority to this very host; verify-ca checks the authority alone; require encrypts, but to whoever answers; disable sends all in the clear.", without: "verify-full, but disable for a loopback address or a Unix socket without a ca", example: "verify-ca", choices: tlsModes},
 			{key: "ca", text: "A file, in PEM form, of the authorities to trust. Relative to this file's folder. Amazon RDS needs it: its authorities are not the system's.", without: "the system's authorities", example: "rds-global-bundle.pem"},
 		}},
-		{of: reflect.TypeFor[Secret](), title: "databases[].source.password, databases[].target.password, gate.token", text: "Where a secret is kept: exactly one of env, file and arn. A secret in the clear is refused.", keys: []keyWord{
+		{of: reflect.TypeFor[Secret](), title: "databases[].source.password, databases[].target.password, databases[].replication.password, gate.token", text: "Where a secret is kept: exactly one of env, file and arn. A secret in the clear is refused.", keys: []keyWord{
 			{key: "env", text: "The name of the environment variable that holds it.", without: "none", example: "ACCOUNTS_SOURCE_PASSWORD", pattern: envForm},
 			{key: "file", text: "The file that holds it and nothing else; a line end after it is dropped. Relative to this file's folder. Others must not be able to read it (chmod 600).", without: "none", example: "/run/secrets/accounts"},
 			{key: "arn", text: "The secret of AWS Secrets Manager that holds it. The region is the ARN's, credentials come from the environment, as for every AWS tool.", without: "none", example: "arn:aws:secretsmanager:eu-central-1:123456789012:secret:accounts-AbCdEf", pattern: arnForm},
@@ -100,14 +115,14 @@ func typeWords() []typeWord {
 			{key: "bytes", text: "How much of their bodies is read ahead.", standard: DefaultHoldBytes.String(), example: "256MiB"},
 			{key: "time", text: "After how long a hold ends by itself and the source goes on, should nobody end it. At most 1m.", standard: DefaultHoldTime.String(), example: "2s"},
 		}},
-		{of: reflect.TypeFor[Limits](), title: "limits, databases[].limits", text: "What a move may take from the servers, for each database.", keys: []keyWord{
-			{key: "copies", text: "How many streams copy tables at once.", standard: DefaultCopies, example: "8", least: 1, most: maxParallel},
-			{key: "lanes", text: "How many sessions apply changes at once.", standard: DefaultLanes, example: "8", least: 1, most: maxParallel},
-			{key: "chunk", text: "How large the pieces are that a large table is copied in.", standard: DefaultChunk.String(), example: "256MiB"},
-			{key: "rows_per_second", text: "How many rows the copy takes in a second, over all streams.", without: "unlimited", example: "50000", least: 1},
+		{of: reflect.TypeFor[Limits](), title: "limits, databases[].limits", text: "What a move may take from the servers, for each database. A limit of the estate holds for the engines that know it.", keys: []keyWord{
+			{key: "copies", text: "How many streams copy tables at once. Not of Redis.", standard: DefaultCopies, example: "8", least: 1, most: maxParallel},
+			{key: "lanes", text: "How many sessions apply changes at once. Of PostgreSQL alone: MariaDB's servers replicate by themselves, and a Redis server has one order of commands.", standard: DefaultLanes, example: "8", least: 1, most: maxParallel},
+			{key: "chunk", text: "How large the pieces are that a large table is copied in. Not of Redis.", standard: DefaultChunk.String(), example: "256MiB"},
+			{key: "rows_per_second", text: "How many rows, or keys, the copy takes in a second, over all streams.", without: "unlimited", example: "50000", least: 1},
 			{key: "connections", text: "How many connections the move holds to each server.", without: "as many as it needs", example: "12", least: minConnections},
-			{key: "wal_warn", text: "How much log the source may keep for the move before it warns.", standard: DefaultWALWarn.String(), example: "2GiB"},
-			{key: "wal_stop", text: "How much log the source may keep for the move before the move stops, for a source whose disk fills up is an outage. The slot stays, and the error says how to go on or to free the log.", standard: DefaultWALStop.String(), example: "64GiB"},
+			{key: "wal_warn", text: "How much log the source may keep for the move before it warns. Of PostgreSQL alone.", standard: DefaultWALWarn.String(), example: "2GiB"},
+			{key: "wal_stop", text: "How much log the source may keep for the move before the move stops, for a source whose disk fills up is an outage. The slot stays, and the error says how to go on or to free the log. Of PostgreSQL alone.", standard: DefaultWALStop.String(), example: "64GiB"},
 		}},
 		{of: reflect.TypeFor[Cutover](), title: "cutover", text: "How the cutover is done, and when it is given up.", keys: []keyWord{
 			{key: "stall_budget", text: "How long requests may be held in all. A cutover that would take longer is undone, and the source goes on as if nothing had happened. At most gate.hold.time.", standard: DefaultStallBudget.String(), example: "500ms"},

@@ -50,12 +50,27 @@ func estates() *rapid.Generator[*Estate] {
 			}
 			return e
 		}
+		reach := func(label string) Reach {
+			return Reach{Host: rapid.SampledFrom([]string{"", label + ".internal"}).Draw(t, label+" reach"), Port: rapid.IntRange(0, maxPort).Draw(t, label+" reach's port")}
+		}
 		e := &Estate{Name: "bank", State: "/var/" + words().Draw(t, "state"), Limits: limits("estate")}
 		for i := range rapid.IntRange(1, 4).Draw(t, "databases") {
 			n := fmt.Sprint("d", i)
 			schemas := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-oq-z][a-z ]{0,5}[0-9]`), 0, 3, rapid.ID[string]).Draw(t, n+" schemas")
 			d := Database{Name: n, Engine: PostgreSQL, Source: endpoint("s" + n), Target: endpoint("t" + n), Schemas: schemas, Limits: limits(n)}
-			d.Roles = rapid.MapOfN(words(), words(), 0, 3).Draw(t, n+" roles")
+			switch d.Engine = Engine(rapid.SampledFrom(engines).Draw(t, n+" engine")); d.Engine {
+			case PostgreSQL:
+				d.Roles = rapid.MapOfN(words(), words(), 0, 3).Draw(t, n+" roles")
+			case MariaDB:
+				d.Source.Database, d.Target.Database, d.Limits = "", "", d.Engine.limits(d.Limits)
+				if rapid.Bool().Draw(t, n+" replication") {
+					d.Replication = &Replication{User: words().Draw(t, n+" replica"), Password: secret(n + " replica"), TLS: new(rapid.Bool().Draw(t, n+" tls")), Source: reach("s" + n), Target: reach("t" + n)}
+				}
+			case Redis:
+				d.Source.Database, d.Target.Database, d.Limits = "", "", d.Engine.limits(d.Limits)
+				d.Schemas, schemas = nil, nil
+				d.Source.Cluster, d.Target.Cluster = rapid.Bool().Draw(t, n+" source cluster"), rapid.Bool().Draw(t, n+" target cluster")
+			}
 			for _, s := range schemas {
 				d.Exclude = append(d.Exclude, s+"."+words().Draw(t, n+" table"))
 			}

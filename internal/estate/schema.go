@@ -45,6 +45,7 @@ func Schema() ([]byte, error) {
 			return nil, err
 		}
 	}
+	root.Definitions[reflect.TypeFor[Database]().Name()].AllOf = engineSchemas()
 	text, err := json.MarshalIndent(root, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("write the schema: %w", err)
@@ -62,6 +63,45 @@ func sizeSchema() *jsonschema.Schema {
 		{Type: "integer", Minimum: "0"},
 		{Type: "string", Pattern: `^[0-9]+ ?(` + strings.Join(units, "|") + `)?$`},
 	}}
+}
+
+// engineSchemas say what a database of each engine needs and has no use for.
+func engineSchemas() []*jsonschema.Schema {
+	ends := func(required []string, keys ...string) *jsonschema.Schema {
+		end := without(keys...)
+		end.Required = required
+		s := &jsonschema.Schema{Properties: jsonschema.NewProperties()}
+		s.Properties.Set(string(Source), end)
+		s.Properties.Set(string(Target), end)
+		return s
+	}
+	of := func(e Engine, then ...*jsonschema.Schema) *jsonschema.Schema {
+		is := &jsonschema.Schema{Properties: jsonschema.NewProperties(), Required: []string{"engine"}}
+		is.Properties.Set("engine", &jsonschema.Schema{Const: string(e)})
+		if e == PostgreSQL {
+			is.Required = nil // it is the default
+		}
+		return &jsonschema.Schema{If: is, Then: &jsonschema.Schema{AllOf: then}}
+	}
+	limits := func(keys ...string) *jsonschema.Schema {
+		s := &jsonschema.Schema{Properties: jsonschema.NewProperties()}
+		s.Properties.Set("limits", without(keys...))
+		return s
+	}
+	return []*jsonschema.Schema{
+		of(PostgreSQL, ends([]string{"database", "user"}, "cluster"), without("replication")),
+		of(MariaDB, ends([]string{"user"}, "database", "cluster"), without("roles"), limits("lanes", "wal_warn", "wal_stop")),
+		of(Redis, ends(nil, "database"), without("roles", "schemas", "exclude", "replication"), limits("lanes", "wal_warn", "wal_stop", "copies", "chunk")),
+	}
+}
+
+// without takes none of the keys.
+func without(keys ...string) *jsonschema.Schema {
+	s := &jsonschema.Schema{Properties: jsonschema.NewProperties()}
+	for _, k := range keys {
+		s.Properties.Set(k, jsonschema.FalseSchema)
+	}
+	return s
 }
 
 // describe adds to a type's schema what its Go type does not say.

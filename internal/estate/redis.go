@@ -1,0 +1,28 @@
+package estate
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// RedisOptions is how to connect to a Redis endpoint, or to one server of a
+// cluster. It fetches the password.
+func (e Endpoint) RedisOptions(ctx context.Context) (*redis.Options, error) {
+	if err := e.complete(); err != nil {
+		return nil, err
+	}
+	security, _, err := e.tls()
+	if err != nil {
+		return nil, err
+	}
+	password, err := e.Password.Resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &redis.Options{
+		Network: "tcp", Addr: e.addr(Redis), Username: e.User, Password: password, TLSConfig: security,
+		ClientName: applicationName, DialTimeout: connectTimeout,
+		DisableIdentity: true, // its command is younger than the oldest server that moves
+	}, nil
+}
