@@ -4,11 +4,13 @@ import (
 	"fmt"
 
 	"dhow/internal/estate"
+	"dhow/internal/move/mariadb"
 	"dhow/internal/move/postgres"
+	"dhow/internal/move/redis"
 )
 
 // How many sessions a move opens to one server, besides one for each parallel
-// copy and each lane. limits.connections bounds the sum, so they are counted
+// copy and each lane, by the engine; PostgreSQL's first. limits.connections bounds the sum, so they are counted
 // here, at the moments when they are the most.
 const (
 	// besideCopies is at the estate's target after the cutover, from which the way
@@ -23,6 +25,18 @@ const (
 	// fewestConnections leaves room for two copies, which a comparison needs, and
 	// three lanes; so much take the spare sessions of a cutover beside the stream.
 	fewestConnections = besideBoth + 2 + 3
+
+	// besideMariaDB is at either server of MariaDB during a cutover: the locks of
+	// the fence, one that looks for who holds them, the state with the marker, one
+	// that watches the replication, the pinned snapshot, and one more of the comparison,
+	// which opens as many sessions as there are copies.
+	besideMariaDB = 6
+	// fewestMariaDB leaves room for two copies.
+	fewestMariaDB = besideMariaDB + 2
+	// fewestRedis is what a move of Redis holds to each server at the most, by
+	// nature: the stream, the connections that it is applied over, the pause, the state,
+	// and the two of a comparison.
+	fewestRedis = 10
 )
 
 // merge lets a database's own limits override the estate's.
@@ -45,9 +59,37 @@ func first[T int | estate.Size](own, all T) T {
 	return all
 }
 
-// sessionsWithin turns an estate's limits into a mover's; limits.connections
+// within says whether limits.connections, where it is given, is enough.
+func within(l estate.Limits, fewest int) error {
+	if l.Connections != 0 && l.Connections < fewest {
+		return fmt.Errorf("limits.connections is %d, and a move needs %d to each server at the least: raise it", l.Connections, fewest)
+	}
+	return nil
+}
+
+// mariadbWithin turns an estate's limits into a MariaDB mover's; limits.connections
+// lowers the copies.
+func mariadbWithin(l estate.Limits) (mariadb.Limits, error) {
+	m := mariadb.Limits{Copies: l.Copies, ChunkBytes: int64(l.Chunk), RowsPerSecond: l.RowsPerSecond}
+	if m.Copies == 0 {
+		m.Copies = mariadb.DefaultCopies
+	}
+	if err := within(l, fewestMariaDB); err != nil || l.Connections == 0 {
+		return m, err
+	}
+	m.Copies = min(m.Copies, l.Connections-besideMariaDB)
+	return m, nil
+}
+
+// redisWithin turns an estate's limits into a Redis mover's. Its connections do
+// not depend on how much there is to move.
+func redisWithin(l estate.Limits) (redis.Limits, error) {
+	return redis.Limits{KeysPerSecond: l.RowsPerSecond}, within(l, fewestRedis)
+}
+
+// postgresWithin turns an estate's limits into a PostgreSQL mover's; limits.connections
 // lowers the copies and the lanes so that all sessions of a move fit into it.
-func sessionsWithin(l estate.Limits) (postgres.Limits, error) {
+func postgresWithin(l estate.Limits) (postgres.Limits, error) {
 	p := postgres.Limits{Copies: l.Copies, Lanes: l.Lanes, ChunkBytes: int64(l.Chunk), RowsPerSecond: l.RowsPerSecond, WALWarn: int64(l.WALWarn), WALStop: int64(l.WALStop)}
 	if p.Copies == 0 {
 		p.Copies = postgres.DefaultCopies
@@ -55,11 +97,8 @@ func sessionsWithin(l estate.Limits) (postgres.Limits, error) {
 	if p.Lanes == 0 {
 		p.Lanes = postgres.DefaultLanes
 	}
-	if l.Connections == 0 {
-		return p, nil
-	}
-	if l.Connections < fewestConnections {
-		return p, fmt.Errorf("limits.connections is %d, and a move needs %d to each server at the least: raise it", l.Connections, fewestConnections)
+	if err := within(l, fewestConnections); err != nil || l.Connections == 0 {
+		return p, err
 	}
 	free := l.Connections - besideBoth
 	p.Copies = min(p.Copies, l.Connections-besideCopies, max(free/2, free-p.Lanes))

@@ -14,13 +14,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"dhow/internal/cutover"
 	"dhow/internal/estate"
 	"dhow/internal/gate"
 	"dhow/internal/move"
-	"dhow/internal/move/postgres"
 )
 
 // What an estate's state folder holds, beside the reports.
@@ -53,8 +50,7 @@ type Voyage struct {
 	// Gate steers the traffic gate; nil when the estate has none.
 	Gate *gate.Client
 
-	ends []end
-	log  *slog.Logger
+	log *slog.Logger
 }
 
 // Open makes all that the estate describes and connects to no database. It
@@ -66,9 +62,12 @@ func Open(ctx context.Context, e *estate.Estate, o Options) (*Voyage, error) {
 	v := &Voyage{Estate: e, log: o.Log}
 	var wrong []error // all at once: who sets one credential can set the next too
 	for _, d := range e.Databases {
-		for _, err := range v.add(ctx, d) {
-			wrong = append(wrong, fmt.Errorf("database %s: %w", d.Name, err))
+		there, back, err := v.movers(ctx, d)
+		if err != nil {
+			wrong = append(wrong, err...)
+			continue
 		}
+		v.Movers, v.Back = append(v.Movers, there), append(v.Back, back)
 	}
 	if e.Gate != nil {
 		token, err := e.Gate.Token.Resolve(ctx)
@@ -81,45 +80,6 @@ func Open(ctx context.Context, e *estate.Estate, o Options) (*Voyage, error) {
 		return nil, err
 	}
 	return v, nil
-}
-
-// add makes a database's mover and its way back, or says all that stands in the way.
-func (v *Voyage) add(ctx context.Context, d estate.Database) (wrong []error) {
-	if d.Engine != "" && d.Engine != estate.PostgreSQL {
-		return []error{fmt.Errorf("engine %q can not be moved, only %s", d.Engine, estate.PostgreSQL)}
-	}
-	limits, err := sessionsWithin(merge(d.Limits, v.Estate.Limits))
-	if err != nil {
-		wrong = append(wrong, err)
-	}
-	cfg := postgres.Config{
-		Estate: v.Estate.Name, Name: d.Name,
-		Schemas: d.Schemas, Exclude: d.Exclude, Roles: d.Roles,
-		Limits: limits, Stragglers: postgres.Stragglers(v.Estate.Cutover.Stragglers), Log: v.log,
-	}
-	if cfg.Source, cfg.SourceEnv, err = d.Source.ConnConfig(ctx); err != nil {
-		wrong = append(wrong, fmt.Errorf("source: %w", err))
-	}
-	if cfg.Target, _, err = d.Target.ConnConfig(ctx); err != nil {
-		wrong = append(wrong, fmt.Errorf("target: %w", err))
-	}
-	if len(wrong) > 0 {
-		return wrong
-	}
-	for _, c := range []*pgx.ConnConfig{cfg.Source, cfg.Target} {
-		c.RuntimeParams["application_name"] = "dhow " + v.Estate.Name + "/" + d.Name
-	}
-	there, err := postgres.New(cfg)
-	if err != nil {
-		return []error{err}
-	}
-	back, err := there.Reverse()
-	if err != nil {
-		return []error{err}
-	}
-	v.Movers, v.Back = append(v.Movers, there), append(v.Back, back)
-	v.ends = append(v.ends, end{d.Name, cutover.Source, cfg.Source}, end{d.Name, cutover.Target, cfg.Target})
-	return nil
 }
 
 // Toward are the movers whose stream ends at a side, and those of the way back.

@@ -22,6 +22,7 @@ import (
 	"dhow/internal/cutover"
 	"dhow/internal/estate"
 	"dhow/internal/move"
+	"dhow/internal/move/mariadb"
 	"dhow/internal/move/postgres"
 )
 
@@ -121,7 +122,7 @@ func TestSessionsFit(t *testing.T) {
 	for connections := range 40 {
 		for copies := range 20 {
 			for lanes := range 20 {
-				p, err := sessionsWithin(estate.Limits{Connections: connections, Copies: copies, Lanes: lanes})
+				p, err := postgresWithin(estate.Limits{Connections: connections, Copies: copies, Lanes: lanes})
 				if connections > 0 && connections < fewestConnections {
 					if err == nil || !strings.Contains(err.Error(), "raise it") {
 						t.Fatalf("%d connections are accepted: %v", connections, err)
@@ -150,6 +151,34 @@ func TestSessionsFit(t *testing.T) {
 				if p.Copies < min(2, wantCopies) || p.Lanes < min(2, wantLanes) || p.Copies > wantCopies || p.Lanes > wantLanes {
 					t.Fatalf("of %d copies and %d lanes within %d connections %d and %d are left", wantCopies, wantLanes, connections, p.Copies, p.Lanes)
 				}
+			}
+		}
+	}
+}
+
+// TestOtherSessionsFit: MariaDB's copies give way to the limit, Redis needs what it needs.
+func TestOtherSessionsFit(t *testing.T) {
+	for connections := range 40 {
+		for copies := range 20 {
+			l := estate.Limits{Connections: connections, Copies: copies, Chunk: 5, RowsPerSecond: 7}
+			m, err := mariadbWithin(l)
+			few := connections > 0 && connections < fewestMariaDB
+			if (err != nil) != few {
+				t.Fatalf("MariaDB with %d connections: %v", connections, err)
+			}
+			want := copies
+			if want == 0 {
+				want = mariadb.DefaultCopies
+			}
+			if !few && connections > 0 {
+				want = min(want, connections-besideMariaDB)
+			}
+			if !few && (m.Copies != want || m.Copies < min(2, max(copies, 1)) || m.ChunkBytes != 5 || m.RowsPerSecond != 7) {
+				t.Fatalf("of %d copies within %d connections %+v is left", copies, connections, m)
+			}
+			r, err := redisWithin(l)
+			if (err != nil) != (connections > 0 && connections < fewestRedis) || r.KeysPerSecond != 7 {
+				t.Fatalf("Redis with %d connections: %+v, %v", connections, r, err)
 			}
 		}
 	}
@@ -410,24 +439,6 @@ func TestAllFail(t *testing.T) {
 	}
 	if r.Goes() {
 		t.Error("nothing goes on")
-	}
-}
-
-// TestOpenNamesAll: who sets one credential can set the next too.
-func TestOpenNamesAll(t *testing.T) {
-	e := &estate.Estate{Name: "test", State: t.TempDir(), Databases: []estate.Database{
-		{Name: "a", Source: estate.Endpoint{Host: "127.0.0.1", Database: "a", User: "u", Password: estate.Secret{Env: "DHOW_TEST_IS_NOT_SET"}}, Target: estate.Endpoint{Database: "a"}},
-		{Name: "b", Engine: "oracle"},
-		{Name: "c", Limits: estate.Limits{Connections: 1}, Source: estate.Endpoint{Host: "127.0.0.1", Database: "c", User: "u"}, Target: estate.Endpoint{Host: "127.0.0.1", Port: 1, Database: "c", User: "u"}},
-	}}
-	_, err := Open(context.Background(), e, Options{})
-	if err == nil {
-		t.Fatal("it opens")
-	}
-	for _, want := range []string{"database a: source: ", "DHOW_TEST_IS_NOT_SET", "database a: target: the endpoint has no host", `database b: engine "oracle" can not be moved`, "database c: limits.connections is 1"} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("it does not say %q: %v", want, err)
-		}
 	}
 }
 
