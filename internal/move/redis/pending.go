@@ -29,16 +29,3 @@ func (m *Mover) Verify(context.Context, move.VerifyOptions, func(move.Progress))
 }
 func (m *Mover) Pin(context.Context) error { return errPending }
 func (m *Mover) Unpin(context.Context)     {}
-
-// fence and promotion
-type fence struct{}
-
-func (m *Mover) Prepare(context.Context) error              { return errPending }
-func (m *Mover) Fence(context.Context) (move.Marker, error) { return move.Marker{}, errPending }
-func (m *Mover) Seal(context.Context) error                 { return errPending }
-func (m *Mover) Open(context.Context) error                 { return errPending }
-func (m *Mover) Retire(context.Context) error               { return errPending }
-func (m *Mover) Unfence(context.Context) error              { return errPending }
-func (m *Mover) State(context.Context) (move.State, error)  { return move.State{}, errPending }
-func (m *Mover) Finish(context.Context) error               { return errPending }
-func (m *Mover) Close(context.Context)                      {}

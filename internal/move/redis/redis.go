@@ -59,9 +59,14 @@ type Mover struct {
 	stream, back string
 
 	mu      sync.Mutex
-	running *running // the change stream while Replicate is in its last phase
-	fence   *fence   // the open fence, if any
-	pins    *pins    // the pinned snapshots, if any
+	running *running              // the change stream while Replicate is in its last phase
+	fence   *fence                // the open fence, if any
+	pins    *pins                 // the pinned snapshots, if any
+	spares  map[string][]*session // open sessions by side, for the cutover
+	keeper  *logKeeper            // makes the target keep its log
+
+	// pauseTime is how long a pause holds; tests shorten it.
+	pauseTime time.Duration
 }
 
 // New makes a Mover; it connects to nothing yet.
@@ -76,7 +81,7 @@ func New(cfg Config) (*Mover, error) {
 		cfg.Limits.Pipeline = DefaultPipeline
 	}
 	name := cfg.Estate + "/" + cfg.Name
-	m := &Mover{cfg: cfg, limits: cfg.Limits, log: cfg.Log.With("database", cfg.Name), stream: name, back: name + "/back"}
+	m := &Mover{cfg: cfg, limits: cfg.Limits, pauseTime: pauseTime, log: cfg.Log.With("database", cfg.Name), stream: name, back: name + "/back"}
 	if cfg.Back {
 		m.stream, m.back = m.back, m.stream
 	}
