@@ -57,18 +57,18 @@ func (a authorisation) movement(kind string, amount int64) movement {
 	return movement{authorisation: a.ID, card: a.Card, kind: kind, amount: amount, currency: a.Currency, account: a.Account, merchant: a.Merchant, category: a.Category}
 }
 
-// readAuthorisation reads one; in a transaction with forUpdate it locks it too.
-func readAuthorisation(ctx context.Context, q service.MariaDBQuerier, id int64, lock string) (authorisation, error) {
-	var a authorisation
-	err := q.QueryRowContext(ctx, "SELECT id, state, card, account, amount, captured, refunded, currency, merchant, category, created, updated FROM authorisations WHERE id = ?"+lock, id).
-		Scan(&a.ID, &a.State, &a.Card, &a.Account, &a.Amount, &a.Captured, &a.Refunded, &a.Currency, &a.Merchant, &a.Category, &a.Created, &a.Updated)
+const selectAuthorisation = "SELECT id, state, card, account, amount, captured, refunded, currency, merchant, category, created, updated FROM authorisations WHERE id = ?"
+
+func (a *authorisation) scan(scan func(...any) error) error {
+	return scan(&a.ID, &a.State, &a.Card, &a.Account, &a.Amount, &a.Captured, &a.Refunded, &a.Currency, &a.Merchant, &a.Category, &a.Created, &a.Updated)
+}
+
+// unread is the error of an authorisation that could not be read.
+func unread(id int64, err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
-		return a, &service.Refusal{Status: http.StatusNotFound, Code: "unknown_authorisation", Text: fmt.Sprintf("there is no authorisation %d", id)}
+		return &service.Refusal{Status: http.StatusNotFound, Code: "unknown_authorisation", Text: fmt.Sprintf("there is no authorisation %d", id)}
 	}
-	if err != nil {
-		return a, fmt.Errorf("read an authorisation: %w", err)
-	}
-	return a, nil
+	return fmt.Errorf("read an authorisation: %w", err)
 }
 
 // authorisation shows one authorisation with its movements.
@@ -77,9 +77,9 @@ func (d *desk) authorisation(r *http.Request) (service.Answer, error) {
 	if err != nil {
 		return service.Answer{}, err
 	}
-	a, err := readAuthorisation(r.Context(), d.db, id, "")
-	if err != nil {
-		return service.Answer{}, err
+	var a authorisation
+	if err := a.scan(d.db.QueryRowContext(r.Context(), selectAuthorisation, id).Scan); err != nil {
+		return service.Answer{}, unread(id, err)
 	}
 	rows, err := d.db.QueryContext(r.Context(), "SELECT id, kind, amount, state, transfer FROM movements WHERE authorisation = ? ORDER BY id", id)
 	if err != nil {
@@ -139,28 +139,25 @@ func (d *desk) authorise(r *http.Request) (service.Answer, error) {
 		return service.Answer{}, err
 	}
 	ctx := r.Context()
-	return d.write(r, fmt.Sprintf("POST /cards/%d/authorisations", id), p, func(tx *sql.Tx, key string) (decision, error) {
-		c, err := readCard(ctx, tx, id, forUpdate) // who else authorises with it waits here
+	return d.write(r, fmt.Sprintf("POST /cards/%d/authorisations", id), p, func(tx *transaction, key string) (decision, error) {
+		var spent int64
+		// Who else authorises with the card waits here; what they spent is seen behind the lock.
+		c, err := lockCard(ctx, tx, id, one{spentToday, []any{id}, func(scan func(...any) error) error { return scan(&spent) }})
 		if err != nil {
 			return decision{}, err
-		}
-		var spent int64
-		if err := tx.QueryRowContext(ctx, spentToday, id).Scan(&spent); err != nil {
-			return decision{}, fmt.Errorf("sum up a card's day: %w", err)
 		}
 		if no := c.refuse(p, spent, time.Now()); no != nil {
 			return refused(no), nil
 		}
 		a := authorisation{Card: c.ID, Account: c.Account, Currency: c.Currency, Merchant: p.Merchant, Category: p.Category}
-		res, err := tx.ExecContext(ctx, "INSERT INTO authorisations (card, account, amount, currency, merchant, category, state, instance) VALUES (?, ?, ?, ?, ?, ?, '"+Pending+"', ?)",
+		at := tx.write("INSERT INTO authorisations (card, account, amount, currency, merchant, category, state, instance) VALUES (?, ?, ?, ?, ?, ?, '"+Pending+"', ?)",
 			a.Card, a.Account, p.Amount, a.Currency, a.Merchant, a.Category, d.instance)
-		if err != nil {
-			return decision{}, fmt.Errorf("write an authorisation: %w", err)
-		}
-		if a.ID, err = res.LastInsertId(); err != nil {
-			return decision{}, fmt.Errorf("write an authorisation: %w", err)
-		}
-		return d.move(ctx, tx, key, a.movement(authorise, p.Amount))
+		made := d.move(tx, key, a.movement(authorise, p.Amount))
+		return decision{post: func(r results) []movement {
+			moves := made.post(r)
+			moves[0].authorisation = r.ids[at]
+			return moves
+		}}, nil
 	})
 }
 
@@ -195,34 +192,30 @@ func (d *desk) capture(r *http.Request) (service.Answer, error) {
 	if err := checkAmount("amount", p.Amount); err != nil {
 		return service.Answer{}, err
 	}
-	return d.decide(r, "capture", p, func(ctx context.Context, tx *sql.Tx, a authorisation, key string) (decision, error) {
+	return d.decide(r, "capture", p, func(ctx context.Context, tx *transaction, a authorisation, key string) (decision, error) {
 		if no := a.closed(); no != nil {
 			return refused(no), nil
 		}
 		if p.Amount > a.Amount {
 			return refused(invalid("amount_exceeds_authorisation", fmt.Sprintf("authorisation %d is of %s: no more can be captured", a.ID, money.Format(a.Amount, a.Currency)))), nil
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE authorisations SET state = '"+Captured+"', captured = ?, updated = current_timestamp(6) WHERE id = ?", p.Amount, a.ID); err != nil {
-			return decision{}, fmt.Errorf("capture an authorisation: %w", err)
-		}
+		tx.write("UPDATE authorisations SET state = '"+Captured+"', captured = ?, updated = current_timestamp(6) WHERE id = ?", p.Amount, a.ID)
 		moves := []movement{a.movement(capture, p.Amount)}
 		if rest := a.Amount - p.Amount; rest > 0 {
 			moves = append(moves, a.movement(reverse, rest))
 		}
-		return d.move(ctx, tx, key, moves...)
+		return d.move(tx, key, moves...), nil
 	})
 }
 
 // reverse gives an authorised amount back.
 func (d *desk) reverse(r *http.Request) (service.Answer, error) {
-	return d.decide(r, "reverse", nil, func(ctx context.Context, tx *sql.Tx, a authorisation, key string) (decision, error) {
+	return d.decide(r, "reverse", nil, func(ctx context.Context, tx *transaction, a authorisation, key string) (decision, error) {
 		if no := a.closed(); no != nil {
 			return refused(no), nil
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE authorisations SET state = '"+Reversed+"', updated = current_timestamp(6) WHERE id = ?", a.ID); err != nil {
-			return decision{}, fmt.Errorf("reverse an authorisation: %w", err)
-		}
-		return d.move(ctx, tx, key, a.movement(reverse, a.Amount))
+		tx.write("UPDATE authorisations SET state = '"+Reversed+"', updated = current_timestamp(6) WHERE id = ?", a.ID)
+		return d.move(tx, key, a.movement(reverse, a.Amount)), nil
 	})
 }
 
@@ -235,7 +228,7 @@ func (d *desk) refund(r *http.Request) (service.Answer, error) {
 	if err := checkAmount("amount", p.Amount); err != nil {
 		return service.Answer{}, err
 	}
-	return d.decide(r, "refund", p, func(ctx context.Context, tx *sql.Tx, a authorisation, key string) (decision, error) {
+	return d.decide(r, "refund", p, func(ctx context.Context, tx *transaction, a authorisation, key string) (decision, error) {
 		switch {
 		case a.State != Captured:
 			return refused(&service.Refusal{Status: http.StatusConflict, Code: "not_captured", Text: fmt.Sprintf("authorisation %d is %s: only what was captured can be refunded", a.ID, a.State)}), nil
@@ -244,30 +237,29 @@ func (d *desk) refund(r *http.Request) (service.Answer, error) {
 		}
 		// What comes from the merchants' account must have come there.
 		var open bool
-		if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM movements WHERE authorisation = ? AND kind = '"+capture+"' AND state = '"+Pending+"')", a.ID).Scan(&open); err != nil {
+		pending := one{"SELECT EXISTS (SELECT 1 FROM movements WHERE authorisation = ? AND kind = '" + capture + "' AND state = '" + Pending + "')", []any{a.ID}, func(scan func(...any) error) error { return scan(&open) }}
+		if err := tx.read(ctx, pending); err != nil {
 			return decision{}, fmt.Errorf("look for the capture: %w", err)
 		}
 		if open {
 			return decision{}, service.Unavailable(fmt.Errorf("the capture of authorisation %d is not posted yet", a.ID))
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE authorisations SET refunded = refunded + ?, updated = current_timestamp(6) WHERE id = ?", p.Amount, a.ID); err != nil {
-			return decision{}, fmt.Errorf("refund an authorisation: %w", err)
-		}
-		return d.move(ctx, tx, key, a.movement(refund, p.Amount))
+		tx.write("UPDATE authorisations SET refunded = refunded + ?, updated = current_timestamp(6) WHERE id = ?", p.Amount, a.ID)
+		return d.move(tx, key, a.movement(refund, p.Amount)), nil
 	})
 }
 
 // decide writes what is to become of the authorisation that a path names, under its lock.
-func (d *desk) decide(r *http.Request, verb string, body any, decide func(ctx context.Context, tx *sql.Tx, a authorisation, key string) (decision, error)) (service.Answer, error) {
+func (d *desk) decide(r *http.Request, verb string, body any, decide func(ctx context.Context, tx *transaction, a authorisation, key string) (decision, error)) (service.Answer, error) {
 	id, err := service.PathID(r)
 	if err != nil {
 		return service.Answer{}, err
 	}
 	ctx := r.Context()
-	return d.write(r, fmt.Sprintf("POST /authorisations/%d/%s", id, verb), body, func(tx *sql.Tx, key string) (decision, error) {
-		a, err := readAuthorisation(ctx, tx, id, forUpdate)
-		if err != nil {
-			return decision{}, err
+	return d.write(r, fmt.Sprintf("POST /authorisations/%d/%s", id, verb), body, func(tx *transaction, key string) (decision, error) {
+		var a authorisation
+		if err := tx.read(ctx, one{selectAuthorisation + " FOR UPDATE", []any{id}, a.scan}); err != nil {
+			return decision{}, unread(id, err)
 		}
 		if a.State == Pending {
 			return decision{}, service.Unavailable(fmt.Errorf("authorisation %d is still pending", a.ID))

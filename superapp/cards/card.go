@@ -55,12 +55,16 @@ func (c *card) scan(scan func(...any) error) error {
 	return err
 }
 
-// readCard reads a card; in a transaction with forUpdate it locks it too.
-func readCard(ctx context.Context, q service.MariaDBQuerier, id int64, lock string) (card, error) {
+func unknownCard(id int64) *service.Refusal {
+	return &service.Refusal{Status: http.StatusNotFound, Code: "unknown_card", Text: fmt.Sprintf("there is no card %d", id)}
+}
+
+// readCard reads a card.
+func readCard(ctx context.Context, q service.MariaDBQuerier, id int64) (card, error) {
 	var c card
-	err := c.scan(q.QueryRowContext(ctx, selectCard+" WHERE id = ?"+lock, id).Scan)
+	err := c.scan(q.QueryRowContext(ctx, selectCard+" WHERE id = ?", id).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
-		return c, &service.Refusal{Status: http.StatusNotFound, Code: "unknown_card", Text: fmt.Sprintf("there is no card %d", id)}
+		return c, unknownCard(id)
 	}
 	if err != nil {
 		return c, fmt.Errorf("read a card: %w", err)
@@ -68,8 +72,18 @@ func readCard(ctx context.Context, q service.MariaDBQuerier, id int64, lock stri
 	return c, nil
 }
 
-// forUpdate locks what is read until the transaction's end.
-const forUpdate = " FOR UPDATE"
+// lockCard reads a card and locks it until the transaction's end, and asks further questions behind that.
+func lockCard(ctx context.Context, tx *transaction, id int64, more ...one) (card, error) {
+	var c card
+	err := tx.read(ctx, append([]one{{selectCard + " WHERE id = ? FOR UPDATE", []any{id}, c.scan}}, more...)...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return c, unknownCard(id)
+	}
+	if err != nil {
+		return c, fmt.Errorf("lock a card: %w", err)
+	}
+	return c, nil
+}
 
 // newCard is the body of POST /cards.
 type newCard struct {
@@ -87,7 +101,10 @@ func (d *desk) create(r *http.Request) (service.Answer, error) {
 		return service.Answer{}, invalid("invalid_account", "customer and account must be whole numbers from 1")
 	}
 	ctx := r.Context()
-	return d.write(r, "POST /cards", body, func(tx *sql.Tx, key string) (decision, error) {
+	return d.write(r, "POST /cards", body, func(tx *transaction, key string) (decision, error) {
+		if _, err := tx.send(ctx); err != nil {
+			return decision{}, fmt.Errorf("reserve an idempotency key: %w", err)
+		}
 		// An account's owner and currency never change; of what is locked meanwhile
 		// there is the key alone.
 		a, err := d.accounts.Account(ctx, body.Account)
@@ -107,7 +124,7 @@ func (d *desk) create(r *http.Request) (service.Answer, error) {
 
 const insertCard = "INSERT INTO cards (`key`, token, tag, last4, customer, account, currency, state, limit_transaction, limit_day, expires, instance) VALUES (?, ?, ?, ?, ?, ?, ?, '" + Active + "', ?, ?, ?, ?)"
 
-func (d *desk) insertCard(ctx context.Context, tx *sql.Tx, key string, a *ledger.Account) (decision, error) {
+func (d *desk) insertCard(ctx context.Context, tx *transaction, key string, a *ledger.Account) (decision, error) {
 	unit, known := money.Unit(a.Currency)
 	if !known {
 		return decision{}, fmt.Errorf("account %d is in %q, which is no currency", a.ID, a.Currency)
@@ -118,16 +135,15 @@ func (d *desk) insertCard(ctx context.Context, tx *sql.Tx, key string, a *ledger
 		last: time.Date(now.Year()+validYears, now.Month()+1, 0, 0, 0, 0, 0, time.UTC)}
 	number := d.numbers.of(c.Token)
 	c.Last4, c.Expires = number[len(number)-4:], c.last.Format(expiresForm)
-	res, err := tx.ExecContext(ctx, insertCard, key, c.Token, d.numbers.tag(number), c.Last4, c.Customer, c.Account, c.Currency, c.LimitTransaction, c.LimitDay, c.last, d.instance)
+	at := tx.write(insertCard, key, c.Token, d.numbers.tag(number), c.Last4, c.Customer, c.Account, c.Currency, c.LimitTransaction, c.LimitDay, c.last, d.instance)
+	made, err := tx.send(ctx)
 	if service.Duplicate(err) {
 		return decision{}, errAnew // the key is ours, so another card has this number
 	}
 	if err != nil {
 		return decision{}, fmt.Errorf("write a card: %w", err)
 	}
-	if c.ID, err = res.LastInsertId(); err != nil {
-		return decision{}, fmt.Errorf("write a card: %w", err)
-	}
+	c.ID = made.ids[at]
 	return answered(http.StatusCreated, c)
 }
 
@@ -146,7 +162,7 @@ func (d *desk) named(r *http.Request) (card, error) {
 	if err != nil {
 		return card{}, err
 	}
-	return readCard(r.Context(), d.db, id, "")
+	return readCard(r.Context(), d.db, id)
 }
 
 // number shows a card's number.
@@ -202,13 +218,11 @@ func (d *desk) turn(r *http.Request, verb, state string) (service.Answer, error)
 		return service.Answer{}, err
 	}
 	ctx := r.Context()
-	return d.write(r, fmt.Sprintf("POST /cards/%d/%s", id, verb), nil, func(tx *sql.Tx, _ string) (decision, error) {
-		if _, err := readCard(ctx, tx, id, forUpdate); err != nil {
+	return d.write(r, fmt.Sprintf("POST /cards/%d/%s", id, verb), nil, func(tx *transaction, _ string) (decision, error) {
+		if _, err := lockCard(ctx, tx, id); err != nil {
 			return decision{}, err
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE cards SET state = ?, updated = current_timestamp(6) WHERE id = ?", state, id); err != nil {
-			return decision{}, fmt.Errorf("%s a card: %w", verb, err)
-		}
+		tx.write("UPDATE cards SET state = ?, updated = current_timestamp(6) WHERE id = ?", state, id)
 		return answered(http.StatusOK, struct {
 			ID    int64  `json:"id"`
 			State string `json:"state"`
@@ -236,15 +250,13 @@ func (d *desk) limits(r *http.Request) (service.Answer, error) {
 		return service.Answer{}, invalid("invalid_limits", fmt.Sprintf("the limits must be whole numbers of minor units from 1 to %d, that of a transaction no larger than that of a day", int64(money.MaxAmount)))
 	}
 	ctx := r.Context()
-	return d.write(r, fmt.Sprintf("PUT /cards/%d/limits", id), body, func(tx *sql.Tx, _ string) (decision, error) {
-		c, err := readCard(ctx, tx, id, forUpdate)
+	return d.write(r, fmt.Sprintf("PUT /cards/%d/limits", id), body, func(tx *transaction, _ string) (decision, error) {
+		c, err := lockCard(ctx, tx, id)
 		if err != nil {
 			return decision{}, err
 		}
 		c.LimitTransaction, c.LimitDay = body.Transaction, body.Day
-		if _, err := tx.ExecContext(ctx, "UPDATE cards SET limit_transaction = ?, limit_day = ?, updated = current_timestamp(6) WHERE id = ?", c.LimitTransaction, c.LimitDay, id); err != nil {
-			return decision{}, fmt.Errorf("limit a card: %w", err)
-		}
+		tx.write("UPDATE cards SET limit_transaction = ?, limit_day = ?, updated = current_timestamp(6) WHERE id = ?", c.LimitTransaction, c.LimitDay, id)
 		return answered(http.StatusOK, c)
 	})
 }

@@ -3,6 +3,7 @@ package cards
 import (
 	"context"
 	"database/sql"
+	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -26,7 +27,12 @@ var NoNumbers = numbers{}
 const Tries = tries
 
 // Transact runs a transaction as the service does.
-func Transact(ctx context.Context, db *sql.DB, do func(*sql.Tx) error) error {
+func Transact(ctx context.Context, db *sql.DB, do func(write func(statement string, args ...any)) error) error {
 	d := &desk{db: db, conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "conflicts"})}
-	return d.transact(ctx, do)
+	_, err := d.transact(ctx, func(t *transaction) error {
+		err := do(func(statement string, args ...any) { t.write(statement, args...) })
+		_, sent := t.send(ctx) // so that something is left to be undone
+		return errors.Join(sent, err)
+	})
+	return err
 }

@@ -56,25 +56,25 @@ func (d *desk) movementOf(ctx context.Context, key string) (movement, error) {
 	return m, nil
 }
 
+// An authorisation of number 0 is the one that was inserted just before.
+const insertMovement = "INSERT INTO movements (`key`, authorisation, card, kind, amount, currency, account, state, instance) VALUES (?, coalesce(nullif(?, 0), last_insert_id()), ?, ?, ?, ?, ?, '" + Pending + "', ?)"
+
 // move writes movements as pending, each with its row in the outbox for the ledger.
 // The first one is what the key's request is answered with.
-func (d *desk) move(ctx context.Context, tx *sql.Tx, key string, moves ...movement) (decision, error) {
+func (d *desk) move(tx *transaction, key string, moves ...movement) decision {
+	at := make([]int, len(moves))
 	for i := range moves {
 		m := &moves[i]
 		m.key = sql.NullString{String: key, Valid: i == 0}
-		res, err := tx.ExecContext(ctx, "INSERT INTO movements (`key`, authorisation, card, kind, amount, currency, account, state, instance) VALUES (?, ?, ?, ?, ?, ?, ?, '"+Pending+"', ?)",
-			m.key, m.authorisation, m.card, m.kind, m.amount, m.currency, m.account, d.instance)
-		if err != nil {
-			return decision{}, fmt.Errorf("write a movement: %w", err)
-		}
-		if m.id, err = res.LastInsertId(); err != nil {
-			return decision{}, fmt.Errorf("write a movement: %w", err)
-		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO ledger_outbox (movement) VALUES (?)", m.id); err != nil {
-			return decision{}, fmt.Errorf("write a movement into the outbox: %w", err)
-		}
+		at[i] = tx.write(insertMovement, m.key, m.authorisation, m.card, m.kind, m.amount, m.currency, m.account, d.instance)
+		tx.write("INSERT INTO ledger_outbox (movement) VALUES (last_insert_id())")
 	}
-	return decision{post: moves}, nil
+	return decision{post: func(r results) []movement {
+		for i := range moves {
+			moves[i].id = r.ids[at[i]]
+		}
+		return moves
+	}}
 }
 
 // finish posts movements and returns the answer that stands under a key, which is
@@ -125,15 +125,15 @@ func (d *desk) post(ctx context.Context, m movement) (service.Answer, error) {
 	if err != nil {
 		return service.Answer{}, err
 	}
-	ended := false
-	err = d.transact(ctx, func(tx *sql.Tx) error {
-		ended, err = m.end(ctx, tx, out, state, answer)
+	at := 0
+	done, err := d.transact(ctx, func(tx *transaction) (err error) {
+		at, err = m.end(tx, out, state, answer)
 		return err
 	})
 	if err != nil {
 		return service.Answer{}, fmt.Errorf("end a movement: %w", err)
 	}
-	if !ended {
+	if done.changed[at] == 0 {
 		return service.Answer{}, nil
 	}
 	d.movements.WithLabelValues(m.kind, state).Inc()
@@ -163,24 +163,20 @@ func (d *desk) order(ctx context.Context, m movement) (ledger.Order, error) {
 	return o, err
 }
 
-// end writes down a movement's outcome, if nobody has yet.
-func (m movement) end(ctx context.Context, tx *sql.Tx, out ledger.Outcome[ledger.Transfer], state string, answer service.Answer) (bool, error) {
+// tell writes an event, if nobody has yet: as long as a movement is pending, it has its row in ledger_outbox.
+const tell = "INSERT INTO outbox (event) SELECT ? FROM ledger_outbox WHERE movement = ?"
+
+// end writes down a movement's outcome, if nobody has yet. The statement at the place
+// that it returns changes a row then; it locks the movement, so that those behind it
+// see what another has written.
+func (m movement) end(tx *transaction, out ledger.Outcome[ledger.Transfer], state string, answer service.Answer) (int, error) {
 	var transfer *int64
 	if out.Made != nil {
 		transfer = &out.Made.ID
 	}
 	// One instant for the row and its event, so that both are of the same month.
 	at := time.Now().UTC().Truncate(time.Microsecond)
-	res, err := tx.ExecContext(ctx, "UPDATE movements SET state = ?, transfer = ?, updated = ? WHERE id = ? AND state = '"+Pending+"'", state, transfer, at, m.id)
-	if err != nil {
-		return false, err
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return false, err
-	}
-	if _, err := tx.ExecContext(ctx, "DELETE FROM ledger_outbox WHERE movement = ?", m.id); err != nil {
-		return false, err
-	}
+	place := tx.write("UPDATE movements SET state = ?, transfer = ?, updated = ? WHERE id = ? AND state = '"+Pending+"'", state, transfer, at, m.id)
 	event := outbox.Event{Account: m.account, Kind: eventKind, Category: m.category, Merchant: m.merchant, Currency: m.currency, Amount: m.amount, At: at}
 	switch m.kind {
 	case authorise:
@@ -188,17 +184,22 @@ func (m movement) end(ctx context.Context, tx *sql.Tx, out ledger.Outcome[ledger
 		if state == Declined {
 			now = Declined
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE authorisations SET state = ?, updated = current_timestamp(6) WHERE id = ?", now, m.authorisation)
-	case capture:
-		err = outbox.AddMariaDB(ctx, tx, event)
+		tx.write("UPDATE authorisations SET state = ?, updated = current_timestamp(6) WHERE id = ? AND state = '"+Pending+"'", now, m.authorisation)
 	case refund:
 		event.Amount = -m.amount
-		err = outbox.AddMariaDB(ctx, tx, event)
+		fallthrough
+	case capture:
+		text, err := event.Text()
+		if err != nil {
+			return 0, err
+		}
+		tx.write(tell, text, m.id)
 	}
-	if err != nil || !m.key.Valid {
-		return true, err
+	tx.write("DELETE FROM ledger_outbox WHERE movement = ?", m.id)
+	if m.key.Valid {
+		complete(tx, m.key.String, answer)
 	}
-	return true, complete(ctx, tx, m.key.String, answer)
+	return place, nil
 }
 
 // answer is what the client is told of an outcome, and the movement's state.

@@ -2,25 +2,16 @@ package cards
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"dhow/superapp/service"
 )
 
-const (
-	// tries bounds how often a transaction that lost against another begins anew.
-	tries = 8
-	// retryPause is the first pause before it does; the next ones are longer.
-	retryPause = 5 * time.Millisecond
-	// finishTime bounds the posting of what was decided, also when the client has left.
-	finishTime = 5 * time.Second
-)
+// finishTime bounds the posting of what was decided, also when the client has left.
+const finishTime = 5 * time.Second
 
 var (
 	// errTaken says that a request's key is taken.
@@ -32,10 +23,10 @@ var (
 )
 
 // decision is what a write's transaction came to: an answer, or movements to post,
-// the first of which the answer is of.
+// the first of which the answer is of. Their ids are known behind the commit.
 type decision struct {
 	answer service.Answer
-	post   []movement
+	post   func(results) []movement
 }
 
 func answered(status int, v any) (decision, error) {
@@ -51,7 +42,7 @@ func refused(r *service.Refusal) decision {
 
 // write does a write once for its key. The function decides in a transaction in
 // which the key is reserved; an error of it leaves nothing behind, not even the key.
-func (d *desk) write(r *http.Request, operation string, body any, decide func(tx *sql.Tx, key string) (decision, error)) (service.Answer, error) {
+func (d *desk) write(r *http.Request, operation string, body any, decide func(tx *transaction, key string) (decision, error)) (service.Answer, error) {
 	key, err := service.Key(r)
 	if err != nil {
 		return service.Answer{}, err
@@ -62,18 +53,16 @@ func (d *desk) write(r *http.Request, operation string, body any, decide func(tx
 	}
 	ctx := r.Context()
 	var made decision
-	err = d.transact(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT INTO idempotency (`key`, request_hash, status, answer) VALUES (?, ?, ?, '{}')", key, fingerprint, service.InProgress)
-		if service.Duplicate(err) {
-			return errTaken
-		}
-		if err != nil {
-			return fmt.Errorf("reserve an idempotency key: %w", err)
-		}
-		if made, err = decide(tx, key); err != nil || made.post != nil {
+	done, err := d.transact(ctx, func(tx *transaction) error {
+		tx.reserve(key, fingerprint)
+		var err error
+		if made, err = decide(tx, key); err != nil {
 			return err
 		}
-		return complete(ctx, tx, key, made.answer)
+		if made.post == nil {
+			complete(tx, key, made.answer)
+		}
+		return nil
 	})
 	switch {
 	case errors.Is(err, errTaken):
@@ -85,16 +74,12 @@ func (d *desk) write(r *http.Request, operation string, body any, decide func(tx
 	}
 	ctx, cancel := keepOn(ctx)
 	defer cancel()
-	return d.finish(ctx, key, made.post)
+	return d.finish(ctx, key, made.post(done))
 }
 
 // complete writes down the answer of a key that has none yet.
-func complete(ctx context.Context, tx *sql.Tx, key string, a service.Answer) error {
-	_, err := tx.ExecContext(ctx, "UPDATE idempotency SET status = ?, answer = ? WHERE `key` = ? AND status = ?", a.Status, string(a.Body), key, service.InProgress)
-	if err != nil {
-		return fmt.Errorf("write down an answer: %w", err)
-	}
-	return nil
+func complete(tx *transaction, key string, a service.Answer) {
+	tx.write("UPDATE idempotency SET status = ?, answer = ? WHERE `key` = ? AND status = ?", a.Status, string(a.Body), key, service.InProgress)
 }
 
 // again answers a request whose key is taken: with the stored answer, or by posting
@@ -117,34 +102,4 @@ func (d *desk) again(ctx context.Context, key string, fingerprint []byte) (servi
 // what was decided is better posted now than by the settler.
 func keepOn(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), finishTime)
-}
-
-// transact runs a transaction, again when it lost against another. Its statements
-// see what is committed when they begin; what must not change meanwhile they lock.
-func (d *desk) transact(ctx context.Context, do func(*sql.Tx) error) error {
-	pauses := backoff.NewExponentialBackOff()
-	pauses.InitialInterval = retryPause
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := d.once(ctx, do)
-		if err != nil && !service.Conflict(err) && !errors.Is(err, errAnew) {
-			err = backoff.Permanent(err)
-		}
-		return struct{}{}, err
-	}, backoff.WithBackOff(pauses), backoff.WithMaxTries(tries), backoff.WithNotify(func(error, time.Duration) { d.conflicts.Inc() }))
-	return err
-}
-
-func (d *desk) once(ctx context.Context, do func(*sql.Tx) error) error {
-	tx, err := d.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
-	if err != nil {
-		return fmt.Errorf("begin a transaction: %w", err)
-	}
-	if err := do(tx); err != nil {
-		_ = tx.Rollback() // the connection's end would do the same
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
 }

@@ -35,16 +35,13 @@ GRANT SELECT, INSERT, DELETE ON outbox TO {{role}};
 `
 )
 
-// AddMariaDB writes an event into the outbox, in the transaction of what it tells.
-func AddMariaDB(ctx context.Context, tx *sql.Tx, e Event) error {
+// Text is an event as its row has it. It is written in the transaction of what it tells.
+func (e Event) Text() (string, error) {
 	text, err := json.Marshal(e)
 	if err != nil {
-		return fmt.Errorf("write an event: %w", err)
+		return "", fmt.Errorf("write an event: %w", err)
 	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO outbox (event) VALUES (?)", string(text)); err != nil {
-		return fmt.Errorf("write an event into the outbox: %w", err)
-	}
-	return nil
+	return string(text), nil
 }
 
 // InPostgres is the table in a PostgreSQL database.

@@ -82,6 +82,7 @@ func openMariaDB(size int) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.MultiStatements = true // what belongs together goes in one round trip; arguments can end no statement
 	c.Params["max_statement_time"] = strconv.Itoa(int(requestTime.Seconds()))
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
