@@ -50,10 +50,10 @@ func backLength(size int) int {
 // listpackEntry is the entry at b's begin and its size.
 func (w *walker) listpackEntry(b []byte) (v []byte, size int, ok bool) {
 	text := func(head int, n uint64) ([]byte, int, bool) {
-		if head > len(b) || n > uint64(len(b)-head) { //nolint:gosec // never negative
+		if head > len(b) || n > uint64(len(b)-head) {
 			return nil, 0, false
 		}
-		return b[head : head+int(n)], head + int(n), true //nolint:gosec // at most b's length
+		return b[head : head+int(n)], head + int(n), true
 	}
 	c := b[0]
 	if c < 0x80 {
@@ -96,7 +96,7 @@ func signed(b []byte) int64 {
 		n |= uint64(c) << (8 * i)
 	}
 	shift := 64 - 8*len(b)
-	return int64(n<<shift) >> shift //nolint:gosec // two's complement is meant
+	return int64(n<<shift) >> shift
 }
 
 // ziplist hands out the elements of a ziplist, the form before listpacks.
@@ -152,10 +152,10 @@ func (w *walker) ziplistEntry(b []byte) (v []byte, size int, ok bool) {
 	default:
 		return w.ziplistNumber(b)
 	}
-	if n > uint64(len(b)-head) { //nolint:gosec // never negative
+	if n > uint64(len(b)-head) {
 		return nil, 0, false
 	}
-	return b[head : head+int(n)], head + int(n), true //nolint:gosec // at most b's length
+	return b[head : head+int(n)], head + int(n), true
 }
 
 func (w *walker) ziplistNumber(b []byte) (v []byte, size int, ok bool) {
@@ -189,7 +189,7 @@ func (w *walker) intset(b []byte, f func([]byte) error) error {
 		return errCompact
 	}
 	width, n := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
-	if width != 2 && width != 4 && width != 8 || uint64(n)*uint64(width) != uint64(len(b)-head) { //nolint:gosec // never negative
+	if width != 2 && width != 4 && width != 8 || uint64(n)*uint64(width) != uint64(len(b)-head) {
 		return errCompact
 	}
 	for at := head; at < len(b); at += int(width) {
@@ -224,11 +224,11 @@ func (w *walker) zipmap(b []byte, f func([]byte) error) error {
 			unused = uint64(b[at])
 			at++
 		}
-		if n+unused > uint64(len(b)-at) { //nolint:gosec // never negative
+		if n+unused > uint64(len(b)-at) {
 			return nil, false
 		}
-		v := b[at : at+int(n)]     //nolint:gosec // at most b's length
-		at += int(n) + int(unused) //nolint:gosec // at most b's length
+		v := b[at : at+int(n)]
+		at += int(n) + int(unused)
 		return v, true
 	}
 	for at < len(b) {

@@ -24,7 +24,7 @@ func (s *Sum) Sub(o Sum) {
 }
 
 // Digest is the digest of a RESTORE payload's value, the same for each encoding of
-// it. Counters says whether the counters of a stream count (entries added and read,
+// it. Counters says whether the counters of a stream count (entries added,
 // greatest deleted id): Redis 6.2 has none.
 func Digest(payload []byte, counters bool) (Sum, error) {
 	var sum Sum
@@ -126,10 +126,7 @@ func describe(part byte, name []byte) string {
 	case partLast:
 		return "length or last id"
 	case partCounters:
-		if len(name) == 0 {
-			return "counters"
-		}
-		return "entries read by group " + quote(name)
+		return "counters"
 	case partGroup:
 		return "group " + quote(name)
 	case partConsumer:

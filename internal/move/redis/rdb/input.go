@@ -104,7 +104,7 @@ func (in *input) copyTo(dst []byte, n uint64) ([]byte, error) {
 		if err := in.fill(1); err != nil {
 			return dst, err
 		}
-		b, err := in.next(int(min(n, uint64(in.w-in.r)))) //nolint:gosec // at most the buffer's size
+		b, err := in.next(int(min(n, uint64(in.w-in.r))))
 		if err != nil {
 			return dst, err
 		}
@@ -120,7 +120,7 @@ func (in *input) discard(n uint64) error {
 		if err := in.fill(1); err != nil {
 			return err
 		}
-		b, err := in.next(int(min(n, uint64(in.w-in.r)))) //nolint:gosec // at most the buffer's size
+		b, err := in.next(int(min(n, uint64(in.w-in.r))))
 		if err != nil {
 			return err
 		}
@@ -221,19 +221,19 @@ func (in *input) string(dst []byte, limit uint64) ([]byte, error) {
 		if err != nil {
 			return dst, err
 		}
-		return strconv.AppendInt(dst, int64(int8(b[0])), 10), nil //nolint:gosec // the format's own form
+		return strconv.AppendInt(dst, int64(int8(b[0])), 10), nil
 	case encInt16:
 		b, err := in.next(2)
 		if err != nil {
 			return dst, err
 		}
-		return strconv.AppendInt(dst, int64(int16(binary.LittleEndian.Uint16(b))), 10), nil //nolint:gosec // the format's own form
+		return strconv.AppendInt(dst, int64(int16(binary.LittleEndian.Uint16(b))), 10), nil
 	case encInt32:
 		b, err := in.next(4)
 		if err != nil {
 			return dst, err
 		}
-		return strconv.AppendInt(dst, int64(int32(binary.LittleEndian.Uint32(b))), 10), nil //nolint:gosec // the format's own form
+		return strconv.AppendInt(dst, int64(int32(binary.LittleEndian.Uint32(b))), 10), nil
 	case encLZF:
 		return in.packed(dst, limit)
 	}
@@ -257,7 +257,7 @@ func (in *input) packed(dst []byte, limit uint64) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	return unpack(dst, packed, int(whole)) //nolint:gosec // at most limit
+	return unpack(dst, packed, int(whole))
 }
 
 // over reads what lies in memory already; nothing is copied, and next takes any length.
@@ -274,8 +274,8 @@ func (in *input) view() ([]byte, error) {
 		in.r = at
 		return in.string(nil, MaxValue)
 	}
-	if n > uint64(in.w-in.r) { //nolint:gosec // never negative
+	if n > uint64(in.w-in.r) {
 		return nil, io.ErrUnexpectedEOF
 	}
-	return in.next(int(n)) //nolint:gosec // at most what there is
+	return in.next(int(n))
 }

@@ -162,7 +162,7 @@ func (r *Reader) next() (Entry, error) {
 			if err != nil {
 				return Entry{}, err
 			}
-			expiry = int64(binary.LittleEndian.Uint64(b)) //nolint:gosec // the format's own form
+			expiry = int64(binary.LittleEndian.Uint64(b))
 		case opExpire:
 			b, err := r.in.next(4)
 			if err != nil {

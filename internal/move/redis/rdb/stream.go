@@ -9,8 +9,8 @@ func (w *walker) stream1() error { return w.stream(1) }
 func (w *walker) stream2() error { return w.stream(2) }
 func (w *walker) stream3() error { return w.stream(3) }
 
-// stream takes a stream apart. When a consumer was last seen is no part of it: it
-// changes with every attempt to read, and no server tells its replicas.
+// stream takes a stream apart. When a consumer was last seen and how many entries a
+// group has read are no part of it: a server does not tell its replicas.
 func (w *walker) stream(version int) error {
 	if err := w.in.each(func() error {
 		first, err := w.in.view()
@@ -65,7 +65,7 @@ func (w *walker) group(version int) error {
 		return err
 	}
 	if version >= 2 {
-		if err := w.numbers(partCounters, group, 1); err != nil {
+		if err := w.in.lens(1); err != nil {
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func (w *walker) streamNode(ms, seq uint64, node []byte) error {
 	cells.number() // the mark behind them
 	for cells.ok() && cells.at < len(cells.ends) {
 		flags := cells.number()
-		id := [2]uint64{ms + uint64(cells.number()), seq + uint64(cells.number())} //nolint:gosec // they wrap as the server's do
+		id := [2]uint64{ms + uint64(cells.number()), seq + uint64(cells.number())}
 		fields := master
 		var values span
 		same := flags&entrySameFields != 0

@@ -16,7 +16,7 @@ const (
 	partExpiry   = 't' // when a hash's field ends; name: the field
 	partEntry    = 'x' // of a stream; name: its id
 	partLast     = 'l' // a stream's length and last id
-	partCounters = 'n' // what only Redis 7 counts, of a stream or of a group
+	partCounters = 'n' // what only Redis 7 counts, of a stream
 	partGroup    = 'g'
 	partPending  = 'p' // name: group and id
 	partConsumer = 'c' // name: group and consumer
