@@ -11,15 +11,6 @@ import (
 
 var errPending = errors.New("not built yet")
 
-// copy and stream
-type running struct{}
-
-func (m *Mover) Replicate(context.Context, func(move.Progress)) error { return errPending }
-func (m *Mover) Rehearse(context.Context) (move.Rehearsal, error) {
-	return move.Rehearsal{}, errPending
-}
-func (m *Mover) CatchUp(context.Context, move.Marker) error { return errPending }
-
 // preflight and comparison
 type pins struct{}
 
@@ -41,3 +32,7 @@ func (m *Mover) Retire(context.Context) error               { return errPending 
 func (m *Mover) Unfence(context.Context) error              { return errPending }
 func (m *Mover) State(context.Context) (move.State, error)  { return move.State{}, errPending }
 func (m *Mover) Finish(context.Context) error               { return errPending }
+
+func (m *Mover) guardTarget(context.Context) error { return nil }
+
+func (m *Mover) mark(context.Context, querier) (move.Marker, error) { return move.Marker{}, errPending }
