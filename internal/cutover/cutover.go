@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -118,11 +119,17 @@ type Result struct {
 	HeldAt     time.Time `json:"held_at,omitzero"`
 	ReleasedAt time.Time `json:"released_at,omitzero"`
 	Steps      []Timing  `json:"steps"`
+	// Rehearsed is the worst that each database's rehearsals came to: the slowest
+	// one bounds the stall.
+	Rehearsed map[string]move.Rehearsal `json:"rehearsed,omitempty"`
 	// Lag is how long each target was behind the fence, by database.
 	Lag map[string]time.Duration `json:"lag_ns,omitempty"`
 	// Compared is the proof, by database; Before is the comparison that let the cutover go ahead.
 	Compared map[string]move.Comparison `json:"compared,omitempty"`
 	Before   map[string]move.Comparison `json:"before,omitempty"`
+	// Moving are the databases whose proof compared the moving data, because the
+	// snapshots of the cutover were lost.
+	Moving []string `json:"compared_moving,omitempty"`
 	// Recovered says that an earlier run, cut off in the middle, was ended first.
 	Recovered string `json:"recovered,omitempty"`
 }
@@ -330,7 +337,7 @@ func (m *Machine) arrive(ctx context.Context) error {
 	if err := m.cfg.Journal.End(context.WithoutCancel(ctx), m.run, Done, ""); err != nil {
 		return fmt.Errorf("the %s serves, but that is not in the journal; run the same command again once it can be written: %w", m.cfg.To, err)
 	}
-	return different(m.result.Compared)
+	return differsBehind(m.result.Compared, m.cfg.To)
 }
 
 // step records a step, then lets it act.
@@ -389,7 +396,7 @@ func (m *Machine) undo(ctx context.Context, cause error) error {
 	m.stopStreams()
 	c, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
-	unfence := m.each(c, m.cfg.Movers, unfenceMover)
+	unfence := m.all(c, m.cfg.Movers, unfenceMover)
 	var release error
 	if m.cfg.Gate != nil {
 		release = m.cfg.Gate.Release(c)
@@ -408,7 +415,23 @@ func (m *Machine) undo(ctx context.Context, cause error) error {
 	return fmt.Errorf("undone, the %s goes on as before: %w", m.cfg.To.Other(), cause)
 }
 
-// each does the same with all movers at once.
+// all does the same with all movers at once, and lets each come to its end: one
+// server that is away is no reason to leave another as it is.
+func (m *Machine) all(ctx context.Context, movers []move.Mover, do func(context.Context, move.Mover) error) error {
+	errs := make([]error, len(movers))
+	var wg sync.WaitGroup
+	for i, mv := range movers {
+		wg.Go(func() {
+			if err := do(ctx, mv); err != nil {
+				errs[i] = fmt.Errorf("database %s: %w", mv.Name(), err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// each does the same with all movers at once; the first that fails stops the others.
 func (m *Machine) each(ctx context.Context, movers []move.Mover, do func(context.Context, move.Mover) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, mv := range movers {

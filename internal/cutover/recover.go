@@ -3,6 +3,7 @@ package cutover
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"dhow/internal/move"
 )
@@ -14,7 +15,8 @@ import (
 // Why this is safe: a target opens only when its own source is sealed, and the
 // machine opens the first one only when every source is sealed. So an open target
 // means that all sources are sealed; and while no target is open, unsealing
-// every source is as if nothing had happened.
+// every source is as if nothing had happened. Should a server have lost its seal
+// meanwhile, its target is not open yet, and it is fenced again.
 func (m *Machine) recover(ctx context.Context) (arrived bool, err error) {
 	last, err := m.cfg.Journal.Last(ctx)
 	if err != nil {
@@ -28,19 +30,27 @@ func (m *Machine) recover(ctx context.Context) (arrived bool, err error) {
 	}
 	m.run = last
 	open := false
+	var loose []move.Mover
 	for _, mv := range m.cfg.Movers {
 		s, err := mv.State(ctx)
-		if err != nil {
-			return false, fmt.Errorf("an earlier run was cut off at step %q, and how it stands can not be seen: %w", last.Last, err)
+		switch {
+		case err != nil:
+			return false, fmt.Errorf("an earlier run was cut off at step %q, and how it stands can not be seen: database %s: %w", last.Last, mv.Name(), err)
+		case s.Open && !s.Sealed:
+			return false, &move.Refused{Reason: fmt.Sprintf("an earlier run was cut off at step %q, and both sides of database %s take writes: the fence of its %s did not outlive the process, as `dhow preflight` warned", last.Last, mv.Name(), m.cfg.To.Other()),
+				Fix: fmt.Sprintf("keep the application away from the %s, compare the two, and mend the %s by hand", m.cfg.To.Other(), m.cfg.To)}
+		case s.Open:
+			open = true
+		case !s.Sealed:
+			loose = append(loose, mv)
 		}
-		open = open || s.Open && s.Sealed
 	}
 	if !open {
 		m.result.Recovered = fmt.Sprintf("an earlier run was cut off at step %q: it was undone", last.Last)
 		m.say("%s", m.result.Recovered)
 		c, cancel := context.WithTimeout(ctx, undoTime)
 		defer cancel()
-		if err := m.each(c, m.cfg.Movers, unfenceMover); err != nil {
+		if err := m.all(c, m.cfg.Movers, unfenceMover); err != nil {
 			return false, fmt.Errorf("undo the run that was cut off at step %q: %w", last.Last, err)
 		}
 		if m.cfg.Gate != nil {
@@ -53,6 +63,11 @@ func (m *Machine) recover(ctx context.Context) (arrived bool, err error) {
 	m.result.Recovered = fmt.Sprintf("an earlier run was cut off at step %q, behind the point of no return: it was brought to its end", last.Last)
 	m.say("%s", m.result.Recovered)
 	m.passed = true
+	if len(loose) > 0 {
+		if err := m.fenceAgain(ctx, loose); err != nil {
+			return false, fmt.Errorf("fence again what a run that was cut off had fenced (run the same command again to go on): %w", err)
+		}
+	}
 	for _, st := range table {
 		if st.stage == undoable {
 			continue
@@ -62,6 +77,46 @@ func (m *Machine) recover(ctx context.Context) (arrived bool, err error) {
 		}
 	}
 	return true, m.arrive(ctx)
+}
+
+// fenceAgain seals the sources whose seal did not last: a server that can keep
+// none lets go when the process dies, and may have taken writes since. While another
+// database is open the only way is forward, but none of these is, so nothing is lost: the
+// streams bring them up to date, as in any cutover.
+func (m *Machine) fenceAgain(ctx context.Context, movers []move.Mover) error {
+	names := make([]string, len(movers))
+	for i, mv := range movers {
+		names[i] = mv.Name()
+	}
+	m.say("the fence of %s did not last: fencing again", strings.Join(names, ", "))
+	m.startStreams(ctx, movers)
+	defer m.stopStreams()
+	if err := m.awaitStreams(ctx); err != nil {
+		return err
+	}
+	if err := m.each(ctx, movers, prepareMover); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Persistence)
+	defer cancel()
+	if err := m.hold(ctx); err != nil {
+		return err
+	}
+	if err := m.drain(ctx); err != nil {
+		return err
+	}
+	err := m.each(ctx, movers, func(ctx context.Context, mv move.Mover) error {
+		mark, err := mv.Fence(ctx)
+		if err != nil {
+			return err
+		}
+		return mv.CatchUp(ctx, mark)
+	})
+	if err != nil {
+		return err
+	}
+	m.stopStreams()
+	return m.each(ctx, movers, sealMover)
 }
 
 func command(to Side) string {

@@ -3,6 +3,8 @@ package cutover
 import (
 	"context"
 	"errors"
+	"maps"
+	"strings"
 	"time"
 
 	"dhow/internal/move"
@@ -126,7 +128,7 @@ func (m *Machine) pin(ctx context.Context) error {
 
 func (m *Machine) seal(ctx context.Context) error { return m.each(ctx, m.cfg.Movers, sealMover) }
 
-func (m *Machine) open(ctx context.Context) error { return m.each(ctx, m.cfg.Movers, openMover) }
+func (m *Machine) open(ctx context.Context) error { return m.all(ctx, m.cfg.Movers, openMover) }
 
 func (m *Machine) switchOver(ctx context.Context) error {
 	if m.cfg.Gate != nil {
@@ -149,7 +151,7 @@ func (m *Machine) retire(ctx context.Context) error {
 	if m.streams == nil {
 		m.startStreams(context.WithoutCancel(ctx), m.cfg.Back)
 	}
-	return m.each(ctx, m.cfg.Movers, retireMover)
+	return m.all(ctx, m.cfg.Movers, retireMover)
 }
 
 func pinMover(ctx context.Context, mv move.Mover) error     { return mv.Pin(ctx) }
@@ -160,32 +162,46 @@ func unfenceMover(ctx context.Context, mv move.Mover) error { return mv.Unfence(
 func prepareMover(ctx context.Context, mv move.Mover) error { return mv.Prepare(ctx) }
 
 // prove compares all rows as they stood at the cutover, while the snapshots of
-// that moment are held; when they were lost, to a crash or with their sessions,
-// the rows as they move.
+// that moment are held; of a database whose snapshots were lost, to a crash or
+// with their sessions, the rows as they move.
 func (m *Machine) prove(ctx context.Context) error {
 	if !m.cfg.Proof {
 		return nil
 	}
-	var err error
-	lost := "with the process that held them"
+	m.result.Compared = make(map[string]move.Comparison, len(m.cfg.Movers))
+	lost := m.cfg.Back
 	if m.pinned {
 		m.say("comparing all rows as they stood at the cutover")
-		m.result.Compared, err = m.compare(ctx, m.cfg.Movers, move.VerifyOptions{Pinned: true})
-		for _, mv := range m.cfg.Movers {
+		lost = nil
+		for i, mv := range m.cfg.Movers {
+			c, err := m.compareOne(ctx, mv, move.VerifyOptions{Pinned: true})
 			mv.Unpin(context.WithoutCancel(ctx))
+			if err == nil {
+				m.result.Compared[mv.Name()] = c
+				continue
+			}
+			if ctx.Err() == nil {
+				m.log.Warn("the pinned snapshots can not be compared", "database", mv.Name(), "error", err)
+			}
+			lost = append(lost, m.cfg.Back[i])
 		}
 		m.pinned = false
-		if err == nil || errors.Is(err, ErrDiffers) || ctx.Err() != nil {
-			return arrivedAllTheSame(err)
-		}
-		lost = "with the sessions that held them"
-		m.log.Warn("the pinned snapshots can not be compared", "error", err)
 	}
-	m.say("the snapshots of the cutover were lost %s: comparing both sides while they move", lost)
+	if len(lost) == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, mv := range lost {
+		m.result.Moving = append(m.result.Moving, mv.Name())
+	}
+	m.say("the snapshots of the cutover were lost of %s: comparing both sides while they move", strings.Join(m.result.Moving, ", "))
 	if err := m.awaitStreams(ctx); err != nil {
 		return err
 	}
-	m.result.Compared, err = m.compare(ctx, m.cfg.Back, move.VerifyOptions{})
+	compared, err := m.compare(ctx, lost, move.VerifyOptions{})
+	maps.Copy(m.result.Compared, compared)
 	return arrivedAllTheSame(err)
 }
 

@@ -103,26 +103,31 @@ func (m *Machine) awaitStreams(ctx context.Context) error {
 	return g.Wait()
 }
 
-// predict rehearses all movers at once, as the cutover will, and takes the worst of several rounds.
+// predict rehearses all movers at once, as the cutover will, and takes the worst
+// of several rounds. Every database waits for the slowest, at each of the two steps.
 func (m *Machine) predict(ctx context.Context) error {
 	var worst time.Duration
+	m.result.Rehearsed = make(map[string]move.Rehearsal, len(m.cfg.Movers))
 	for range rehearsals {
 		var mu sync.Mutex
-		var round time.Duration
+		var lag, seal time.Duration
 		err := m.each(ctx, m.cfg.Movers, func(ctx context.Context, mv move.Mover) error {
 			r, err := mv.Rehearse(ctx)
 			if err != nil {
 				return errors.Join(err, m.streams.failure())
 			}
 			mu.Lock()
-			round = max(round, r.Lag+r.Seal)
-			mu.Unlock()
+			defer mu.Unlock()
+			lag, seal = max(lag, r.Lag), max(seal, r.Seal)
+			if was := m.result.Rehearsed[mv.Name()]; r.Lag+r.Seal >= was.Lag+was.Seal {
+				m.result.Rehearsed[mv.Name()] = r
+			}
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		worst = max(worst, round)
+		worst = max(worst, lag+seal)
 	}
 	m.result.Predicted = worst
 	return nil
@@ -132,29 +137,21 @@ func (m *Machine) predict(ctx context.Context) error {
 func (m *Machine) compare(ctx context.Context, movers []move.Mover, o move.VerifyOptions) (map[string]move.Comparison, error) {
 	all := make(map[string]move.Comparison, len(movers))
 	for _, mv := range movers {
-		c, err := mv.Verify(ctx, o, func(p move.Progress) { m.cfg.Report(Event{At: p.At, Progress: &p}) })
+		c, err := m.compareOne(ctx, mv, o)
 		if err != nil {
-			return all, fmt.Errorf("compare database %s: %w", mv.Name(), err)
+			return all, err
 		}
 		all[mv.Name()] = c
 	}
-	return all, different(all)
+	return all, differsBefore(all)
 }
 
-// different is an error when rows differ.
-func different(all map[string]move.Comparison) error {
-	var rows int64
-	first := ""
-	for name, c := range all {
-		rows += c.Different
-		for _, d := range c.Differences {
-			if at := fmt.Sprintf("%s: %s %s (%s)", name, d.Table, d.Key, d.Kind); first == "" || at < first {
-				first = at
-			}
-		}
+func (m *Machine) compareOne(ctx context.Context, mv move.Mover, o move.VerifyOptions) (move.Comparison, error) {
+	began := time.Now()
+	c, err := mv.Verify(ctx, o, func(p move.Progress) { m.cfg.Report(Event{At: p.At, Progress: &p}) })
+	if err != nil {
+		return c, fmt.Errorf("compare database %s: %w", mv.Name(), err)
 	}
-	if rows == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w in %d rows, the first is %s: look with `dhow verify`, mend with `dhow verify --repair`", ErrDiffers, rows, first)
+	c.Took = time.Since(began)
+	return c, nil
 }

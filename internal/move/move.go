@@ -209,6 +209,8 @@ type Comparison struct {
 	Undecided int64 `json:"undecided,omitempty"`
 	// ByTable are the tables, or key spaces, one by one, sorted by name.
 	ByTable []TableComparison `json:"by_table,omitempty"`
+	// Took is how long the comparison took in all; who asked for it notes it.
+	Took time.Duration `json:"took_ns,omitempty"`
 }
 
 // TableComparison is what Verify found in one table or key space.
@@ -216,7 +218,8 @@ type TableComparison struct {
 	Table     string        `json:"table"`
 	Rows      int64         `json:"rows"`
 	Different int64         `json:"different"`
-	Took      time.Duration `json:"took_ns"`
+	// Took is from when its first chunk began until its last one was compared, beside other tables.
+	Took time.Duration `json:"took_ns"`
 }
 
 // Rehearsal says how long the parts of a cutover that clients wait for will take.
