@@ -67,6 +67,9 @@ type Mover struct {
 
 	// pauseTime is how long a pause holds; tests shorten it.
 	pauseTime time.Duration
+	// pinPatience and rememberMost bound what pinning and comparing the pinned take; likewise.
+	pinPatience  time.Duration
+	rememberMost int
 }
 
 // New makes a Mover; it connects to nothing yet.
@@ -81,7 +84,7 @@ func New(cfg Config) (*Mover, error) {
 		cfg.Limits.Pipeline = DefaultPipeline
 	}
 	name := cfg.Estate + "/" + cfg.Name
-	m := &Mover{cfg: cfg, limits: cfg.Limits, pauseTime: pauseTime, log: cfg.Log.With("database", cfg.Name), stream: name, back: name + "/back"}
+	m := &Mover{cfg: cfg, limits: cfg.Limits, pauseTime: pauseTime, pinPatience: pinPatience, rememberMost: rememberMost, log: cfg.Log.With("database", cfg.Name), stream: name, back: name + "/back"}
 	if cfg.Back {
 		m.stream, m.back = m.back, m.stream
 	}
