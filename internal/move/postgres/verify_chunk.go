@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -235,6 +236,7 @@ func (u *unit) digests(ctx context.Context, conn *pgx.Conn) (map[int64]digest, e
 
 // compare compares a unit, and lists the rows of what differs.
 func (v *verifier) compare(ctx context.Context, p *pair, u *unit) error {
+	began := time.Now()
 	var sums [2]map[int64]digest
 	err := p.both(ctx, func(ctx context.Context, i int, conn *pgx.Conn) (err error) {
 		sums[i], err = u.digests(ctx, conn)
@@ -251,7 +253,7 @@ func (v *verifier) compare(ctx context.Context, p *pair, u *unit) error {
 			differing = append(differing, b)
 		}
 	}
-	v.found.compared(rows, u.buckets)
+	v.found.compared(u.table, rows, u.buckets, began)
 	t := u.table.source
 	v.progress.board.copied(t.Name, rows, rows*(t.Bytes/max(1, estimate(t))))
 	if len(differing) > 0 {

@@ -2,9 +2,11 @@ package postgres
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"dhow/internal/move"
 )
@@ -16,14 +18,47 @@ type findings struct {
 	mu     sync.Mutex
 	sum    move.Comparison
 	tables map[*comparedTable]int // rows named, or about to be
+	byName map[string]*tableFound
 }
 
-// compared counts chunks and their rows.
-func (f *findings) compared(rows int64, chunks int) {
+// tableFound is a table's share of the findings, and when its chunks were compared.
+type tableFound struct {
+	move.TableComparison
+	began, ended time.Time
+}
+
+// of is a table's share, which begins as nothing; f.mu is held.
+func (f *findings) of(name string) *tableFound {
+	if f.byName == nil {
+		f.byName = map[string]*tableFound{}
+	}
+	t := f.byName[name]
+	if t == nil {
+		t = &tableFound{TableComparison: move.TableComparison{Table: name}}
+		f.byName[name] = t
+	}
+	return t
+}
+
+// expect lists a table that will be compared, though it may hold no row.
+func (f *findings) expect(t *comparedTable) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.of(t.source.Name.String())
+}
+
+// compared counts chunks of a table and their rows; began is when they were begun with.
+func (f *findings) compared(t *comparedTable, rows int64, chunks int, began time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sum.Rows += rows
 	f.sum.Chunks += chunks
+	found := f.of(t.source.Name.String())
+	found.Rows += rows
+	if found.began.IsZero() || began.Before(found.began) {
+		found.began = began
+	}
+	found.ended = time.Now()
 }
 
 // object notes that a whole object is missing, extra or changed.
@@ -31,6 +66,7 @@ func (f *findings) object(name, what string, kind move.Kind) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sum.Different++
+	f.of(name).Different++
 	f.sum.Differences = append(f.sum.Differences, move.Difference{Table: name, Key: what, Kind: kind})
 }
 
@@ -49,6 +85,7 @@ func (f *findings) row(t *comparedTable, d difference) {
 		f.tables = map[*comparedTable]int{}
 	}
 	f.sum.Different += d.count
+	f.of(t.source.Name.String()).Different += d.count
 	if d.repaired {
 		f.sum.Repaired += d.count
 	}
@@ -75,6 +112,11 @@ func (f *findings) result(tables int) move.Comparison {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sum.Tables = tables
+	for _, name := range slices.Sorted(maps.Keys(f.byName)) {
+		t := f.byName[name]
+		t.Took = t.ended.Sub(t.began)
+		f.sum.ByTable = append(f.sum.ByTable, t.TableComparison)
+	}
 	slices.SortFunc(f.sum.Differences, func(a, b move.Difference) int {
 		return cmp.Or(strings.Compare(a.Table, b.Table), compareNatural(a.Key, b.Key), strings.Compare(string(a.Kind), string(b.Kind)))
 	})

@@ -49,7 +49,25 @@ func verify(t *testing.T, m *Mover, o move.VerifyOptions) move.Comparison {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wantTables(t, c)
 	return c
+}
+
+// wantTables: the tables' shares are sorted, sum up to the whole, and each took its time.
+func wantTables(t *testing.T, c move.Comparison) {
+	t.Helper()
+	var rows, different int64
+	timed, names := 0, []string{}
+	for _, b := range c.ByTable {
+		rows, different = rows+b.Rows, different+b.Different
+		names = append(names, b.Table)
+		if b.Took > 0 {
+			timed++
+		}
+	}
+	if rows != c.Rows || different != c.Different || timed != c.Tables || !slices.IsSorted(names) {
+		t.Errorf("of %d tables with %d rows, %d of them different, the shares are %d timed ones with %d and %d: %v", c.Tables, c.Rows, c.Different, timed, rows, different, names)
+	}
 }
 
 // replicating streams under the move's lock, as `dhow replicate` does.
