@@ -225,11 +225,16 @@ func (c *copying) run(ctx context.Context, p *psync, src io.Reader) error {
 	g.Go(func() error {
 		defer close(done)
 		defer close(chunks)
-		return c.read(gctx, src, chunks, room)
+		err := c.read(gctx, src, chunks, room)
+		if err == nil {
+			stop() // the group's context ends with the group, and the stream goes on
+		}
+		return err
 	})
 	g.Go(func() error { return c.accompany(gctx, p, done) })
 	err := g.Wait()
-	if !stop() && err == nil {
+	stop()
+	if err == nil {
 		err = ctx.Err()
 	}
 	return err

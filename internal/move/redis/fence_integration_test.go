@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -34,7 +35,7 @@ func startEnds(t *testing.T, settings ...string) *ends {
 // mover is a new process's mover.
 func (e *ends) mover(t *testing.T) *Mover {
 	t.Helper()
-	m, err := New(Config{Estate: "test", Name: "cache", Source: optionsOf(t, e.source), Target: optionsOf(t, e.target)})
+	m, err := New(Config{Estate: "test", Name: "cache", Source: optionsOf(t, e.source), Target: optionsOf(t, e.target), Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		t.Fatal(err)
 	}
