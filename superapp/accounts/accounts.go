@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/semaphore"
 
+	client "dhow/superapp/ledger"
 	"dhow/superapp/money"
 	"dhow/superapp/service"
 )
@@ -93,7 +94,7 @@ func New(b service.Base) service.App {
 		"POST /accounts":             l.open,
 		"GET /accounts/{id}":         l.account,
 		"GET /accounts/{id}/entries": l.statement,
-		"POST /transfers":            l.postTransfer,
+		"POST /transfers":            l.orderTransfer,
 		"GET /transfers/{id}":        l.getTransfer,
 
 		"POST /customers":              l.join,
@@ -107,7 +108,17 @@ func New(b service.Base) service.App {
 		"POST /holds/{id}/capture":                 l.capture,
 		"POST /holds/{id}/release":                 l.release,
 		"PUT /system/{purpose}/{currency}/{shard}": l.system,
+		"POST /system/transfers":                   l.stepTransfer,
 	}}
+}
+
+// customersKey is the key of a write that customers can ask for.
+func customersKey(r *http.Request) (string, error) {
+	key, err := service.Key(r)
+	if err == nil && client.Reserved(key) {
+		err = service.InvalidKey(fmt.Sprintf("an idempotency key may not begin with %s, %s or %s", client.PaymentKey, client.CardKey, client.SendKey))
+	}
+	return key, err
 }
 
 // opening is the body of POST /accounts.
@@ -146,7 +157,7 @@ RETURNING answer::text`
 
 // open opens an empty customer's account.
 func (l *ledger) open(r *http.Request) (service.Answer, error) {
-	key, err := service.Key(r)
+	key, err := customersKey(r)
 	if err != nil {
 		return service.Answer{}, err
 	}

@@ -65,6 +65,7 @@ func TestAccounts(t *testing.T) {
 		{"refusals", refusals},
 		{"a refusal is kept", refusalIsKept},
 		{"bad requests", badRequests},
+		{"the keys of other services", reservedKeys},
 		{"money is conserved", moneyIsConserved},
 		{"conflicts with another process", conflicts},
 		{"statements", statements},
@@ -257,6 +258,23 @@ func badRequests(b *bank) {
 	}
 	// None of them took the key.
 	servicetest.Want(b.t, b.transfer("k", 3, 4, 1), http.StatusCreated, "")
+}
+
+// Nobody from outside can take the key of another service's step, which then finds it free.
+func reservedKeys(b *bank) {
+	for _, key := range []string{"payment:x", "card:5", "send:5:fee"} {
+		for what, body := range map[string]string{
+			"POST /transfers": order(3, 4, 1), "POST /accounts": `{"customer":1,"currency":"AED"}`,
+			"POST /customers": `{"name":"Reem","email":"reserved@example.com","pin":"2468","language":"ar"}`,
+		} {
+			servicetest.Want(b.t, b.Send(what, key, body), http.StatusBadRequest, "idempotency_key_invalid")
+		}
+		first := servicetest.Want(b.t, b.Send("POST /system/transfers", key, order(3, 4, 1)), http.StatusCreated, "")
+		again := servicetest.Want(b.t, b.Send("POST /system/transfers", key, order(3, 4, 1)), http.StatusCreated, "")
+		if again.Text != first.Text {
+			b.t.Errorf("%s, then %s", first.Text, again.Text)
+		}
+	}
 }
 
 // Many clients pay each other in circles, two processes serve them, and everything adds up.

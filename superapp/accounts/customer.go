@@ -94,7 +94,7 @@ RETURNING answer::text`
 
 // join takes a customer in and opens the first account.
 func (l *ledger) join(r *http.Request) (service.Answer, error) {
-	key, err := service.Key(r)
+	key, err := customersKey(r)
 	if err != nil {
 		return service.Answer{}, err
 	}

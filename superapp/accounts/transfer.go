@@ -75,12 +75,27 @@ SELECT $1, $2, 201, jsonb_build_object('id', t.id, 'from', $7::bigint, 'to', $8:
 FROM t, a payer, a payee WHERE payer.id = $7 AND payee.id = $8
 RETURNING answer::text`
 
-// postTransfer moves money.
-func (l *ledger) postTransfer(r *http.Request) (service.Answer, error) {
+// orderTransfer moves money for whoever asks.
+func (l *ledger) orderTransfer(r *http.Request) (service.Answer, error) {
+	key, err := customersKey(r)
+	if err != nil {
+		return service.Answer{}, err
+	}
+	return l.transfer(r, key)
+}
+
+// stepTransfer moves money as a step of another service. It is not for customers, so
+// no route from outside leads here, and all keys are free to be used.
+func (l *ledger) stepTransfer(r *http.Request) (service.Answer, error) {
 	key, err := service.Key(r)
 	if err != nil {
 		return service.Answer{}, err
 	}
+	return l.transfer(r, key)
+}
+
+// transfer moves money, once for its key whichever way it came.
+func (l *ledger) transfer(r *http.Request, key string) (service.Answer, error) {
 	t, err := service.Decode[transfer](r)
 	if err != nil {
 		return service.Answer{}, err

@@ -672,7 +672,7 @@ func oddRefusal(p *town) {
 	var odd atomic.Bool
 	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
 	between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if odd.Load() && r.URL.Path == "/transfers" {
+		if odd.Load() && r.URL.Path == "/system/transfers" {
 			w.WriteHeader(http.StatusUnprocessableEntity)
 			_, _ = w.Write([]byte(`{"error":"no","code":"insufficient_funds"}`))
 			return

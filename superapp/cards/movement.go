@@ -12,9 +12,6 @@ import (
 	"dhow/superapp/service"
 )
 
-// transferKey begins a transfer's key at the accounts service; the movement's id follows.
-const transferKey = "card:"
-
 // Kinds of movements.
 const (
 	authorise = "authorise" // from the customer to the cards' account
@@ -113,7 +110,7 @@ func (d *desk) post(ctx context.Context, m movement) (service.Answer, error) {
 	if err != nil {
 		return service.Answer{}, err
 	}
-	out, err := d.accounts.Transfer(ctx, fmt.Sprint(transferKey, m.id), order)
+	out, err := d.accounts.Transfer(ctx, fmt.Sprint(ledger.CardKey, m.id), order)
 	if err != nil {
 		return service.Answer{}, err
 	}

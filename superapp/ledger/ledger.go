@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 
 	"dhow/superapp/service"
@@ -20,6 +21,28 @@ import (
 
 // maxAnswer is in bytes.
 const maxAnswer = 64 << 10
+
+// What begins the keys under which services ask; what follows is of their own rows.
+// Customers can not use such keys: one who took the key of a step to come would keep
+// that step from being made.
+const (
+	// PaymentKey begins those of payments.
+	PaymentKey = "payment:"
+	// CardKey begins those of cards' movements.
+	CardKey = "card:"
+	// SendKey begins those of sends' steps.
+	SendKey = "send:"
+)
+
+// Reserved says whether a key can be a service's.
+func Reserved(key string) bool {
+	for _, begin := range []string{PaymentKey, CardKey, SendKey} {
+		if strings.HasPrefix(key, begin) {
+			return true
+		}
+	}
+	return false
+}
 
 // Purposes of the system's accounts.
 const (
@@ -84,7 +107,7 @@ type Transfer struct {
 // same outcome and nothing is moved twice. An error says that there is no outcome
 // yet; that holds for the other methods too.
 func (c *Client) Transfer(ctx context.Context, key string, o Order) (Outcome[Transfer], error) {
-	out, err := ask[Transfer](ctx, c, http.MethodPost, key, o, "transfers")
+	out, err := ask[Transfer](ctx, c, http.MethodPost, key, o, "system", "transfers")
 	if err == nil && out.Made != nil && out.Made.ID == 0 {
 		err = errNoOutcome
 	}

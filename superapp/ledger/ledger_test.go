@@ -34,7 +34,7 @@ func TestOutcome(t *testing.T) {
 		"a redirect from elsewhere": {http.StatusFound, ``, false, false},
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("Idempotency-Key") != "k" || r.URL.Path != "/transfers" {
+			if r.Header.Get("Idempotency-Key") != "k" || r.URL.Path != "/system/transfers" {
 				t.Errorf("%s: asked %s under %q", name, r.URL, r.Header.Get("Idempotency-Key"))
 			}
 			w.WriteHeader(c.status)

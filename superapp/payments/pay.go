@@ -166,7 +166,7 @@ func (b *book) finish(ctx context.Context, p payment, key string) (service.Answe
 // and gets no answer. It says in which state the payment ended and whether it
 // did so now.
 func (b *book) end(ctx context.Context, p payment, key string) (answer service.Answer, state string, ended bool, err error) {
-	out, err := b.accounts.Transfer(ctx, transferKey+p.key, p.order())
+	out, err := b.accounts.Transfer(ctx, ledger.PaymentKey+p.key, p.order())
 	if err != nil {
 		return service.Answer{}, "", false, err
 	}

@@ -37,14 +37,12 @@ import (
 const Name = "payments"
 
 const (
-	// transferKey begins a transfer's key at the accounts service; the payment's key follows.
-	transferKey = "payment:"
 	// requestKey begins the key of the payment of a request; the request's id follows.
 	requestKey = "request:"
 	// splitKey begins the key of the request for a share; the split's id and the share's place follow.
 	splitKey = "split:"
-	// maxKey leaves room for transferKey.
-	maxKey = service.MaxKey - len(transferKey)
+	// maxKey leaves room for what begins the transfer's key at the accounts service.
+	maxKey = service.MaxKey - len(ledger.PaymentKey)
 	// maxNote is in characters.
 	maxNote = 140
 )

@@ -84,7 +84,7 @@ type send struct {
 }
 
 // stepKey names a step's work at the accounts service.
-func (s send) stepKey(step string) string { return fmt.Sprintf("send:%d:%s", s.id, step) }
+func (s send) stepKey(step string) string { return fmt.Sprintf("%s%d:%s", ledger.SendKey, s.id, step) }
 
 func (s send) reference() string { return fmt.Sprintf("send %d", s.id) }
 

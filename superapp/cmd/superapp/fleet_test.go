@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"dhow/superapp/fleet"
@@ -27,5 +28,18 @@ func TestFleetIsWhatTheCommandsAre(t *testing.T) {
 	}
 	for name := range schemas {
 		t.Errorf("%s has a schema and is no service", name)
+	}
+}
+
+// What services ask of each other is no customer's to ask for.
+func TestWhatIsNotForCustomers(t *testing.T) {
+	for _, s := range fleet.Services() {
+		for _, inside := range []string{"/system", "/holds", "/events"} {
+			for _, path := range s.Paths {
+				if s.Name != fleet.Site && strings.HasPrefix(inside+"/", strings.TrimSuffix(path, "/")+"/") {
+					t.Errorf("%s of %s leads to %s", path, s.Name, inside)
+				}
+			}
+		}
 	}
 }
