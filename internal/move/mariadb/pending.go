@@ -12,14 +12,7 @@ import (
 var errPending = errors.New("not built yet")
 
 // preflight and comparison
-type pins struct{}
-
 func (m *Mover) Preflight(context.Context) ([]move.Issue, error) { return nil, errPending }
-func (m *Mover) Verify(context.Context, move.VerifyOptions, func(move.Progress)) (move.Comparison, error) {
-	return move.Comparison{}, errPending
-}
-func (m *Mover) Pin(context.Context) error { return errPending }
-func (m *Mover) Unpin(context.Context)     {}
 
 // fence and promotion
 type fence struct{}
