@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -53,6 +54,12 @@ type applier struct {
 	persisted    time.Time
 	changes      int64 // commands applied
 	spare        [][]byte
+	// pauses are those who want nothing to be on its way, see still.
+	pauses int
+	// exactAfter is the end, in Unix milliseconds, behind which expiries are exact;
+	// near remembers the keys of the others. See expiry.go.
+	exactAfter int64
+	near       *nearKeys
 }
 
 // sent is what the target has yet to answer.
@@ -65,7 +72,7 @@ type sent struct {
 }
 
 func newApplier(key, name string, lane *wire, pos position) *applier {
-	a := &applier{key: key, lane: lane, name: name, at: pos, applied: pos, persisted: time.Now(), appliedAt: time.Now()}
+	a := &applier{key: key, lane: lane, name: name, at: pos, applied: pos, persisted: time.Now(), appliedAt: time.Now(), exactAfter: math.MaxInt64}
 	a.cond = sync.NewCond(&a.mu)
 	return a
 }
@@ -108,7 +115,7 @@ func (a *applier) await(ctx context.Context, is func() bool) error {
 // begin makes room and opens a transaction in the database. The caller holds the
 // lock, and calls end.
 func (a *applier) begin(db int) error {
-	if err := a.waitFor(func() bool { return len(a.data) < pendingBytes }); err != nil {
+	if err := a.waitFor(func() bool { return len(a.data) < pendingBytes && (a.pauses == 0 || a.opened) }); err != nil {
 		return err
 	}
 	if !a.opened {
@@ -163,7 +170,7 @@ func (a *applier) ready() bool {
 		return true
 	}
 	// Nothing but a position; it is enough to write it now and then.
-	return a.dirty && a.underway == 0
+	return (a.dirty || a.whole) && a.underway == 0
 }
 
 // send sends what is ready, until the applier ends.
@@ -191,7 +198,7 @@ func (a *applier) take() (sent, error) {
 		return sent{}, err
 	}
 	if !a.held && !a.opened {
-		if time.Since(a.persisted) < persistEvery {
+		if !a.whole && time.Since(a.persisted) < persistEvery {
 			a.settleAt(a.at)
 			return sent{}, nil
 		}

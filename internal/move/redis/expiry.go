@@ -47,7 +47,7 @@ func (t *translation) expiring(what []byte, c resp.Command) ([]byte, error) {
 		if len(c.Args) < 3 {
 			return nil, errStrange(what)
 		}
-		end, err := t.end(what, c.Args[2])
+		end, err := t.end(what, c.Args[2], c.Args[1])
 		if err != nil {
 			return nil, err
 		}
@@ -63,7 +63,7 @@ func (t *translation) expiring(what []byte, c resp.Command) ([]byte, error) {
 		if len(c.Args) != 4 {
 			return nil, errStrange(what)
 		}
-		end, err := t.end(what, c.Args[2])
+		end, err := t.end(what, c.Args[2], c.Args[1])
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +94,7 @@ func (t *translation) option(c resp.Command, from int) ([]byte, error) {
 		default:
 			continue
 		}
-		end, err := t.end(what, c.Args[i+1])
+		end, err := t.end(what, c.Args[i+1], c.Args[1])
 		if err != nil {
 			return nil, err
 		}
@@ -130,7 +130,7 @@ func (t *translation) restore(c resp.Command) ([]byte, error) {
 	if absolute {
 		unit = []byte("PXAT")
 	}
-	end, err := t.end(unit, c.Args[2])
+	end, err := t.end(unit, c.Args[2], c.Args[1])
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (t *translation) restore(c resp.Command) ([]byte, error) {
 
 // end is the expiry that the target is told, of one in the given unit. A time that
 // counts from now, as Redis 6.2 sends it, counts from when it is read.
-func (t *translation) end(unit, text []byte) (int64, error) {
+func (t *translation) end(unit, text, key []byte) (int64, error) {
 	n, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil {
 		return 0, errStrange(unit)
@@ -172,5 +172,41 @@ func (t *translation) end(unit, text []byte) (int64, error) {
 	if n < 0 || n >= most {
 		return 0, &move.Refused{Reason: "a key ends more than 142,000 years from now, or before 1970", Fix: "give it an end that is nearer, or none"}
 	}
-	return n + expiryPad, nil
+	return t.padding(n, key, t.db), nil
+}
+
+// padding is what the target is told of an expiry. The applier's lock is held.
+func (t *translation) padding(end int64, key []byte, db int) int64 {
+	if end > t.a.exactAfter {
+		return end
+	}
+	if t.a.near != nil {
+		t.a.near.add(db, key)
+	}
+	return end + expiryPad
+}
+
+// moved notes where a command brings a key whose expiry may be padded.
+func (t *translation) moved(what []byte, c resp.Command) {
+	near := t.a.near
+	if near == nil || len(c.Args) < 3 {
+		return
+	}
+	switch string(what) {
+	case "RENAME", "RENAMENX":
+		near.add(t.db, c.Args[2])
+	case "MOVE":
+		db, err := strconv.Atoi(string(c.Args[2]))
+		if err != nil {
+			near.forget()
+		}
+		near.add(db, c.Args[1])
+	case "COPY":
+		if len(c.Args) > 4 {
+			near.forget() // to another database: rare
+		}
+		near.add(t.db, c.Args[2])
+	case "SWAPDB":
+		near.forget()
+	}
 }

@@ -33,6 +33,7 @@ type position struct {
 	db     int
 	expiry expiries
 	broken string
+	missed *missed // see refetch.go; nil in general
 }
 
 // readPosition reads a stream's position at its target.
@@ -55,6 +56,20 @@ func readPosition(ctx context.Context, c redis.Cmdable, stream string) (position
 	p.db, err = strconv.Atoi(f[fieldDB])
 	if err != nil && p.phase == move.PhaseStream {
 		return p, fmt.Errorf("read how far the stream is: field %s of %s is no number", fieldDB, stateKey(stream))
+	}
+	for field, value := range f {
+		at, ok := parseMissed(field)
+		n, err := strconv.ParseInt(value, 10, 64)
+		if !ok && field != fieldCautious || err != nil {
+			continue
+		}
+		if p.missed == nil {
+			p.missed = newMissed()
+		}
+		p.missed.last = max(p.missed.last, n)
+		if ok {
+			p.missed.note(at, n)
+		}
 	}
 	return p, nil
 }

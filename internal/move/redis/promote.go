@@ -34,6 +34,9 @@ func (m *Mover) Prepare(ctx context.Context) error {
 	if err := m.keepLog(ctx); err != nil {
 		return err
 	}
+	if err := m.approach(ctx); err != nil {
+		return err
+	}
 	return m.openSpares(ctx)
 }
 
@@ -199,6 +202,9 @@ func (m *Mover) Open(ctx context.Context) error {
 		if err := m.closeUsers(ctx, from, nil); err != nil {
 			return err
 		}
+	}
+	if err := m.settle(ctx); err != nil {
+		return err
 	}
 	return m.openSide(ctx, from, to, to)
 }

@@ -62,6 +62,7 @@ type Mover struct {
 	running *running              // the change stream while Replicate is in its last phase
 	fence   *fence                // the open fence, if any
 	pins    *pins                 // the pinned snapshots, if any
+	near    *nearKeys             // the keys whose expiries settle makes exact, if they are known
 	spares  map[string][]*session // open sessions by side, for the cutover
 	keeper  *logKeeper            // makes the target keep its log
 

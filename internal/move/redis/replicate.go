@@ -61,6 +61,9 @@ func (m *Mover) replicate(ctx context.Context, report func(move.Progress)) error
 		return err
 	}
 	defer from.hangUp()
+	if pos, err = m.adopt(ctx, to, pos); err != nil {
+		return err
+	}
 	return m.follow(ctx, from, to, lane, pos, report)
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"dhow/internal/move"
@@ -22,6 +23,9 @@ type running struct {
 	a     *applier
 
 	acks sync.Mutex // one writer at a time on psync
+
+	passes sync.Mutex // one approach or retreat at a time
+	until  time.Time  // the end of the approach; zero: there is none
 
 	source struct {
 		sync.Mutex
@@ -93,7 +97,11 @@ func (r *running) breakOff(ctx context.Context, b *broken) error {
 // read passes the source's commands to the applier, until the connection ends.
 func (r *running) read(ctx context.Context) error {
 	commands := r.psync.commands()
-	t := &translation{m: r.m, a: r.a, to: r.to, db: r.a.at.db}
+	t := &translation{m: r.m, a: r.a, to: r.to, db: r.a.at.db, missed: r.a.at.missed}
+	if t.missed != nil {
+		t.cautious = t.missed.last
+	}
+	defer func() { t.from.hangUp() }()
 	for {
 		c, err := commands.Next()
 		if err != nil {
@@ -165,6 +173,17 @@ func (r *running) sourceOffset(ctx context.Context) (int64, error) {
 	return offset, nil
 }
 
+// inTime retreats before an approach is over.
+func (r *running) inTime(ctx context.Context) error {
+	r.passes.Lock()
+	due := !r.until.IsZero() && time.Until(r.until) < retreatBefore
+	r.passes.Unlock()
+	if !due {
+		return nil
+	}
+	return r.retreat(ctx)
+}
+
 // measure reports, until ctx ends. A source that does not answer a question is no
 // failure: its stream will tell.
 func (r *running) measure(ctx context.Context, report func(move.Progress)) error {
@@ -173,6 +192,9 @@ func (r *running) measure(ctx context.Context, report func(move.Progress)) error
 	for {
 		if _, err := r.sourceOffset(ctx); err != nil && ctx.Err() == nil {
 			r.m.log.Debug("the source's position is not known", "error", err)
+		}
+		if err := r.inTime(ctx); err != nil {
+			return err
 		}
 		report(r.progress())
 		select {
@@ -221,6 +243,12 @@ type translation struct {
 	tx bool // within a transaction of the source
 	// made is a command that was made anew.
 	made []byte
+
+	// missed are keys that were fetched, see refetch.go; the rest serves that alone.
+	missed   *missed
+	cautious int64
+	from     *session
+	table    map[string]*redis.CommandInfo
 }
 
 // pass passes a command on; offset is the position behind it. Ack says that the
@@ -229,6 +257,23 @@ func (t *translation) pass(ctx context.Context, c resp.Command, offset int64) (a
 	var name [24]byte
 	what := upper(name[:0], c.Args[0])
 	a := t.a
+	if t.missed != nil {
+		if err := t.past(offset); err != nil {
+			return false, err
+		}
+	}
+	if t.missed != nil && isData(what) {
+		over, err := t.overtaken(ctx, c, offset)
+		if err != nil {
+			return false, err
+		}
+		if over {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.reached(offset, t.db, t.tx)
+			return false, nil
+		}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch string(what) {
@@ -249,23 +294,34 @@ func (t *translation) pass(ctx context.Context, c resp.Command, offset int64) (a
 	case "PUBLISH", "SPUBLISH":
 		// Nobody listens at a target that is closed, and a message is no data.
 	case "FLUSHALL", "FLUSHDB", "SWAPDB":
-		err = t.keepOurs(ctx, string(what), c)
+		err = t.keepOurs(ctx, string(what), c, offset)
 	default:
 		if len(c.Args) > 1 && isOurs(c.Args[1]) {
 			break
 		}
 		raw := c.Raw
+		if err = a.begin(t.db); err != nil {
+			return false, err
+		}
 		if raw, err = t.expiring(what, c); err != nil {
 			return false, err
 		}
-		if err = a.begin(t.db); err == nil {
-			a.add(raw)
-		}
+		t.moved(what, c)
+		a.add(raw)
 	}
 	if err == nil {
 		a.reached(offset, t.db, t.tx)
 	}
 	return ack, err
+}
+
+// isData says that a command may be about keys.
+func isData(what []byte) bool {
+	switch string(what) {
+	case "PING", "REPLCONF", "SELECT", "MULTI", "EXEC", "PUBLISH", "SPUBLISH", "FLUSHALL", "FLUSHDB", "SWAPDB", "SCRIPT", "FUNCTION":
+		return false
+	}
+	return true
 }
 
 func isOurs(key []byte) bool {
@@ -289,8 +345,12 @@ func upper(dst, name []byte) []byte {
 
 // keepOurs passes on a command that removes or moves all keys of a database, and
 // puts our own back in the same transaction.
-func (t *translation) keepOurs(ctx context.Context, what string, c resp.Command) error {
+func (t *translation) keepOurs(ctx context.Context, what string, c resp.Command, offset int64) error {
+	if t.missed != nil && offset <= t.missed.last {
+		return fmt.Errorf("%s comes while keys are being fetched again", what)
+	}
 	a := t.a
+	t.moved([]byte(what), c)
 	if err := a.begin(t.db); err != nil {
 		return err
 	}

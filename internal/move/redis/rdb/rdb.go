@@ -290,6 +290,13 @@ func (r *Reader) trailer() error {
 	if want := binary.LittleEndian.Uint64(b); want != 0 && want != sum {
 		return errors.New("its checksum does not fit: it was damaged on the way")
 	}
+	// The source is read to its own end, which may be a mark behind the snapshot.
+	switch err := r.in.fill(1); {
+	case err == nil:
+		return errors.New("it goes on behind its end")
+	case !errors.Is(err, io.EOF):
+		return err
+	}
 	r.done = true
 	return io.EOF
 }
