@@ -108,6 +108,8 @@ type Mover struct {
 	running *running           // the change stream while Replicate is in its last phase
 	fence   *fence             // the open fence, if any
 	pins    *pins              // the pinned snapshots, if any
+
+	spares spares // sessions for the steps of the cutover
 }
 
 // New makes a Mover; it connects to nothing yet.
@@ -251,7 +253,9 @@ func (m *Mover) moves(database string) bool {
 
 // Close ends the mover's sessions.
 func (m *Mover) Close(ctx context.Context) {
+	m.closeSpares()
 	m.Unpin(ctx)
+	m.dropFence()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var errs []error

@@ -1,0 +1,392 @@
+package mariadb
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"dhow/internal/move"
+)
+
+// The fence has two forms, see docs/adr/0012. This file is the durable one: the guard.
+//
+// On every moving table stand three triggers, before INSERT, UPDATE and DELETE,
+// that call one procedure. Its body refuses or does nothing, so one statement
+// closes or opens a server, however many tables it has. The server replaces a
+// procedure only when no transaction that has called it is open, and a statement
+// looks it up only after it holds its tables: so no write straddles the change.
+// Triggers do not fire for what replication applies: the way back passes.
+//
+// A managed server writes the statement into its binary log, and the other side
+// then executes it too. So there the body tells which servers refuse, by their
+// ids, and always tells the whole truth about both.
+
+const (
+	// guardTrigger begins the names of the guard's triggers.
+	guardTrigger = ourPrefix + "guard_"
+	// errRefused is the number of the guard's error, that of a server that is read-only:
+	// drivers know that one.
+	errRefused = 1290
+	// guardText is what a refused client reads.
+	guardText = "dhow: this database does not take writes: its data is served elsewhere"
+)
+
+const (
+	// ddlWait bounds each wait for a table's lock while a trigger is made or dropped:
+	// the application's statements queue behind ours no longer than that.
+	ddlWait = 50 * time.Millisecond
+	// ddlPause is left to the application between two tries.
+	ddlPause = 50 * time.Millisecond
+	// ddlTries bounds the tries for one trigger; with both above, half a minute.
+	ddlTries = 300
+)
+
+const (
+	errLockWait    = 1205
+	errDeadlock    = 1213
+	errInterrupted = 1317
+	errNoProcedure = 1305
+	errNoDatabase  = 1049
+	errNoTrigger   = 1360
+	errTriggerIs   = 1359
+)
+
+// forward is the name of the stream there, whichever direction this mover has: it names the move.
+func (m *Mover) forward() string {
+	if m.cfg.Back {
+		return m.back
+	}
+	return m.stream
+}
+
+// guard is the guard's procedure.
+func (m *Mover) guard() string { return quote(stateDatabase) + "." + quote(m.forward()) }
+
+// ids are the replication ids of both servers, by side.
+type ids map[string]string
+
+func (m *Mover) serverIDs(ctx context.Context, s, t querier) (ids, error) {
+	all := ids{}
+	for side, q := range map[string]querier{source: s, target: t} {
+		id, err := serverID(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		all[side] = id
+	}
+	if all[source] == all[target] {
+		return nil, &move.Refused{Reason: fmt.Sprintf("both servers of database %s have the server_id %s", m.cfg.Name, all[source]), Fix: "give the target another one: SET GLOBAL server_id, and in its configuration"}
+	}
+	return all, nil
+}
+
+// setGuard makes a server's guard refuse, or not. The sides that refuse, as this
+// direction names them, are all those that do from now on, the other server's too.
+func (m *Mover) setGuard(ctx context.Context, w *worker, is ids, refusing ...string) error {
+	condition := "FALSE"
+	switch {
+	case !w.unlogged && len(refusing) > 0:
+		in := make([]string, len(refusing))
+		for i, side := range refusing {
+			in[i] = is[side]
+		}
+		condition = "@@server_id IN (" + strings.Join(in, ", ") + ")"
+	case slices.Contains(refusing, w.side):
+		condition = "TRUE"
+	}
+	sql := fmt.Sprintf("CREATE OR REPLACE PROCEDURE %s() NO SQL BEGIN IF %s THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %d, MESSAGE_TEXT = %s; END IF; END",
+		m.guard(), condition, errRefused, quoteText(guardText))
+	if _, err := w.ExecContext(ctx, sql); err != nil {
+		return fmt.Errorf("change the guard at the %s: %w", m.named(w.side), err)
+	}
+	return nil
+}
+
+// refusal is what a server's guard says.
+type refusal int
+
+const (
+	noGuard refusal = iota // there is none: nothing is refused
+	admits
+	refuses
+)
+
+// askGuard calls the guard as a write would, and so learns what the server does.
+func (m *Mover) askGuard(ctx context.Context, q querier) (refusal, error) {
+	_, err := q.ExecContext(ctx, "CALL "+m.guard()+"()")
+	switch {
+	case err == nil:
+		return admits, nil
+	case isNumber(err, errRefused):
+		return refuses, nil
+	case isNumber(err, errNoProcedure, errNoDatabase):
+		return noGuard, nil
+	}
+	return noGuard, fmt.Errorf("ask the guard of database %s: %w", m.cfg.Name, err)
+}
+
+// guardTarget closes the target for all but us, until it is opened: from its first
+// call on the guard refuses, and every table that is there has the triggers. It may
+// be called again; a target that is open stays open.
+func (m *Mover) guardTarget(ctx context.Context) error {
+	s, err := m.worker(ctx, source)
+	if err != nil {
+		return err
+	}
+	defer hangUp(s.Conn)
+	t, err := m.worker(ctx, target)
+	if err != nil {
+		return err
+	}
+	defer hangUp(t.Conn)
+	if err := t.quiet(ctx); err != nil {
+		return err
+	}
+	is, err := m.serverIDs(ctx, s, t)
+	if err != nil {
+		return err
+	}
+	return m.ensureGuard(ctx, t, is)
+}
+
+// ensureGuard makes the guard where it is missing: at a source it admits, at a target it refuses.
+func (m *Mover) ensureGuard(ctx context.Context, w *worker, is ids) error {
+	if err := ensureState(ctx, w); err != nil {
+		return err
+	}
+	says, err := m.askGuard(ctx, w)
+	if err != nil {
+		return err
+	}
+	if says == noGuard {
+		if err := m.setGuard(ctx, w, is, target); err != nil {
+			return err
+		}
+	}
+	missing, err := m.unguarded(ctx, w)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	first, err := m.firstTriggers(ctx, w)
+	if err != nil {
+		return err
+	}
+	for _, g := range missing {
+		if err := m.createTrigger(ctx, w, g, first[g]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// guarded is one event of one table: INSERT, UPDATE or DELETE.
+type guarded struct {
+	Name
+	event string
+}
+
+var guardedEvents = []string{"INSERT", "UPDATE", "DELETE"} //nolint:gochecknoglobals // a constant in all but syntax
+
+// trigger names a trigger of the guard. A table's name may be as long as a trigger's.
+func (m *Mover) trigger(g guarded) Name {
+	sum := sha256.Sum256([]byte(m.forward() + "/" + g.Name.Name))
+	return Name{g.Schema, guardTrigger + strings.ToLower(g.event) + "_" + hex.EncodeToString(sum[:8])}
+}
+
+// unguarded lists what has no trigger of ours yet.
+func (m *Mover) unguarded(ctx context.Context, q querier) ([]guarded, error) {
+	tables, _, err := m.tableNames(ctx, q)
+	if err != nil || len(tables) == 0 {
+		return nil, err
+	}
+	has := map[guarded]bool{}
+	err = scan(ctx, q, "SELECT event_object_schema, event_object_table, event_manipulation, action_statement FROM information_schema.triggers WHERE trigger_schema"+inSchemas(tables)+" AND trigger_name LIKE 'dhow\\_guard\\_%'", func(row func(...any) error) error {
+		var g guarded
+		var does string
+		if err := row(&g.Schema, &g.Name.Name, &g.event, &does); err != nil {
+			return err
+		}
+		has[g] = strings.Contains(does, m.guard())
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the guard's triggers: %w", err)
+	}
+	var missing []guarded
+	for _, t := range tables {
+		for _, event := range guardedEvents {
+			if g := (guarded{t.Name, event}); !has[g] {
+				missing = append(missing, g)
+			}
+		}
+	}
+	return missing, nil
+}
+
+// inSchemas is a condition that bounds a look at information_schema to the databases of these tables.
+func inSchemas(tables []lockable) string {
+	var names []string
+	for _, t := range tables {
+		if q := quoteText(t.Schema); !slices.Contains(names, q) {
+			names = append(names, q)
+		}
+	}
+	return " IN (" + strings.Join(names, ", ") + ")"
+}
+
+// firstTriggers are the application's triggers that fire first before each event:
+// ours must precede them, or what they do in other tables would come before the refusal.
+func (m *Mover) firstTriggers(ctx context.Context, q querier) (map[guarded]string, error) {
+	c, err := m.catalog(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	first := map[guarded]string{}
+	for _, t := range c.Triggers { // in the order in which they fire
+		g := guarded{Name{t.Schema, t.Table}, t.Event}
+		if _, has := first[g]; !has && t.Timing == "BEFORE" {
+			first[g] = t.Name.Name
+		}
+	}
+	return first, nil
+}
+
+func (m *Mover) createTrigger(ctx context.Context, w *worker, g guarded, first string) error {
+	precedes := ""
+	if first != "" {
+		precedes = "PRECEDES " + quote(first) + " "
+	}
+	// IF NOT EXISTS: where the statement is replicated the other side has the trigger already.
+	sql := fmt.Sprintf("CREATE TRIGGER IF NOT EXISTS %s BEFORE %s ON %s FOR EACH ROW %sCALL %s()", m.trigger(g).SQL(), g.event, g.SQL(), precedes, m.guard())
+	if err := m.shortDDL(ctx, w, sql); err != nil {
+		return fmt.Errorf("guard table %s at the %s: %w", g.Name, m.named(w.side), err)
+	}
+	return nil
+}
+
+// shortDDL runs a statement that needs a table for itself, in tries so short that
+// the application, which queues behind each, does not notice.
+func (m *Mover) shortDDL(ctx context.Context, w *worker, sql string) error {
+	for try := 1; ; try++ {
+		err := m.bounded(ctx, w, ddlWait, sql)
+		if err == nil {
+			return nil
+		}
+		if !isNumber(err, errLockWait, errDeadlock, errInterrupted) {
+			return err
+		}
+		if try == ddlTries {
+			return fmt.Errorf("transactions held the table open at each of %d tries, run it again when long ones have ended: %w", try, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(ddlPause):
+		}
+	}
+}
+
+// bounded runs a statement that may wait for locks, and has the server interrupt it
+// when it has waited too long or the context ends. Closing the session would not
+// do: the server goes on waiting, with what it has locked, until it notices.
+func (m *Mover) bounded(ctx context.Context, w *worker, most time.Duration, sql string) error {
+	running, stop := context.WithTimeout(ctx, most)
+	defer stop()
+	// The server's answer is waited for a little longer than the server is.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), most+partingTime)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.ExecContext(last, sql)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-running.Done():
+	}
+	killed := m.interrupt(last, w)
+	err := <-done
+	if err == nil && killed == nil {
+		_, _ = w.ExecContext(last, "DO 0") // takes the interruption that came too late
+	}
+	if err != nil && killed != nil && !isNumber(err, errInterrupted) {
+		return errors.Join(err, killed)
+	}
+	return err
+}
+
+// interrupt ends what a session of ours is doing, not the session.
+func (m *Mover) interrupt(ctx context.Context, busy *worker) error {
+	w, err := m.take(ctx, busy.side)
+	if err != nil {
+		return err
+	}
+	defer m.putBack(w)
+	return kill(ctx, w, "QUERY", busy.id)
+}
+
+// kill ends a session's statement (QUERY) or the session (CONNECTION); a managed
+// server has procedures for those of others.
+func kill(ctx context.Context, q querier, what string, id int64) error {
+	_, err := q.ExecContext(ctx, fmt.Sprintf("KILL %s %d", what, id))
+	if isNumber(err, errKillDenied) {
+		procedure := "mysql.rds_kill"
+		if what == "QUERY" {
+			procedure = "mysql.rds_kill_query"
+		}
+		_, err = q.ExecContext(ctx, fmt.Sprintf("CALL %s(%d)", procedure, id))
+	}
+	if err != nil && !isNumber(err, errNoThread) {
+		return fmt.Errorf("end session %d: %w", id, err)
+	}
+	return nil
+}
+
+const (
+	errNoThread   = 1094
+	errKillDenied = 1095
+)
+
+// dropGuard removes the guard from a server: the triggers of every table, then the procedure.
+func (m *Mover) dropGuard(ctx context.Context, w *worker) error {
+	triggers, err := m.guardTriggers(ctx, w)
+	if err != nil {
+		return err
+	}
+	for _, t := range triggers {
+		if err := m.shortDDL(ctx, w, "DROP TRIGGER IF EXISTS "+t.SQL()); err != nil {
+			return fmt.Errorf("remove trigger %s at the %s (run `dhow finish` again): %w", t, m.named(w.side), err)
+		}
+	}
+	if _, err := w.ExecContext(ctx, "DROP PROCEDURE IF EXISTS "+m.guard()); err != nil && !isNumber(err, errNoDatabase, errNoProcedure) {
+		return fmt.Errorf("remove the guard at the %s: %w", m.named(w.side), err)
+	}
+	return nil
+}
+
+// guardTriggers are this move's triggers.
+func (m *Mover) guardTriggers(ctx context.Context, q querier) ([]Name, error) {
+	var names []Name
+	err := scan(ctx, q, "SELECT trigger_schema, trigger_name, action_statement FROM information_schema.triggers WHERE trigger_name LIKE 'dhow\\_guard\\_%'", func(row func(...any) error) error {
+		var n Name
+		var calls sql.NullString
+		if err := row(&n.Schema, &n.Name, &calls); err != nil {
+			return err
+		}
+		if m.moves(n.Schema) && strings.Contains(calls.String, m.guard()) {
+			names = append(names, n)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the guard's triggers: %w", err)
+	}
+	return names, nil
+}
