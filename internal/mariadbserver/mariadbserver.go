@@ -153,7 +153,7 @@ func (s *Server) create(ctx context.Context) error {
 	if err := s.hand(s.Dir, secret, s.initial()); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "mariadb-install-db", "--no-defaults", "--datadir="+s.data(), "--skip-test-db", "--auth-root-authentication-method=normal")
+	cmd := exec.CommandContext(ctx, "mariadb-install-db", "--no-defaults", "--datadir="+s.data(), "--tmpdir="+s.Dir, "--skip-test-db", "--auth-root-authentication-method=normal")
 	s.prepare(cmd)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("create the data of mariadb in %s: %w: %s", s.data(), err, bytes.TrimSpace(out))
@@ -178,6 +178,7 @@ func (s *Server) hand(paths ...string) error {
 func (s *Server) configure(o Options) error {
 	all := map[string]string{
 		"datadir":                         s.data(),
+		"tmpdir":                          s.Dir, // a server that starts deletes what others have in a shared one
 		"socket":                          filepath.Join(s.Dir, "socket"),
 		"pid_file":                        filepath.Join(s.Dir, "pid"),
 		"init_file":                       s.initial(),
@@ -304,6 +305,9 @@ func (s *Server) User() string { return superuser }
 
 // Pid is the server's process.
 func (s *Server) Pid() int { return s.proc.Pid() }
+
+// Open is a pool of sessions to a database, as the superuser.
+func (s *Server) Open(database string) (*sql.DB, error) { return s.open(database, false) }
 
 func (s *Server) open(database string, several bool) (*sql.DB, error) {
 	c := mysql.NewConfig()
