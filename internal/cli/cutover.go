@@ -14,17 +14,29 @@ import (
 
 // moveFlags are those of the commands that move the traffic.
 type moveFlags struct {
-	dryRun, yes, stay bool
+	dryRun, yes, stay, noVerify bool
+	// schedule is when the traffic moves; nil means as soon as all is ready.
+	schedule *schedule
 }
 
 func (f *moveFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "do all that nobody notices, print the predicted stall, and stop before the fence")
 	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(&f.noVerify, "no-verify", false, "do not compare both sides before, and move although rows may differ")
 	cmd.Flags().BoolVar(&f.stay, "stay", false, "go on streaming back until Ctrl-C, so that the way back stays fresh")
+}
+
+// check refuses flags that do not go together.
+func (f *moveFlags) check(to cutover.Side) error {
+	if f.dryRun && f.stay {
+		return &usageError{text: "--dry-run moves nothing, so there is no way back to stay for: give one of --dry-run and --stay", see: "dhow " + command(to)}
+	}
+	return nil
 }
 
 func (a *app) cutoverCommand() *cobra.Command {
 	var f moveFlags
+	var w whenFlags
 	cmd := &cobra.Command{
 		Use:   "cutover",
 		Short: "Move the traffic to the target, within the stall budget or not at all",
@@ -36,7 +48,11 @@ Afterwards every row is compared as it stood at the cutover.
 
 A running dhow replicate hands the estate over by itself. Killed at any moment and
 started again, the command ends in a safe state. A report is written into the
-state folder.`,
+state folder.
+
+With --at auto it finds the quietest moment of the days ahead in the history of
+requests, waits for it, and starts only if all is well then; with --at it waits for
+a time that you name. The streams go on meanwhile.`,
 		Example: `  # what would happen, and how long requests would be held
   dhow cutover --dry-run
 
@@ -44,18 +60,25 @@ state folder.`,
   dhow cutover --yes -o json
 
   # keep the way back fresh from the first moment
-  dhow cutover --stay`,
+  dhow cutover --stay
+
+  # when would the fewest requests be held?
+  dhow cutover --at auto --history /var/log/nginx --dry-run
+
+  # wait for that moment
+  dhow cutover --at auto --history http://prometheus:9090 --yes`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.moveTraffic(cmd.Context(), cutover.Target, f) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.cutoverWhen(cmd.Context(), cmd, f, w) },
 	}
 	f.add(cmd)
+	w.add(cmd)
 	return cmd
 }
 
 // moveTraffic moves the traffic to a side: the cutover, and the rollback.
 func (a *app) moveTraffic(ctx context.Context, to cutover.Side, f moveFlags) error {
-	if f.dryRun && f.stay {
-		return &usageError{text: "--dry-run moves nothing, so there is no way back to stay for: give one of --dry-run and --stay", see: "dhow " + command(to)}
+	if err := f.check(to); err != nil {
+		return err
 	}
 	if !f.dryRun {
 		if err := a.mayAsk(command(to), f.yes); err != nil {
@@ -87,7 +110,14 @@ func (a *app) moveTraffic(ctx context.Context, to cutover.Side, f moveFlags) err
 	r := &run{app: a, to: to, budget: v.Estate.Cutover.StallBudget, reporter: a.newReporter(ctx, names(v.Movers), a.Out, false)}
 	cfg := v.Config(to, journal)
 	cfg.Report, cfg.AfterStep = r.event, a.AfterStep
-	if !f.yes && !f.dryRun {
+	cfg.Verify = cfg.Verify && !f.noVerify
+	switch {
+	case f.schedule != nil:
+		r.schedule = f.schedule
+		cfg.Confirm = func(ctx context.Context, predicted time.Duration) error {
+			return a.atItsMoment(ctx, f.schedule, predicted)
+		}
+	case !f.yes && !f.dryRun:
 		cfg.Confirm = func(ctx context.Context, predicted time.Duration) error {
 			return a.confirm(ctx, fmt.Sprintf("hold the traffic for about %s and move it to the %s?", took(predicted), to))
 		}
@@ -138,6 +168,7 @@ type run struct {
 	budget   time.Duration
 	reporter *reporter
 	result   cutover.Result
+	schedule *schedule
 	// id is the run's number in the journal; 0 when none was begun.
 	id int64
 	// report is the path of the report for programs, and readable the one for people.
@@ -171,36 +202,6 @@ func listed(all map[string]move.Comparison) {
 	}
 }
 
-// printRehearsal prints what a cutover would come to.
-func (a *app) printRehearsal(r *run, err error) error {
-	if err != nil {
-		return err
-	}
-	over := r.result.Predicted > r.budget
-	if a.json() {
-		err = a.printJSON(struct {
-			To         cutover.Side               `json:"to"`
-			DryRun     bool                       `json:"dry_run"`
-			Predicted  time.Duration              `json:"predicted_ns"`
-			Budget     time.Duration              `json:"budget_ns"`
-			OverBudget bool                       `json:"over_budget"`
-			Before     map[string]move.Comparison `json:"before,omitempty"`
-		}{r.to, true, r.result.Predicted, r.budget, over, r.result.Before})
-	} else {
-		paint := a.out.green
-		if over {
-			paint = a.out.red
-		}
-		err = a.printProof("compared while both sides move", r.to, r.result.Before)
-		a.printf("requests would be held for about %s, of the %s allowed", paint(took(r.result.Predicted)), r.budget)
-		a.printf("nothing was held, fenced or moved")
-	}
-	if over {
-		err = errors.Join(err, fmt.Errorf("%w: `dhow %s` would refuse: raise cutover.stall_budget, or lessen the load", cutover.ErrOverBudget, command(r.to)))
-	}
-	return err
-}
-
 // printRun prints what a run came to; err is why it did not succeed, if so.
 func (a *app) printRun(r *run, err error) error {
 	if a.json() {
@@ -211,15 +212,17 @@ func (a *app) printRun(r *run, err error) error {
 		return errors.Join(err, a.printJSON(struct {
 			Run int64 `json:"run,omitempty"`
 			cutover.Result
-			Budget time.Duration `json:"budget_ns"`
-			Report string        `json:"report,omitempty"`
-			Error  string        `json:"error,omitempty"`
-		}{r.id, r.result, r.budget, r.report, text}))
+			Budget   time.Duration `json:"budget_ns"`
+			Schedule *schedule     `json:"schedule,omitempty"`
+			Report   string        `json:"report,omitempty"`
+			Error    string        `json:"error,omitempty"`
+		}{r.id, r.result, r.budget, r.schedule, r.report, text}))
 	}
 	if r.result.Outcome == cutover.Done {
 		if err := a.printProof("compared as it stood at the cutover", r.to, r.result.Compared); err != nil {
 			return err
 		}
+		a.printMoving(r.result.Moving)
 		a.printf("%s", a.out.green(fmt.Sprintf("the %s serves", r.to)))
 		if !r.result.HeldAt.IsZero() {
 			a.printf("requests were held for %s (%s predicted, %s allowed)", took(r.result.Stall), took(r.result.Predicted), r.budget)
@@ -231,28 +234,4 @@ func (a *app) printRun(r *run, err error) error {
 		a.printf("report: %s", r.readable)
 	}
 	return err
-}
-
-// printProof prints a comparison of a run; nothing where there was none.
-func (a *app) printProof(title string, to cutover.Side, all map[string]move.Comparison) error {
-	if len(all) == 0 {
-		return nil
-	}
-	a.printf("%s:", title)
-	found := make([]compared, 0, len(all))
-	for _, name := range sortedKeys(all) {
-		found = append(found, compared{Database: name, Comparison: all[name]})
-	}
-	t := &table{head: []string{"DATABASE", "TABLES", "ROWS COMPARED", "DIFFERENT"}}
-	for _, f := range found {
-		paint := a.out.green
-		if f.Different > 0 {
-			paint = a.out.red
-		}
-		t.add(plain(f.Database), number(rows(int64(f.Tables))), number(rows(f.Rows)), cell{text: rows(f.Different), paint: paint, right: true})
-	}
-	if err := a.printTable(t); err != nil {
-		return err
-	}
-	return a.printDifferences(to, found)
 }

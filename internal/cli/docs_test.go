@@ -17,6 +17,7 @@ import (
 	"dhow/internal/gate"
 	"dhow/internal/move"
 	"dhow/internal/voyage"
+	"dhow/internal/window"
 )
 
 // commandPages is the folder of the manual's pages.
@@ -134,7 +135,7 @@ func TestManualFields(t *testing.T) {
 		"preflight.md":   {inspected{}, move.Issue{}},
 		"replicate.md":   {move.Progress{}, move.TableProgress{}, voyage.Standing{}},
 		"verify.md":      {compared{}},
-		"cutover.md":     {cutover.Result{}, cutover.Timing{}},
+		"cutover.md":     {cutover.Result{}, cutover.Timing{}, schedule{}, window.Plan{}, window.Sure{}},
 		"finish.md":      {voyage.Leftover{}},
 		"gate-status.md": {gate.Status{}, gate.RouteStatus{}},
 		"status.md":      {estateStatus{}, databaseStatus{}, replicateStatus{}, cutover.Run{}, move.State{}},

@@ -38,8 +38,9 @@ func (h *History) readCSV(ctx context.Context, l *lines) error {
 		}
 		if !begun {
 			begun = true
-			isHead := false
-			if c, isHead = namedColumns(fields); isHead {
+			named, isHead := namedColumns(fields)
+			if isHead {
+				c = named
 				continue
 			}
 			c = firstColumns(fields)

@@ -142,7 +142,7 @@ var errUnknownKind = errors.New("the file is no access log of an ALB or of nginx
 
 // readFile reads one file, compressed or not, of a given kind or of the one that it is.
 func (h *History) readFile(ctx context.Context, path string, kind Kind) (Kind, error) {
-	f, err := os.Open(path) //nolint:gosec // the caller names its logs
+	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("read the request history: %w", err)
 	}

@@ -73,7 +73,7 @@ func poisson(r *rand.Rand, mean float64) float64 {
 // csvOf writes weeks of five minutes each that end now, as change leaves them.
 func csvOf(t *testing.T, weeks float64, z *time.Location, change func(at time.Time, rate float64) (float64, bool)) string {
 	t.Helper()
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // repeatable on purpose
+	r := rand.New(rand.NewPCG(1, 2))
 	var b strings.Builder
 	b.WriteString("time,requests\n")
 	end := now.Truncate(5 * time.Minute)
@@ -196,7 +196,7 @@ func TestTwoWeeks(t *testing.T) {
 
 // TestNoHabits: where no hour is quieter than another, it says that it does not know.
 func TestNoHabits(t *testing.T) {
-	r := rand.New(rand.NewPCG(7, 7)) //nolint:gosec // repeatable on purpose
+	r := rand.New(rand.NewPCG(7, 7))
 	p := plan(t, csvOf(t, 6, doha, func(time.Time, float64) (float64, bool) { return 5 + 100*r.Float64(), true }), doha)
 	if p.Sure.Word() != "unsure" {
 		t.Errorf("of noise alone it is %s: %+v", p.Sure.Word(), p.Sure)
@@ -282,7 +282,7 @@ func rows(span time.Duration, n int) string {
 func logsOf(t *testing.T, weeks int, line func(at time.Time) string, without func(day string) bool) string {
 	t.Helper()
 	dir := t.TempDir()
-	r := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // repeatable on purpose
+	r := rand.New(rand.NewPCG(3, 4))
 	end := now.Truncate(24 * time.Hour)
 	for d := end.Add(-time.Duration(weeks) * week); d.Before(end); d = d.Add(24 * time.Hour) {
 		name := "access.log-" + d.Format(time.DateOnly)
