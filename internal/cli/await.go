@@ -196,7 +196,9 @@ func (k *keeper) stream(ctx context.Context) error {
 	work, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var g errgroup.Group
-	g.Go(func() error { return repl.Serve(work, socket, k.app.log, func(what string) { end(&yieldedError{what}) }) })
+	g.Go(func() error {
+		return repl.Serve(work, socket, k.app.log, func(what string) { end(&yieldedError{what}) })
+	})
 	g.Go(func() error {
 		repl.Failures(work, func(_ string, err error) { end(err) })
 		return nil
