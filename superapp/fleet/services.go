@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 )
 
@@ -144,6 +145,8 @@ func (s Service) Command(start Start) *exec.Cmd {
 		}
 	}
 	cmd := exec.Command(start.Superapp, args...) //nolint:noctx // it lives until its owner ends it
-	cmd.Env = append(os.Environ(), start.Stores.Environment(s, s.Name)...)
+	// With one processor the runtime wakes no second thread for each packet: no service
+	// needs half of one. What the environment says comes last, and so it stands.
+	cmd.Env = slices.Concat([]string{"GOMAXPROCS=1"}, os.Environ(), start.Stores.Environment(s, s.Name))
 	return cmd
 }
