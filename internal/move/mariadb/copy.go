@@ -56,7 +56,7 @@ const errTableChanged = 1412
 
 // copyChunks copies pieces under the snapshots that are open.
 func (l *loader) copyChunks(ctx context.Context, todo []chunk) error {
-	list := jobs(l.catalog, todo)
+	list := jobs(l.catalog, todo, min(jobBytes, l.m.limits.ChunkBytes))
 	l.board.begin(move.PhaseCopy, len(todo))
 	left := map[Name]int{}
 	for _, ch := range todo {

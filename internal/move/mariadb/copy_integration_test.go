@@ -26,6 +26,7 @@ type ends struct {
 	source, target *mariadbserver.Server
 	user, password string // as whom the mover connects, and the target reads the source's log
 	limits         Limits
+	counting       bool // writers take AUTO_INCREMENT numbers and roll back
 }
 
 func startEnds(tb testing.TB, settings ...string) *ends {
@@ -36,11 +37,16 @@ func startEnds(tb testing.TB, settings ...string) *ends {
 }
 
 func (e *ends) config(s *mariadbserver.Server) *mysql.Config {
-	c := mysql.NewConfig()
-	c.Net, c.Addr, c.User, c.Passwd = "tcp", fmt.Sprintf("127.0.0.1:%d", s.Port), s.User(), s.Password()
 	if e.password != "" {
-		c.User, c.Passwd = e.user, e.password
+		return login(s.Port, e.user, e.password)
 	}
+	return login(s.Port, s.User(), s.Password())
+}
+
+// login is how one connects to a server of this machine.
+func login(port int, user, password string) *mysql.Config {
+	c := mysql.NewConfig()
+	c.Net, c.Addr, c.User, c.Passwd = "tcp", fmt.Sprintf("127.0.0.1:%d", port), user, password
 	return c
 }
 
@@ -88,10 +94,7 @@ func (e *ends) run(s *mariadbserver.Server, statements ...string) error {
 }
 
 func (e *ends) open(s *mariadbserver.Server) (*sql.DB, error) {
-	c := mysql.NewConfig()
-	c.Net, c.Addr, c.User, c.Passwd = "tcp", fmt.Sprintf("127.0.0.1:%d", s.Port), s.User(), s.Password()
-	c.Collation = "utf8mb4_bin"
-	connector, err := mysql.NewConnector(prepared(c))
+	connector, err := mysql.NewConnector(prepared(login(s.Port, s.User(), s.Password())))
 	if err != nil {
 		return nil, err
 	}

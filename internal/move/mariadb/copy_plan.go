@@ -247,8 +247,8 @@ type job struct{ chunks []chunk }
 
 // jobs orders what is to be copied: tables without a key first, for they alone can
 // not be begun anew when the snapshot is lost; then the large before the small, so
-// that no worker is left with a large one at the end.
-func jobs(c *Catalog, todo []chunk) []job {
+// that no worker is left with a large one at the end. A job has at most about so many bytes.
+func jobs(c *Catalog, todo []chunk, most int64) []job {
 	keyless := func(ch chunk) bool { t := c.Table(ch.Table); return t != nil && len(t.Key) == 0 }
 	slices.SortStableFunc(todo, func(a, b chunk) int {
 		if x, y := keyless(a), keyless(b); x != y {
@@ -263,11 +263,11 @@ func jobs(c *Catalog, todo []chunk) []job {
 	var small job
 	var bytes int64
 	for _, ch := range todo {
-		if !ch.whole() || ch.Estimate >= jobBytes {
+		if !ch.whole() || ch.Estimate >= most {
 			list = append(list, job{chunks: []chunk{ch}})
 			continue
 		}
-		if len(small.chunks) == jobTables || len(small.chunks) > 0 && bytes+ch.Estimate > jobBytes {
+		if len(small.chunks) == jobTables || len(small.chunks) > 0 && bytes+ch.Estimate > most {
 			list, small, bytes = append(list, small), job{}, 0
 		}
 		small.chunks = append(small.chunks, ch)

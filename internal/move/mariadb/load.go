@@ -245,7 +245,8 @@ func (w *rowWriter) write(values []driver.Value) error {
 	if w.newRows == loadReport {
 		if w.limit != nil {
 			if err := w.limit.WaitN(w.ctx, loadReport); err != nil {
-				return err
+				<-w.ctx.Done() // it ends before the wait would
+				return w.ctx.Err()
 			}
 		}
 		w.tell()

@@ -124,14 +124,15 @@ func (l *loader) beginAnew(ctx context.Context, conn querier, id string, first b
 		return err
 	}
 	l.state.Phase, l.state.Start, l.state.Settled = phaseCopy, l.snapshots.gtid, l.snapshots.gtid
-	chunks, err := l.plan(ctx, l.catalog.Tables, 1, deferred)
+	chunks, err := l.plan(ctx, l.catalog.Tables, 1, l.deferred)
 	if err != nil {
 		return err
 	}
 	return l.copied(ctx, conn, chunks)
 }
 
-func deferred(t *Table) bool { return t.Bytes >= deferFrom }
+// deferred says whether a table's indexes are made after its rows.
+func (l *loader) deferred(t *Table) bool { return t.Bytes >= min(deferFrom, l.m.limits.ChunkBytes) }
 
 // open takes snapshots and reads what the source holds then.
 func (l *loader) open(ctx context.Context, conn querier) (err error) {
@@ -255,7 +256,7 @@ func (l *loader) resumeCopy(ctx context.Context, conn querier, id string) error 
 			l.board.tableDone(ch.Table)
 		}
 	}
-	todo, err := l.plan(ctx, again, last+1, deferred)
+	todo, err := l.plan(ctx, again, last+1, l.deferred)
 	if err != nil {
 		return err
 	}
@@ -349,7 +350,7 @@ func (l *loader) remake(ctx context.Context, conn querier, chunks []chunk, keep 
 			}
 		}
 	}
-	defs, err := definitions(ctx, l.snapshots.conns[0], &Catalog{Tables: again}, deferred)
+	defs, err := definitions(ctx, l.snapshots.conns[0], &Catalog{Tables: again}, l.deferred)
 	if err != nil {
 		return err
 	}

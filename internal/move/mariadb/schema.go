@@ -188,7 +188,7 @@ func definitions(ctx context.Context, q querier, c *Catalog, deferIndexes func(*
 // makeSchema makes the databases, sequences and tables on the target, without what waits for the rows.
 func (l *loader) makeSchema(ctx context.Context) error {
 	l.board.begin(move.PhaseSchema, len(l.catalog.Tables)+len(l.catalog.Sequences))
-	defs, err := definitions(ctx, l.snapshots.conns[0], l.catalog, func(t *Table) bool { return t.Bytes >= deferFrom })
+	defs, err := definitions(ctx, l.snapshots.conns[0], l.catalog, l.deferred)
 	if err != nil {
 		return err
 	}

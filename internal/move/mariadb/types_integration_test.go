@@ -2,6 +2,7 @@ package mariadb
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -60,6 +61,8 @@ func (e *ends) create(s *mariadbserver.Server, table Name) string {
 	return strings.Join(e.rows(s, "SHOW CREATE TABLE "+table.SQL()), "")
 }
 
+var autoIncrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
+
 // tables are the moving tables of the source.
 func (e *ends) tables(database string) []Name {
 	var list []Name
@@ -74,7 +77,11 @@ func (e *ends) equal(database string) {
 	e.tb.Helper()
 	in := " WHERE %s_schema = '" + database + "'"
 	for _, table := range e.tables(database) {
-		if a, b := e.create(e.source, table), e.create(e.target, table); a != b {
+		a, b := e.create(e.source, table), e.create(e.target, table)
+		if e.counting { // a number that was taken and rolled back is in no log
+			a, b = autoIncrement.ReplaceAllString(a, ""), autoIncrement.ReplaceAllString(b, "")
+		}
+		if a != b {
 			e.tb.Errorf("definition of %s:\nsource %s\ntarget %s", table, a, b)
 		}
 		e.exact(table)
