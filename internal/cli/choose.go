@@ -37,7 +37,7 @@ func remaining(names, given []string, begun string) []string {
 
 // tableFlag adds the flag that confines a command to some tables of the chosen database.
 func (a *app) tableFlag(cmd *cobra.Command, chosen, databases *[]string) {
-	cmd.Flags().StringArrayVar(chosen, "table", nil, "only this `table`, as schema.table; may be given again")
+	cmd.Flags().StringArrayVar(chosen, "table", nil, "only this `table`, as schema.table, or key space, as db0; may be given again")
 	_ = cmd.RegisterFlagCompletionFunc("table", func(cmd *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		names, err := a.tables(cmd.Context(), *databases)
 		if err != nil {
@@ -92,6 +92,10 @@ func (a *app) open(ctx context.Context, databases ...string) (*voyage.Voyage, er
 			}
 		}
 		e.Databases = slices.DeleteFunc(e.Databases, func(d estate.Database) bool { return !slices.Contains(databases, d.Name) })
+	}
+	a.engines = make(map[string]estate.Engine, len(e.Databases))
+	for _, d := range e.Databases {
+		a.engines[d.Name] = d.Engine
 	}
 	return voyage.Open(ctx, e, voyage.Options{Log: a.log})
 }

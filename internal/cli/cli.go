@@ -80,6 +80,9 @@ type app struct {
 	verbose   int
 	logFormat string
 
+	// engines are those of the databases of the estate that was opened.
+	engines map[string]estate.Engine
+
 	// out and err know how to colour what is written to Out and Err.
 	out, err style
 	screen   *screen

@@ -19,10 +19,11 @@ func (a *app) finishCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "finish",
 		Short: "Remove everything that the move left behind, on both sides",
-		Long: `Removes every slot, publication, trigger and schema of the move, on both sides.
-The side that serves goes on serving; the way back closes, for what is written
-from now on is not carried back. The rows themselves are not touched: the old
-side keeps what it has, and takes writes again.
+		Long: `Removes every slot, publication, trigger, replication, key, user and schema of the
+move, on both sides; each engine has its own of them. The side that serves goes on
+serving; the way back closes, for what is written from now on is not carried back.
+The rows themselves are not touched: the old side keeps what it has, and takes
+writes again.
 
 Before the cutover, or after a rollback, the source serves, and finishing gives the
 copy up: that needs --abandon. A running dhow replicate is ended first.`,
@@ -124,18 +125,18 @@ func (a *app) printRemoved(serving cutover.Side, removed []voyage.Leftover, whol
 	}
 	t := &table{head: []string{"DATABASE", "SIDE", "REMOVED"}}
 	for _, at := range places(removed) {
-		triggers := int64(0)
+		fenced := map[string]bool{}
 		for _, l := range removed {
 			switch {
 			case l.Database != at[0] || string(l.Side) != at[1]:
-			case l.Kind == "trigger": // one on each table: their number says enough
-				triggers++
+			case l.Kind == "trigger": // on each table: their number says enough
+				fenced[l.Name] = true
 			default:
 				t.add(plain(at[0]), plain(at[1]), plain(l.Kind+" "+l.Name))
 			}
 		}
-		if triggers > 0 {
-			t.add(plain(at[0]), plain(at[1]), plain("the fence's triggers of "+counted(triggers, "table")))
+		if len(fenced) > 0 {
+			t.add(plain(at[0]), plain(at[1]), plain("the fence's triggers of "+counted(int64(len(fenced)), "table")))
 		}
 	}
 	if len(t.rows) > 0 {

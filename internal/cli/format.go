@@ -6,6 +6,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"dhow/internal/estate"
 	"dhow/internal/move"
 )
 
@@ -43,21 +44,28 @@ func percent(done, all int64) int {
 	return int(min(100, 100*float64(done)/float64(all)))
 }
 
-// describe is what a database is busy with, in a line.
-func describe(p move.Progress) string {
+// describe is what a database of an engine is busy with, in a line.
+func describe(e estate.Engine, p move.Progress) string {
+	things := noun(e) + "s"
 	switch p.Phase {
 	case move.PhaseSchema:
+		if e == estate.Redis {
+			return "looking at the servers"
+		}
 		return "reading the schema"
 	case move.PhaseStream:
-		return fmt.Sprintf("%s rows/s, %s/s, behind by %s and %.1f s, the source keeps %s of log", rate(p.RowsPerSecond), bytes(int64(p.BytesPerSecond)), bytes(p.LagBytes), p.LagSeconds, bytes(p.Retained))
+		if e == estate.Redis {
+			things = "commands"
+		}
+		return fmt.Sprintf("%s %s/s, %s/s, %s", rate(p.RowsPerSecond), things, bytes(int64(p.BytesPerSecond)), lagging(e, p))
 	case move.PhaseIndex:
 		return fmt.Sprintf("%d of %d indexes and constraints%s", p.Steps, p.StepsTotal, left(p.ETA))
 	case move.PhaseCopy:
-		return fmt.Sprintf("%3d%%, %s of about %s rows, %s of about %s, %s rows/s, %s/s, %d of %s%s", copied(p), rows(p.Rows), rows(p.RowsTotal), bytes(p.Bytes), bytes(p.BytesTotal),
-			rate(p.RowsPerSecond), bytes(int64(p.BytesPerSecond)), p.Steps, counted(int64(p.StepsTotal), "piece"), left(p.ETA))
+		return fmt.Sprintf("%3d%%, %s of about %s %s, %s of about %s, %s %s/s, %s/s, %d of %s%s", copied(p), rows(p.Rows), rows(p.RowsTotal), things, bytes(p.Bytes), bytes(p.BytesTotal),
+			rate(p.RowsPerSecond), things, bytes(int64(p.BytesPerSecond)), p.Steps, counted(int64(p.StepsTotal), "piece"), left(p.ETA))
 	case move.PhaseVerify:
-		return fmt.Sprintf("%3d%%, %s of about %s rows, %s rows/s, %d of %s%s", percent(p.Rows, p.RowsTotal), rows(p.Rows), rows(p.RowsTotal),
-			rate(p.RowsPerSecond), p.Steps, counted(int64(p.StepsTotal), "piece"), left(p.ETA))
+		return fmt.Sprintf("%3d%%, %s of about %s %s, %s %s/s, %d of %s%s", percent(p.Rows, p.RowsTotal), rows(p.Rows), rows(p.RowsTotal), things,
+			rate(p.RowsPerSecond), things, p.Steps, counted(int64(p.StepsTotal), "piece"), left(p.ETA))
 	}
 	return string(p.Phase)
 }

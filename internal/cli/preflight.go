@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dhow/internal/estate"
 	"dhow/internal/move"
 )
 
@@ -19,13 +20,14 @@ func (a *app) preflightCommand() *cobra.Command {
 		Short: "Find what would stop the move or lose data, and the statement that mends it",
 		Long: `Looks at both sides of every database for all that would lose data, stop the
 move or slow it down: settings, rights, tables without a key, objects that do not
-move. Each finding names its object, says what would happen, and gives the
-statement that mends it. Nothing is changed, and the application is not disturbed.
+move, commands that a server refuses. Each finding names its object, says what would
+happen, and gives the statement that mends it. Nothing is changed, and the
+application is not disturbed.
 
 Exits with 1 when something must be mended before the move (severity error).`,
 		Example: `  dhow preflight
 
-  # the fixes that must be made, as SQL
+  # the fixes that must be made, each as its engine takes it
   dhow preflight -o json | jq -r '.databases[].issues[] | select(.severity == "error") | .fix'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.preflight(cmd.Context(), databases) },
@@ -36,8 +38,9 @@ Exits with 1 when something must be mended before the move (severity error).`,
 
 // inspected is what preflight found in one database.
 type inspected struct {
-	Database string       `json:"database"`
-	Issues   []move.Issue `json:"issues"`
+	Database string        `json:"database"`
+	Engine   estate.Engine `json:"engine"`
+	Issues   []move.Issue  `json:"issues"`
 	// Error is why it could not be inspected whole.
 	Error string `json:"error,omitempty"`
 
@@ -55,7 +58,7 @@ func (a *app) preflight(ctx context.Context, databases []string) error {
 	for i, mv := range v.Movers {
 		wg.Go(func() {
 			issues, err := mv.Preflight(ctx)
-			found[i] = inspected{Database: mv.Name(), Issues: issues}
+			found[i] = inspected{Database: mv.Name(), Engine: a.engineOf(mv.Name()), Issues: issues}
 			if issues == nil {
 				found[i].Issues = []move.Issue{}
 			}
@@ -111,7 +114,7 @@ func (a *app) printIssues(found []inspected, loses, warns int) error {
 			}
 			t.add(cell{text: string(i.Severity), paint: paint}, plain(i.Rule), plain(i.Side), plain(i.Object))
 		}
-		a.printf("%s", a.out.bold("database "+f.Database))
+		a.printf("%s", a.out.bold(fmt.Sprintf("database %s (%s)", f.Database, f.Engine)))
 		var columns strings.Builder
 		if err := t.write(&columns, a.out, 0); err != nil {
 			return err

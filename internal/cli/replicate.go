@@ -16,6 +16,7 @@ import (
 
 func (a *app) replicateCommand() *cobra.Command {
 	untilStreaming := false
+	var databases []string
 	cmd := &cobra.Command{
 		Use:   "replicate",
 		Short: "Copy every database, then stream its changes until told to stop",
@@ -34,14 +35,15 @@ makes it hand the estate over.`,
   # a line of JSON for each report
   dhow replicate -o json`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.replicate(cmd.Context(), untilStreaming) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.replicate(cmd.Context(), databases, untilStreaming) },
 	}
+	a.databaseFlag(cmd, &databases)
 	cmd.Flags().BoolVar(&untilStreaming, "until-streaming", false, "end when every database is copied and its stream follows closely")
 	return cmd
 }
 
-func (a *app) replicate(ctx context.Context, untilStreaming bool) error {
-	v, err := a.open(ctx)
+func (a *app) replicate(ctx context.Context, databases []string, untilStreaming bool) error {
+	v, err := a.open(ctx, databases...)
 	if err != nil {
 		return err
 	}

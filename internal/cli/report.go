@@ -86,6 +86,9 @@ func (r *run) markdown(estate string, last *cutover.Run, failure error) string {
 	}
 	r.comparison(line, "Compared while both sides moved, before", r.result.Before)
 	r.comparison(line, "Proof: compared as it stood at the cutover", r.result.Compared)
+	if len(r.result.Moving) > 0 {
+		line("The snapshots of %s were lost: compared as both sides moved.\n", strings.Join(r.result.Moving, ", "))
+	}
 	return b.String()
 }
 
@@ -93,12 +96,25 @@ func (r *run) comparison(line func(string, ...any), title string, all map[string
 	if len(all) == 0 {
 		return
 	}
-	line("## %s\n\n| database | tables | rows compared | different |\n|---|---:|---:|---:|", title)
+	line("## %s\n\n| database | engine | tables | compared | different | took |\n|---|---|---:|---:|---:|---:|", title)
 	for _, name := range sortedKeys(all) {
-		c := all[name]
-		line("| %s | %s | %s | %s |", name, rows(int64(c.Tables)), rows(c.Rows), rows(c.Different))
+		c, e := all[name], r.app.engineOf(name)
+		line("| %s | %s | %s | %s | %s | %s |", name, e, rows(int64(c.Tables)), counted(c.Rows, noun(e)), rows(c.Different), took(c.Took))
 	}
 	line("")
+	tables := false
+	for _, name := range sortedKeys(all) {
+		for _, b := range all[name].ByTable {
+			if !tables {
+				line("| database | table | compared | different | took |\n|---|---|---:|---:|---:|")
+				tables = true
+			}
+			line("| %s | %s | %s | %s | %s |", name, strings.ReplaceAll(b.Table, "|", "\\|"), counted(b.Rows, noun(r.app.engineOf(name))), rows(b.Different), took(b.Took))
+		}
+	}
+	if tables {
+		line("")
+	}
 	for _, name := range sortedKeys(all) {
 		for _, d := range all[name].Differences {
 			line("- %s: %s `%s`: %s", name, d.Table, strings.ReplaceAll(d.Key, "`", "'"), differs(d.Kind, r.to))

@@ -51,7 +51,7 @@ type told struct {
 // output is not a terminal. With -o json, objects says whether progress is
 // printed too, as lines of its own.
 func (a *app) newReporter(ctx context.Context, databases []string, plain io.Writer, objects bool) *reporter {
-	r := &reporter{screen: a.screen, view: newView(a.out, databases), told: map[string]told{}, summed: time.Now(), done: make(chan struct{})}
+	r := &reporter{screen: a.screen, view: newView(a.out, databases, a.engineOf), told: map[string]told{}, summed: time.Now(), done: make(chan struct{})}
 	switch {
 	case a.json() && objects:
 		r.objects = a.Out
@@ -99,12 +99,12 @@ func (r *reporter) report(p move.Progress) {
 			move.Progress
 		}{"progress", p})
 	case r.lines != nil:
-		r.line("%s  %s  %s", p.Database, p.Phase, describe(p))
+		r.line("%s  %s  %s", p.Database, p.Phase, describe(r.view.engine(p.Database), p))
 		if p.Note != "" && p.Note != last.note {
 			r.line("%s  %s", p.Database, p.Note)
 		}
 		if p.Phase == move.PhaseCopy || p.Phase == move.PhaseVerify {
-			for _, l := range r.view.busiest(r.view.inWork(p), fewTables) {
+			for _, l := range r.view.busiest(noun(r.view.engine(p.Database)), r.view.inWork(p), fewTables) {
 				r.line("%s%s", p.Database, l.text)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dhow/internal/cutover"
+	"dhow/internal/estate"
 	"dhow/internal/move"
 	"dhow/internal/voyage"
 )
@@ -56,13 +57,17 @@ type estateStatus struct {
 }
 
 type databaseStatus struct {
-	Database string `json:"database"`
+	Database string        `json:"database"`
+	Engine   estate.Engine `json:"engine"`
 	// Serves is the side that takes writes: source, target, or neither or both, which a
 	// cutover that was cut off leaves; empty when the servers do not answer.
 	Serves   string         `json:"serves,omitempty"`
 	State    *move.State    `json:"state,omitempty"`
 	Progress *move.Progress `json:"progress,omitempty"`
 	Error    string         `json:"error,omitempty"`
+
+	// replicated says that the running replicate streams it.
+	replicated bool
 }
 
 type replicateStatus struct {
@@ -104,7 +109,7 @@ func (a *app) ask(ctx context.Context, v *voyage.Voyage) *estateStatus {
 	for i, mv := range v.Movers {
 		wg.Go(func() {
 			d := &s.Databases[i]
-			d.Database = mv.Name()
+			d.Database, d.Engine = mv.Name(), a.engineOf(mv.Name())
 			state, err := mv.State(ctx)
 			if err != nil {
 				d.Error = err.Error()
@@ -144,7 +149,7 @@ func (a *app) ask(ctx context.Context, v *voyage.Voyage) *estateStatus {
 				if s.Databases[i].Database != r.Database {
 					continue
 				}
-				s.Databases[i].Progress = r.Progress
+				s.Databases[i].Progress, s.Databases[i].replicated = r.Progress, true
 				if r.Error != "" {
 					s.Databases[i].Error = strings.TrimPrefix(s.Databases[i].Error+"; "+r.Error, "; ")
 					fail(errors.New(r.Error), true)
@@ -177,7 +182,7 @@ func serves(s move.State) string {
 
 func (a *app) printStatus(s *estateStatus) error {
 	a.printf("%s", a.out.bold("estate "+s.Estate))
-	t := &table{head: []string{"DATABASE", "SERVES", "MOVE", "NOW"}, wrap: map[int]bool{3: true}}
+	t := &table{head: []string{"DATABASE", "ENGINE", "SERVES", "MOVE", "NOW"}, wrap: map[int]bool{4: true}}
 	for _, d := range s.Databases {
 		side, paint := d.Serves, a.out.green
 		switch d.Serves {
@@ -186,7 +191,7 @@ func (a *app) printStatus(s *estateStatus) error {
 		case servesNeither, servesBoth:
 			paint = a.out.red
 		}
-		t.add(plain(d.Database), cell{text: side, paint: paint}, plain(stage(d.State)), cell{text: a.now(s, d), paint: paintIf(d.Error != "", a.out.red)})
+		t.add(plain(d.Database), plain(string(d.Engine)), cell{text: side, paint: paint}, plain(stage(d.State)), cell{text: a.now(s, d), paint: paintIf(d.Error != "", a.out.red)})
 	}
 	if err := a.printTable(t); err != nil {
 		return err
@@ -242,9 +247,11 @@ func (a *app) now(s *estateStatus, d databaseStatus) string {
 	case d.Error != "":
 		return d.Error
 	case d.Progress != nil:
-		return string(d.Progress.Phase) + ": " + describe(*d.Progress)
-	case s.Replicate != nil:
+		return string(d.Progress.Phase) + ": " + describe(d.Engine, *d.Progress)
+	case d.replicated:
 		return "connecting"
+	case s.Replicate != nil:
+		return "not replicated by that process"
 	}
 	return "-"
 }

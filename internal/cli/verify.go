@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"dhow/internal/cutover"
+	"dhow/internal/estate"
 	"dhow/internal/move"
 	"dhow/internal/voyage"
 )
@@ -21,9 +23,10 @@ func (a *app) verifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Compare both sides row by row, while they move, and name what differs",
 		Long: `Compares every table of both sides, chunk by chunk, inside the servers and while
-the application writes. A row that seems to differ is looked at again after the
-stream has passed, so what is reported is really different. Each such row is named
-by its key. With --repair the target's rows are made equal to the source's.
+the application writes; of Redis every key, by its value and its expiry. What seems
+to differ is looked at again after the stream has passed, so what is reported is
+really different. Each such row or key is named. With --repair those of the target
+are made equal to the source's.
 
 Runs beside dhow replicate; where none runs, it streams by itself for as long as
 it takes. Once the traffic has moved it compares the way back.
@@ -36,6 +39,9 @@ Exits with 1 when anything differs that was not repaired.`,
 
   # one table alone
   dhow verify --database accounts --table public.entries
+
+  # one database of a Redis server
+  dhow verify --database sessions --table db0
 
   # the keys of all differing rows
   dhow verify -o json | jq -r '.databases[].differences[] | "\(.table) \(.key)"'`,
@@ -56,7 +62,8 @@ Exits with 1 when anything differs that was not repaired.`,
 
 // compared is what verify found in one database.
 type compared struct {
-	Database string `json:"database"`
+	Database string        `json:"database"`
+	Engine   estate.Engine `json:"engine"`
 	move.Comparison
 	// Repaired counts the rows that were made equal.
 	Repaired int64 `json:"repaired"`
@@ -93,11 +100,13 @@ func (a *app) verify(ctx context.Context, databases []string, o move.VerifyOptio
 	rep := a.newReporter(ctx, names(movers), a.screen.errors(), false)
 	found := make([]compared, len(movers))
 	for i, mv := range movers { // one after the other: a comparison takes what it gets of both servers
+		began := time.Now()
 		c, err := mv.Verify(ctx, o, rep.report)
+		c.Took = time.Since(began)
 		if c.Differences == nil {
 			c.Differences = []move.Difference{}
 		}
-		found[i] = compared{Database: mv.Name(), Comparison: c, Repaired: c.Repaired}
+		found[i] = compared{Database: mv.Name(), Engine: a.engineOf(mv.Name()), Comparison: c, Repaired: c.Repaired}
 		if err != nil {
 			found[i].err, found[i].Error = fmt.Errorf("compare database %s: %w", mv.Name(), err), err.Error()
 		}
@@ -151,24 +160,27 @@ func (a *app) printCompared(to cutover.Side, found []compared) error {
 }
 
 func (a *app) printComparisons(to cutover.Side, found []compared, remaining int64) error {
-	t := &table{head: []string{"DATABASE", "TABLES", "ROWS COMPARED", "DIFFERENT", "REPAIRED"}}
+	t := &table{head: []string{"DATABASE", "ENGINE", "TABLES", "COMPARED", "DIFFERENT", "REPAIRED", "TOOK"}}
 	var undecided int64
 	for _, f := range found {
 		paint := a.out.green
 		if f.remaining() > 0 {
 			paint = a.out.red
 		}
-		t.add(plain(f.Database), number(rows(int64(f.Tables))), number(rows(f.Rows)), cell{text: rows(f.Different), paint: paint, right: true}, number(rows(f.Repaired)))
+		t.add(plain(f.Database), plain(string(f.Engine)), number(rows(int64(f.Tables))), number(counted(f.Rows, noun(f.Engine))), cell{text: rows(f.Different), paint: paint, right: true}, number(rows(f.Repaired)), number(took(f.Took)))
 		undecided += f.Undecided
 	}
 	if err := a.printTable(t); err != nil {
+		return err
+	}
+	if err := a.printByTable(found); err != nil {
 		return err
 	}
 	if err := a.printDifferences(to, found); err != nil {
 		return err
 	}
 	if undecided > 0 {
-		a.printf("%s changed too fast to be judged while they move; the proof of the cutover judges every row", counted(undecided, "row"))
+		a.printf("%s changed too fast to be judged while they move; the proof of the cutover judges each", things(undecided, found))
 	}
 	if slices.ContainsFunc(found, func(c compared) bool { return c.err != nil }) {
 		return nil // the error has the last word
@@ -176,7 +188,7 @@ func (a *app) printComparisons(to cutover.Side, found []compared, remaining int6
 	if remaining == 0 {
 		a.printf("%s", a.out.green("both sides are equal"))
 	} else {
-		a.printf("%s: %s", a.out.red(counted(remaining, "row")+" differ"), "`dhow verify --repair` makes the "+string(to)+" equal")
+		a.printf("%s: %s", a.out.red(things(remaining, found)+" differ"), "`dhow verify --repair` makes the "+string(to)+" equal")
 	}
 	return nil
 }
@@ -203,7 +215,7 @@ func (a *app) printDifferences(to cutover.Side, found []compared) error {
 		return err
 	}
 	if unnamed > 0 {
-		a.printf("and %s more, see --most", counted(unnamed, "row"))
+		a.printf("and %s more, see --most", things(unnamed, found))
 	}
 	a.printf("")
 	return nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mattn/go-runewidth"
 
+	"dhow/internal/estate"
 	"dhow/internal/move"
 )
 
@@ -31,10 +32,12 @@ type view struct {
 	// grown is how many rows each table got between the last two reports.
 	grown map[string]map[string]int64
 	ended map[string]string
+	// engine is a database's engine.
+	engine func(database string) estate.Engine
 }
 
-func newView(s style, databases []string) *view {
-	return &view{style: s, order: databases, latest: map[string]move.Progress{}, grown: map[string]map[string]int64{}, ended: map[string]string{}}
+func newView(s style, databases []string, engine func(string) estate.Engine) *view {
+	return &view{style: s, order: databases, engine: engine, latest: map[string]move.Progress{}, grown: map[string]map[string]int64{}, ended: map[string]string{}}
 }
 
 // note takes a report in.
@@ -77,7 +80,7 @@ func (v *view) lines(height int) []viewLine {
 			lines = append(lines, viewLine{text: runewidth.FillRight(name, width) + "  connecting", paint: v.style.dim})
 			continue
 		}
-		lines = append(lines, viewLine{text: fmt.Sprintf("%s  %-6s %s%s", runewidth.FillRight(name, width), p.Phase, phaseBar(p), describe(p)), paint: v.style.bold})
+		lines = append(lines, viewLine{text: fmt.Sprintf("%s  %-6s %s%s", runewidth.FillRight(name, width), p.Phase, phaseBar(p), describe(v.engine(name), p)), paint: v.style.bold})
 		if p.Note != "" {
 			lines = append(lines, viewLine{text: "  " + p.Note, paint: v.style.yellow})
 		}
@@ -113,8 +116,8 @@ func (v *view) tables(p move.Progress, most int) []viewLine {
 			done++
 		}
 	}
-	sum := fmt.Sprintf("  %s: %s done, %s in work, %s waiting", counted(int64(len(p.Tables)), "table"), rows(int64(done)), rows(int64(len(busy))), rows(int64(len(p.Tables)-done-len(busy))))
-	return append(v.busiest(busy, most), viewLine{text: sum, paint: v.style.dim})
+	sum := fmt.Sprintf("  %s: %s done, %s in work, %s waiting", counted(int64(len(p.Tables)), part(v.engine(p.Database))), rows(int64(done)), rows(int64(len(busy))), rows(int64(len(p.Tables)-done-len(busy))))
+	return append(v.busiest(noun(v.engine(p.Database)), busy, most), viewLine{text: sum, paint: v.style.dim})
 }
 
 // inWork are the tables that are begun and not done, the busiest first.
@@ -133,7 +136,7 @@ func (v *view) inWork(p move.Progress) []move.TableProgress {
 }
 
 // busiest shows the first of those in work, a line each.
-func (v *view) busiest(busy []move.TableProgress, most int) []viewLine {
+func (v *view) busiest(noun string, busy []move.TableProgress, most int) []viewLine {
 	shown := busy[:min(most, len(busy))]
 	width := 0
 	for _, t := range shown {
@@ -142,7 +145,7 @@ func (v *view) busiest(busy []move.TableProgress, most int) []viewLine {
 	var lines []viewLine
 	for _, t := range shown {
 		name := runewidth.FillRight(runewidth.Truncate(t.Table, nameWidth, "…"), width)
-		lines = append(lines, viewLine{text: fmt.Sprintf("  %s  %3d%%  %s of about %s rows, %s", name, percent(t.Rows, t.RowsTotal), rows(t.Rows), rows(t.RowsTotal), bytes(t.Bytes))})
+		lines = append(lines, viewLine{text: fmt.Sprintf("  %s  %3d%%  %s of about %s, %s", name, percent(t.Rows, t.RowsTotal), rows(t.Rows), counted(t.RowsTotal, noun), bytes(t.Bytes))})
 	}
 	return lines
 }
@@ -150,13 +153,14 @@ func (v *view) busiest(busy []move.TableProgress, most int) []viewLine {
 // all sums the databases up.
 func (v *view) all() string {
 	var sum move.Progress
-	phases := map[move.Phase]int{}
+	phases, things := map[move.Phase]int{}, map[string]bool{}
 	for _, name := range v.order {
 		p, known := v.latest[name]
 		if !known || v.ended[name] != "" {
 			continue
 		}
 		phases[p.Phase]++
+		things[noun(v.engine(name))+"s"] = true
 		sum.RowsPerSecond += p.RowsPerSecond
 		sum.BytesPerSecond += p.BytesPerSecond
 		sum.LagBytes += p.LagBytes
@@ -167,7 +171,7 @@ func (v *view) all() string {
 		}
 		sum.ETA = max(sum.ETA, p.ETA)
 	}
-	text := fmt.Sprintf("all: %s rows/s, %s/s, behind by %s and %.1f s", rate(sum.RowsPerSecond), bytes(int64(sum.BytesPerSecond)), bytes(sum.LagBytes), sum.LagSeconds)
+	text := fmt.Sprintf("all: %s %s/s, %s/s, behind by %s and %.1f s", rate(sum.RowsPerSecond), cmp.Or(strings.Join(sortedKeys(things), " and "), "rows"), bytes(int64(sum.BytesPerSecond)), bytes(sum.LagBytes), sum.LagSeconds)
 	for _, ph := range []move.Phase{move.PhaseSchema, move.PhaseCopy, move.PhaseIndex, move.PhaseStream, move.PhaseVerify} {
 		if phases[ph] > 0 {
 			text += fmt.Sprintf(", %d in %s", phases[ph], ph)
