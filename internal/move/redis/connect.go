@@ -105,6 +105,9 @@ func (m *Mover) dialGiven(ctx context.Context, side string) (*session, error) {
 
 func (m *Mover) dialAs(ctx context.Context, side string, o *redis.Options) (*session, error) {
 	s := &session{Client: redis.NewClient(o), side: m.named(side)}
+	if m.onDial != nil {
+		m.onDial(s)
+	}
 	if err := s.Ping(ctx).Err(); err != nil {
 		s.hangUp()
 		return nil, explainConnect(ctx, o, s.side, err)

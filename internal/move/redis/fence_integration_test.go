@@ -98,7 +98,7 @@ func (e *ends) streaming(t *testing.T) {
 	to, err := e.m.dial(t.Context(), target)
 	must(t, err)
 	defer to.hangUp()
-	must(t, to.HSet(t.Context(), stateKey(e.m.stream), "phase", string(move.PhaseStream)).Err())
+	must(t, writePosition(t.Context(), to, e.m.stream, position{phase: move.PhaseStream, expiry: expiriesPadded}))
 }
 
 // people gives a server users of many kinds, with the password pw.

@@ -157,13 +157,8 @@ func (m *Mover) turn(ctx context.Context, to *session) (logPlace, error) {
 
 // beginBack writes the start of the stream back at its target, which is this one's source.
 func (m *Mover) beginBack(ctx context.Context, from *session, at logPlace) error {
-	key := stateKey(m.back)
-	answers, err := from.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.Del(ctx, key)
-		p.HSet(ctx, key, "phase", string(move.PhaseStream), "replid", at.replid, "offset", at.offset, "db", 0)
-		return nil
-	})
-	if err = firstError(answers, err); err != nil {
+	err := writePosition(ctx, from, m.back, position{phase: move.PhaseStream, replid: at.replid, offset: at.offset, expiry: expiriesExact})
+	if err != nil {
 		return from.fails("note where the stream back begins", err)
 	}
 	return nil

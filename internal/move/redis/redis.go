@@ -68,6 +68,8 @@ type Mover struct {
 
 	// pauseTime is how long a pause holds; tests shorten it.
 	pauseTime time.Duration
+	// onDial is told of each session; tests let it fail.
+	onDial func(*session)
 	// pinPatience and rememberMost bound what pinning and comparing the pinned take; likewise.
 	pinPatience  time.Duration
 	rememberMost int
