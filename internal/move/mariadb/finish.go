@@ -87,7 +87,7 @@ func (m *Mover) clean(ctx context.Context, w *worker) error {
 			}
 		}
 		var others int
-		if err := w.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM dhow.stream) + (SELECT count(*) FROM dhow.fence) + (SELECT count(*) FROM information_schema.routines WHERE routine_schema = 'dhow')").Scan(&others); err != nil {
+		if err := w.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM dhow.stream) + (SELECT count(*) FROM dhow.fence)").Scan(&others); err != nil {
 			return fmt.Errorf("look for other moves' state at the %s: %w", m.named(w.side), err)
 		}
 		if others > 0 {

@@ -10,22 +10,21 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"dhow/internal/move"
 )
 
 // The fence has two forms, see docs/adr/0012. This file is the durable one: the guard.
 //
-// On every moving table stand three triggers, before INSERT, UPDATE and DELETE,
-// that call one procedure. Its body refuses or does nothing, so one statement
-// closes or opens a server, however many tables it has. The server replaces a
-// procedure only when no transaction that has called it is open, and a statement
-// looks it up only after it holds its tables: so no write straddles the change.
-// Triggers do not fire for what replication applies: the way back passes.
+// On every moving table stand three triggers, before INSERT, UPDATE and DELETE, that
+// read one row of one small table, dhow.gate, and refuse if it says so. So one
+// statement closes or opens a server, however many tables it has.
 //
-// A managed server writes the statement into its binary log, and the other side
-// then executes it too. So there the body tells which servers refuse, by their
-// ids, and always tells the whole truth about both.
+// That table is no InnoDB table, and this is why the guard holds: a statement takes
+// the gate's own lock after it has got its tables and reads the row as it then
+// stands, whatever snapshot its transaction has and however long the program that
+// it belongs to has been running. A stored procedure in the gate's place would be
+// remembered by sessions that wait, and the rows of an InnoDB table by old snapshots.
+//
+// Triggers do not fire for what replication applies: the way back passes.
 
 const (
 	// guardTrigger begins the names of the guard's triggers.
@@ -51,11 +50,12 @@ const (
 	errLockWait    = 1205
 	errDeadlock    = 1213
 	errInterrupted = 1317
-	errNoProcedure = 1305
+	errNoTable     = 1146
 	errNoDatabase  = 1049
-	errNoTrigger   = 1360
-	errTriggerIs   = 1359
 )
+
+// gateDDL makes the gate. It is not replicated.
+const gateDDL = "CREATE TABLE IF NOT EXISTS dhow.gate (move VARCHAR(64) CHARACTER SET ascii NOT NULL PRIMARY KEY, refuses BOOLEAN NOT NULL) ENGINE = Aria TRANSACTIONAL = 1"
 
 // forward is the name of the stream there, whichever direction this mover has: it names the move.
 func (m *Mover) forward() string {
@@ -65,47 +65,21 @@ func (m *Mover) forward() string {
 	return m.stream
 }
 
-// guard is the guard's procedure.
-func (m *Mover) guard() string { return quote(stateDatabase) + "." + quote(m.forward()) }
-
-// ids are the replication ids of both servers, by side.
-type ids map[string]string
-
-func (m *Mover) serverIDs(ctx context.Context, s, t querier) (ids, error) {
-	all := ids{}
-	for side, q := range map[string]querier{source: s, target: t} {
-		id, err := serverID(ctx, q)
-		if err != nil {
-			return nil, err
-		}
-		all[side] = id
-	}
-	if all[source] == all[target] {
-		return nil, &move.Refused{Reason: fmt.Sprintf("both servers of database %s have the server_id %s", m.cfg.Name, all[source]), Fix: "give the target another one: SET GLOBAL server_id, and in its configuration"}
-	}
-	return all, nil
-}
-
-// setGuard makes a server's guard refuse, or not. The sides that refuse, as this
-// direction names them, are all those that do from now on, the other server's too.
-func (m *Mover) setGuard(ctx context.Context, w *worker, is ids, refusing ...string) error {
-	condition := "FALSE"
-	switch {
-	case !w.unlogged && len(refusing) > 0:
-		in := make([]string, len(refusing))
-		for i, side := range refusing {
-			in[i] = is[side]
-		}
-		condition = "@@server_id IN (" + strings.Join(in, ", ") + ")"
-	case slices.Contains(refusing, w.side):
-		condition = "TRUE"
-	}
-	sql := fmt.Sprintf("CREATE OR REPLACE PROCEDURE %s() NO SQL BEGIN IF %s THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %d, MESSAGE_TEXT = %s; END IF; END",
-		m.guard(), condition, errRefused, quoteText(guardText))
-	if _, err := w.ExecContext(ctx, sql); err != nil {
+// setGuard makes a server refuse, or take writes. The row is there already: it waits
+// for the statements that have read it, and later ones read it anew.
+func (m *Mover) setGuard(ctx context.Context, w *worker, refuse bool) error {
+	if _, err := w.ExecContext(ctx, "UPDATE dhow.gate SET refuses = ? WHERE move = ?", refuse, m.forward()); err != nil {
 		return fmt.Errorf("change the guard at the %s: %w", m.named(w.side), err)
 	}
-	return nil
+	want := admits
+	if refuse {
+		want = refuses
+	}
+	says, err := m.askGuard(ctx, w)
+	if err == nil && says != want {
+		err = fmt.Errorf("the guard at the %s is not there: prepare again", m.named(w.side))
+	}
+	return err
 }
 
 // refusal is what a server's guard says.
@@ -117,57 +91,38 @@ const (
 	refuses
 )
 
-// askGuard calls the guard as a write would, and so learns what the server does.
+// askGuard reads the gate as a write would.
 func (m *Mover) askGuard(ctx context.Context, q querier) (refusal, error) {
-	_, err := q.ExecContext(ctx, "CALL "+m.guard()+"()")
+	var refuse bool
+	err := q.QueryRowContext(ctx, "SELECT refuses FROM dhow.gate WHERE move = ?", m.forward()).Scan(&refuse)
 	switch {
+	case err == nil && refuse:
+		return refuses, nil
 	case err == nil:
 		return admits, nil
-	case isNumber(err, errRefused):
-		return refuses, nil
-	case isNumber(err, errNoProcedure, errNoDatabase):
+	case isNumber(err, errNoTable, errNoDatabase), errors.Is(err, sql.ErrNoRows):
 		return noGuard, nil
 	}
 	return noGuard, fmt.Errorf("ask the guard of database %s: %w", m.cfg.Name, err)
 }
 
-// guardTarget closes the target for all but us, until it is opened: from its first
-// call on the guard refuses, and every table that is there has the triggers. It may
+// guardTarget closes the target for all but the stream, until it is opened. It may
 // be called again; a target that is open stays open.
 func (m *Mover) guardTarget(ctx context.Context) error {
-	s, err := m.worker(ctx, source)
-	if err != nil {
-		return err
-	}
-	defer hangUp(s.Conn)
-	t, err := m.worker(ctx, target)
-	if err != nil {
-		return err
-	}
-	defer hangUp(t.Conn)
-	if err := t.quiet(ctx); err != nil {
-		return err
-	}
-	is, err := m.serverIDs(ctx, s, t)
-	if err != nil {
-		return err
-	}
-	return m.ensureGuard(ctx, t, is)
+	return m.quietly(ctx, target, m.ensureGuard)
 }
 
 // ensureGuard makes the guard where it is missing: at a source it admits, at a target it refuses.
-func (m *Mover) ensureGuard(ctx context.Context, w *worker, is ids) error {
+func (m *Mover) ensureGuard(ctx context.Context, w *worker) error {
 	if err := ensureState(ctx, w); err != nil {
 		return err
 	}
-	says, err := m.askGuard(ctx, w)
-	if err != nil {
-		return err
+	if _, err := w.ExecContext(ctx, gateDDL); err != nil {
+		return fmt.Errorf("make the guard at the %s: %w", m.named(w.side), err)
 	}
-	if says == noGuard {
-		if err := m.setGuard(ctx, w, is, target); err != nil {
-			return err
-		}
+	// The row comes before the triggers: who reads it never finds none.
+	if _, err := w.ExecContext(ctx, "INSERT IGNORE INTO dhow.gate (move, refuses) VALUES (?, ?)", m.forward(), w.side == target); err != nil {
+		return fmt.Errorf("make the guard at the %s: %w", m.named(w.side), err)
 	}
 	missing, err := m.unguarded(ctx, w)
 	if err != nil || len(missing) == 0 {
@@ -199,6 +154,11 @@ func (m *Mover) trigger(g guarded) Name {
 	return Name{g.Schema, guardTrigger + strings.ToLower(g.event) + "_" + hex.EncodeToString(sum[:8])}
 }
 
+// asks is the trigger's question; it also tells this move's triggers from those of others.
+func (m *Mover) asks() string {
+	return "(SELECT refuses FROM dhow.gate WHERE move = " + quoteText(m.forward()) + ")"
+}
+
 // unguarded lists what has no trigger of ours yet.
 func (m *Mover) unguarded(ctx context.Context, q querier) ([]guarded, error) {
 	tables, _, err := m.tableNames(ctx, q)
@@ -212,7 +172,7 @@ func (m *Mover) unguarded(ctx context.Context, q querier) ([]guarded, error) {
 		if err := row(&g.Schema, &g.Name.Name, &g.event, &does); err != nil {
 			return err
 		}
-		has[g] = strings.Contains(does, m.guard())
+		has[g] = strings.Contains(does, m.asks())
 		return nil
 	})
 	if err != nil {
@@ -263,7 +223,8 @@ func (m *Mover) createTrigger(ctx context.Context, w *worker, g guarded, first s
 		precedes = "PRECEDES " + quote(first) + " "
 	}
 	// IF NOT EXISTS: where the statement is replicated the other side has the trigger already.
-	sql := fmt.Sprintf("CREATE TRIGGER IF NOT EXISTS %s BEFORE %s ON %s FOR EACH ROW %sCALL %s()", m.trigger(g).SQL(), g.event, g.SQL(), precedes, m.guard())
+	sql := fmt.Sprintf("CREATE TRIGGER IF NOT EXISTS %s BEFORE %s ON %s FOR EACH ROW %sBEGIN IF %s THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %d, MESSAGE_TEXT = %s; END IF; END",
+		m.trigger(g).SQL(), g.event, g.SQL(), precedes, m.asks(), errRefused, quoteText(guardText))
 	if err := m.shortDDL(ctx, w, sql); err != nil {
 		return fmt.Errorf("guard table %s at the %s: %w", g.Name, m.named(w.side), err)
 	}
@@ -354,7 +315,7 @@ const (
 	errKillDenied = 1095
 )
 
-// dropGuard removes the guard from a server: the triggers of every table, then the procedure.
+// dropGuard removes the guard from a server: the triggers of every table, then the row that they read.
 func (m *Mover) dropGuard(ctx context.Context, w *worker) error {
 	triggers, err := m.guardTriggers(ctx, w)
 	if err != nil {
@@ -365,7 +326,8 @@ func (m *Mover) dropGuard(ctx context.Context, w *worker) error {
 			return fmt.Errorf("remove trigger %s at the %s (run `dhow finish` again): %w", t, m.named(w.side), err)
 		}
 	}
-	if _, err := w.ExecContext(ctx, "DROP PROCEDURE IF EXISTS "+m.guard()); err != nil && !isNumber(err, errNoDatabase, errNoProcedure) {
+	_, err = w.ExecContext(ctx, "DELETE FROM dhow.gate WHERE move = ?", m.forward())
+	if err != nil && !isNumber(err, errNoDatabase, errNoTable) {
 		return fmt.Errorf("remove the guard at the %s: %w", m.named(w.side), err)
 	}
 	return nil
@@ -376,11 +338,11 @@ func (m *Mover) guardTriggers(ctx context.Context, q querier) ([]Name, error) {
 	var names []Name
 	err := scan(ctx, q, "SELECT trigger_schema, trigger_name, action_statement FROM information_schema.triggers WHERE trigger_name LIKE 'dhow\\_guard\\_%'", func(row func(...any) error) error {
 		var n Name
-		var calls sql.NullString
-		if err := row(&n.Schema, &n.Name, &calls); err != nil {
+		var does string
+		if err := row(&n.Schema, &n.Name, &does); err != nil {
 			return err
 		}
-		if m.moves(n.Schema) && strings.Contains(calls.String, m.guard()) {
+		if m.moves(n.Schema) && strings.Contains(does, m.asks()) {
 			names = append(names, n)
 		}
 		return nil

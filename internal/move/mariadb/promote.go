@@ -52,12 +52,8 @@ func (m *Mover) Prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	is, err := m.serverIDs(ctx, s, t)
-	if err != nil {
-		return err
-	}
 	for _, w := range []*worker{t, s} {
-		if err := m.ensureGuard(ctx, w, is); err != nil {
+		if err := m.ensureGuard(ctx, w); err != nil {
 			return err
 		}
 	}
@@ -72,6 +68,9 @@ func (m *Mover) Prepare(ctx context.Context) error {
 		return err
 	}
 	if err := m.ownEvents(ctx, s, t); err != nil {
+		return err
+	}
+	if err := m.readyPins(ctx); err != nil {
 		return err
 	}
 	return m.openSpares(ctx)
@@ -220,10 +219,6 @@ func (m *Mover) complete(ctx context.Context, f *fence, s, t *worker) error {
 
 // closeSource makes the fence durable.
 func (m *Mover) closeSource(ctx context.Context, f *fence, s, t *worker) error {
-	is, err := m.serverIDs(ctx, s, t)
-	if err != nil {
-		return err
-	}
 	start, err := logPosition(ctx, t)
 	if err != nil {
 		return err
@@ -231,14 +226,18 @@ func (m *Mover) closeSource(ctx context.Context, f *fence, s, t *worker) error {
 	if start == "" {
 		return &move.Refused{Reason: fmt.Sprintf("the %s of database %s writes no binary log, so there would be no way back", m.named(target), m.cfg.Name), Fix: "switch its binary log and log_slave_updates on"}
 	}
-	if err := beginStream(ctx, s, m.back, start, is[target]); err != nil {
+	id, err := serverID(ctx, t)
+	if err != nil {
+		return err
+	}
+	if err := beginStream(ctx, s, m.back, start, id); err != nil {
 		return err
 	}
 	row, err := m.noteSealed(ctx, s)
 	if err != nil {
 		return err
 	}
-	if err := m.closeGuard(ctx, f, s, is); err != nil {
+	if err := m.closeGuard(ctx, f, s); err != nil {
 		return err
 	}
 	if err := disableEvents(ctx, s, row.Events); err != nil {
@@ -300,11 +299,11 @@ func (m *Mover) readSealed(ctx context.Context, q querier) (seal, error) {
 	return row, nil
 }
 
-// closeGuard replaces the guard's body. Sessions that wait for a table whose engine
-// let them pass hold the old body, and are ended with their statements.
-func (m *Mover) closeGuard(ctx context.Context, f *fence, s *worker, is ids) error {
+// closeGuard closes the guard. Statements that wait for a table whose engine let them
+// come as far as its lock have read the gate already, and are interrupted.
+func (m *Mover) closeGuard(ctx context.Context, f *fence, s *worker) error {
 	if !slices.ContainsFunc(f.tables, func(l lockable) bool { return l.waits }) {
-		return m.setGuard(ctx, s, is, source, target)
+		return m.setGuard(ctx, s, true)
 	}
 	k, err := m.take(ctx, source)
 	if err != nil {
@@ -312,10 +311,10 @@ func (m *Mover) closeGuard(ctx context.Context, f *fence, s *worker, is ids) err
 	}
 	defer m.putBack(k)
 	done := make(chan error, 1)
-	go func() { done <- m.setGuard(ctx, s, is, source, target) }()
+	go func() { done <- m.setGuard(ctx, s, true) }()
 	for {
 		if err := m.interruptWaiting(ctx, k, "Waiting for table level lock", nil); err != nil && ctx.Err() == nil {
-			m.log.Warn("the guard may have to wait for its time-out", "error", err)
+			m.log.Warn("the guard may have to wait for a statement", "error", err)
 		}
 		select {
 		case err := <-done:
@@ -466,21 +465,17 @@ func (m *Mover) Open(ctx context.Context) error {
 	if err := r.stop(ctx, t); err != nil {
 		return err
 	}
-	is, err := m.serverIDs(ctx, s, t)
-	if err != nil {
-		return err
-	}
-	return m.openSide(ctx, t, is, here.Events, source)
+	return m.openSide(ctx, t, here.Events)
 }
 
 // openSide lets a side take writes: its guard, its events, its read_only. What was
 // noted when it was sealed itself is forgotten.
-func (m *Mover) openSide(ctx context.Context, w *worker, is ids, events []timed, refusing ...string) error {
+func (m *Mover) openSide(ctx context.Context, w *worker, events []timed) error {
 	was, err := m.sealOf(w.side).readSealed(ctx, w)
 	if err != nil {
 		return err
 	}
-	if err := m.setGuard(ctx, w, is, refusing...); err != nil {
+	if err := m.setGuard(ctx, w, false); err != nil {
 		return err
 	}
 	if err := m.writable(ctx, w, was); err != nil {
@@ -562,11 +557,7 @@ func (m *Mover) Unfence(ctx context.Context) error {
 	if says == refuses && there == admits {
 		return &move.Refused{Reason: fmt.Sprintf("database %s is served by the %s: the %s must not take writes too", m.cfg.Name, m.named(target), m.named(source)), Fix: "go back with `dhow rollback`"}
 	}
-	is, err := m.serverIDs(ctx, s, t)
-	if err != nil {
-		return err
-	}
-	return m.openSide(ctx, s, is, row.Events, target)
+	return m.openSide(ctx, s, row.Events)
 }
 
 // reversed is the mover of the other direction, for what it names: it has no sessions.
