@@ -2,13 +2,10 @@ package mariadb
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"dhow/internal/mariadbserver"
 	"dhow/internal/move"
@@ -184,7 +181,3 @@ func parse(tb testing.TB, row string, into ...*int) {
 		}
 	}
 }
-
-var _ = errors.Is
-var _ *sql.DB
-var _ time.Duration

@@ -64,10 +64,6 @@ func (m *Mover) locked(ctx context.Context, report func(move.Progress)) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	// Nobody but the stream may write there until it is opened.
-	if err := m.guardTarget(ctx); err != nil {
-		return err
-	}
 	return m.follow(ctx, b, lock, report)
 }
 

@@ -194,7 +194,7 @@ func (r *nativeReplication) filters(only []Name) (do, ignore string) {
 		not = append(not, pattern(n))
 	}
 	if len(r.m.cfg.Schemas) == 0 {
-		for _, own := range []string{"mysql.%", "sys.%", "performance\\_schema.%", "dhow.stream", "dhow.chunk", "dhow.fence"} {
+		for _, own := range []string{"mysql.%", "sys.%", "performance\\_schema.%", "dhow.stream", "dhow.chunk", "dhow.fence", "dhow.gate"} {
 			not = append(not, own)
 		}
 		return "", strings.Join(not, ",")
