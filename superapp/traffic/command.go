@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"text/tabwriter"
 	"time"
 
@@ -13,6 +14,10 @@ import (
 
 	"dhow/superapp/service"
 )
+
+// oneProcessor is up to which rate, in operations a second, the clients make do with
+// one processor, which is far below what it can do.
+const oneProcessor = 4000
 
 // Command is `superapp traffic`. It ends cleanly when its context does; turning
 // signals into that is the program's.
@@ -57,6 +62,9 @@ check" judges.`,
 			}
 			if err := cfg.Validate(); err != nil {
 				return service.Usagef("%w", err)
+			}
+			if _, chosen := os.LookupEnv("GOMAXPROCS"); !chosen && cfg.Rate <= oneProcessor {
+				runtime.GOMAXPROCS(1) // with two, each answer would wake a second thread for nothing
 			}
 			errs := cmd.ErrOrStderr()
 			before, after := "", "\n"
