@@ -18,17 +18,20 @@ func differsBefore(all map[string]move.Comparison) error {
 	return fmt.Errorf("%w in %s: nothing was held; look with `dhow verify`, mend with `dhow verify --repair`", ErrDiffers, what)
 }
 
-// differsBehind is the alarm of a cutover that has arrived, though rows differ.
-// From here on `dhow verify` compares the way back, so it is no remedy: it would
-// carry the new side's rows to the old one.
+// differsBehind is the alarm of a run that has arrived, though rows differ. From
+// here on `dhow verify` compares the other way, so it is no remedy: it would carry
+// the new side's rows to the old one. A rollback finds once more what made it go back.
 func differsBehind(all map[string]move.Comparison, to Side) error {
 	what := whatDiffers(all)
 	if what == "" {
 		return nil
 	}
-	there, back := command(to), command(to.Other())
-	return fmt.Errorf("%w in %s: the %s serves, and the report names every row; run `dhow %s --no-verify` to go back, where the rows are right and the writes since then follow, "+
-		"and do not run `dhow verify --repair` before, for it would now mend the %s after the %s; then `dhow verify --repair` and `dhow %s` again", ErrDiffers, what, to, back, to.Other(), to, there)
+	if to == Source {
+		return fmt.Errorf("%w in %s: the source serves, and the report names every row; where the rollback was for such rows, the source's are right: `dhow verify --repair` makes the target equal; "+
+			"else the target's are right: `dhow cutover --no-verify` goes there again, and `dhow verify --repair` must not run before", ErrDiffers, what)
+	}
+	return fmt.Errorf("%w in %s: the target serves, and the report names every row; run `dhow rollback --no-verify` to go back, where the rows are right and the writes since then follow, "+
+		"and do not run `dhow verify --repair` before, for it would now mend the source after the target; then `dhow verify --repair` and `dhow cutover` again", ErrDiffers, what)
 }
 
 // whatDiffers says how many rows differ, of which databases, and which is the

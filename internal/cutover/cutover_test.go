@@ -390,6 +390,12 @@ func TestAlarm(t *testing.T) {
 			t.Errorf("%v does not say %q", behind, want)
 		}
 	}
+	again := differsBehind(found, Source)
+	for _, want := range []string{"the source serves", "`dhow verify --repair` makes the target equal", "`dhow cutover --no-verify`"} {
+		if !strings.Contains(again.Error(), want) {
+			t.Errorf("%v does not say %q", again, want)
+		}
+	}
 	if !errors.Is(before, ErrDiffers) || !errors.Is(behind, ErrDiffers) || differsBefore(nil) != nil || differsBehind(map[string]move.Comparison{"a": {Rows: 1}}, Source) != nil {
 		t.Error("an alarm is not what callers look for, or rings for nothing")
 	}
