@@ -51,13 +51,12 @@ func (t *translation) expiring(what []byte, c resp.Command) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.made = resp.AppendHead(t.made[:0], len(c.Args))
+		// The conditions (NX, XX, GT, LT) held at the source, or it would have sent
+		// nothing; at the target they would compare with a padded expiry.
+		t.made = resp.AppendHead(t.made[:0], 3)
 		t.made = resp.AppendString(t.made, "PEXPIREAT")
 		t.made = resp.AppendBytes(t.made, c.Args[1])
 		t.made = resp.AppendInt(t.made, end)
-		for _, option := range c.Args[3:] {
-			t.made = resp.AppendBytes(t.made, option)
-		}
 		return t.made, nil
 	case "SETEX", "PSETEX":
 		if len(c.Args) != 4 {

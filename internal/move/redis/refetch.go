@@ -64,11 +64,9 @@ type fetched struct {
 
 // fetch reads keys of a database from the source, all at one place of its log.
 func fetch(ctx context.Context, from *session, db int, keys []string) ([]fetched, int64, error) {
-	if err := from.Do(ctx, "SELECT", db).Err(); err != nil {
-		return nil, 0, from.fails("use a database", err)
-	}
 	ask := func(name string) (dumps []*redis.StringCmd, ends []*redis.Cmd, clock *redis.TimeCmd, info *redis.StringCmd, err error) {
 		tx := from.TxPipeline()
+		tx.Do(ctx, "SELECT", db)
 		clock = tx.Time(ctx)
 		for _, key := range keys {
 			dumps = append(dumps, tx.Dump(ctx, key))
@@ -119,14 +117,13 @@ func (m *Mover) absent(ctx context.Context, to *session) (*missed, error) {
 	defer from.hangUp()
 	ms := newMissed()
 	err = m.allKeys(ctx, source, func(_ *session, db int, keys []string) error {
-		if err := to.Do(ctx, "SELECT", db).Err(); err != nil {
-			return to.fails("use a database", err)
-		}
 		pipe := to.Pipeline()
+		pipe.Do(ctx, "SELECT", db)
 		there := make([]*redis.IntCmd, len(keys))
 		for i, key := range keys {
 			there[i] = pipe.Exists(ctx, key)
 		}
+		pipe.Do(ctx, "SELECT", 0)
 		if _, err := pipe.Exec(ctx); err != nil {
 			return to.fails("look for keys", err)
 		}
@@ -152,7 +149,7 @@ func (m *Mover) absent(ctx context.Context, to *session) (*missed, error) {
 	if ms.last, err = masterOffset(ctx, from); err != nil {
 		return nil, err
 	}
-	return ms, to.Do(ctx, "SELECT", 0).Err()
+	return ms, nil
 }
 
 // bring fetches keys and writes them to a target to which nobody streams.
@@ -217,9 +214,10 @@ const fieldCautious = "cautious"
 
 // overtaken says whether a command is about keys that hold it already; what else
 // it is about is fetched then, so that it can be dropped.
-func (t *translation) overtaken(ctx context.Context, c resp.Command, offset int64) (bool, error) {
-	if t.missed == nil {
-		return false, nil
+func (t *translation) overtaken(ctx context.Context, what []byte, c resp.Command, offset int64) (bool, error) {
+	switch string(what) {
+	case "FLUSHALL", "FLUSHDB", "SWAPDB":
+		return true, t.overturned(ctx, string(what), c)
 	}
 	places, err := t.keysOf(ctx, c)
 	if err != nil {
@@ -271,6 +269,51 @@ func (t *translation) refetch(ctx context.Context, at place) error {
 	t.a.use(0)
 	t.a.push("HSET", t.a.key, missedField(at), strconv.FormatInt(offset, 10))
 	t.missed.note(at, offset)
+	return nil
+}
+
+// overturned passes on a command that changes whole databases, and fetches anew
+// what was fetched of them, in the same transaction.
+func (t *translation) overturned(ctx context.Context, what string, c resp.Command) error {
+	t.a.mu.Lock()
+	err := t.keepOurs(ctx, what, c)
+	t.a.held = true // until the caller says how far it is
+	t.a.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	again := map[place]struct{}{}
+	for at := range t.missed.until {
+		switch what {
+		case "FLUSHALL":
+			again[at] = struct{}{}
+		case "FLUSHDB":
+			if at.db == t.db {
+				again[at] = struct{}{}
+			}
+		default:
+			for _, arg := range c.Args[1:] {
+				if db, err := strconv.Atoi(string(arg)); err == nil {
+					again[place{db, at.key}] = struct{}{}
+				}
+			}
+		}
+	}
+	for at := range again {
+		if err := t.refetch(ctx, at); err != nil {
+			return err
+		}
+	}
+	// The state of the stream was removed with the rest, if it was database 0.
+	t.a.mu.Lock()
+	defer t.a.mu.Unlock()
+	if err := t.a.begin(0); err != nil {
+		return err
+	}
+	t.a.push("HSET", t.a.key, fieldCautious, strconv.FormatInt(t.cautious, 10))
+	for at, offset := range t.missed.until {
+		t.a.push("HSET", t.a.key, missedField(at), strconv.FormatInt(offset, 10))
+	}
 	return nil
 }
 

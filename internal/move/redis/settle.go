@@ -229,11 +229,21 @@ func (m *Mover) settle(ctx context.Context) error {
 	if pos.expiry == expiriesPadded {
 		near = nil
 	}
-	known, err := near.pages(func(db int, keys []string) error {
-		if err := to.Do(ctx, "SELECT", db).Err(); err != nil {
-			return to.fails("use a database", err)
+	in := map[int]*session{}
+	defer func() {
+		for _, s := range in {
+			s.hangUp()
 		}
-		return reExpire(ctx, to, db, keys, exact)
+	}()
+	known, err := near.pages(func(db int, keys []string) error {
+		if in[db] == nil {
+			o := *to.Options()
+			o.DB = db
+			if in[db], err = m.dialAs(ctx, target, &o); err != nil {
+				return err
+			}
+		}
+		return reExpire(ctx, in[db], db, keys, exact)
 	})
 	if err == nil && !known {
 		err = m.allKeys(ctx, target, func(s *session, db int, keys []string) error { return reExpire(ctx, s, db, keys, exact) })
@@ -241,10 +251,7 @@ func (m *Mover) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pipe := to.Pipeline()
-	pipe.Do(ctx, "SELECT", 0)
-	pipe.HSet(ctx, stateKey(m.stream), fieldExpiry, string(expiriesExact))
-	if _, err := pipe.Exec(ctx); err != nil {
+	if err := to.HSet(ctx, stateKey(m.stream), fieldExpiry, string(expiriesExact)).Err(); err != nil {
 		return to.fails("note that the expiries are exact", err)
 	}
 	return nil
@@ -286,6 +293,7 @@ func (m *Mover) approach(ctx context.Context) error {
 	r.a.mu.Lock()
 	r.a.at.expiry, r.a.whole, r.a.dirty = expiriesUntil(until.UnixMilli()), true, true
 	r.a.near, r.a.exactAfter = near, until.UnixMilli()
+	r.a.cond.Broadcast() // who sends has something to write
 	r.a.mu.Unlock()
 	// It must be known before the first exact expiry is there.
 	if err := r.a.await(ctx, func() bool { return !r.a.whole && r.a.underway == 0 }); err != nil {
@@ -322,6 +330,7 @@ func (r *running) retreat(ctx context.Context) error {
 	}
 	r.a.mu.Lock()
 	r.a.at.expiry, r.a.whole, r.a.dirty = expiriesPadded, true, true
+	r.a.cond.Broadcast()
 	r.a.mu.Unlock()
 	r.until = time.Time{}
 	return nil

@@ -263,7 +263,7 @@ func (t *translation) pass(ctx context.Context, c resp.Command, offset int64) (a
 		}
 	}
 	if t.missed != nil && isData(what) {
-		over, err := t.overtaken(ctx, c, offset)
+		over, err := t.overtaken(ctx, what, c, offset)
 		if err != nil {
 			return false, err
 		}
@@ -294,7 +294,7 @@ func (t *translation) pass(ctx context.Context, c resp.Command, offset int64) (a
 	case "PUBLISH", "SPUBLISH":
 		// Nobody listens at a target that is closed, and a message is no data.
 	case "FLUSHALL", "FLUSHDB", "SWAPDB":
-		err = t.keepOurs(ctx, string(what), c, offset)
+		err = t.keepOurs(ctx, string(what), c)
 	default:
 		if len(c.Args) > 1 && isOurs(c.Args[1]) {
 			break
@@ -318,7 +318,7 @@ func (t *translation) pass(ctx context.Context, c resp.Command, offset int64) (a
 // isData says that a command may be about keys.
 func isData(what []byte) bool {
 	switch string(what) {
-	case "PING", "REPLCONF", "SELECT", "MULTI", "EXEC", "PUBLISH", "SPUBLISH", "FLUSHALL", "FLUSHDB", "SWAPDB", "SCRIPT", "FUNCTION":
+	case "PING", "REPLCONF", "SELECT", "MULTI", "EXEC", "PUBLISH", "SPUBLISH", "SCRIPT", "FUNCTION":
 		return false
 	}
 	return true
@@ -345,10 +345,7 @@ func upper(dst, name []byte) []byte {
 
 // keepOurs passes on a command that removes or moves all keys of a database, and
 // puts our own back in the same transaction.
-func (t *translation) keepOurs(ctx context.Context, what string, c resp.Command, offset int64) error {
-	if t.missed != nil && offset <= t.missed.last {
-		return fmt.Errorf("%s comes while keys are being fetched again", what)
-	}
+func (t *translation) keepOurs(ctx context.Context, what string, c resp.Command) error {
 	a := t.a
 	t.moved([]byte(what), c)
 	if err := a.begin(t.db); err != nil {
