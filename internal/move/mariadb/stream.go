@@ -52,7 +52,6 @@ const (
 	errSlaveRunning     = 1198
 	errSlaveNotRunning  = 1199
 	errAlreadyRunning   = 1254
-	errSlaveIsRunning   = 1948
 	errGTIDConflict     = 1946
 	errGTIDConflictOwn  = 1947
 	errBinlogGone       = 1236
@@ -78,7 +77,7 @@ func (r *nativeReplication) point(ctx context.Context, q querier, gtid string) e
 		return err
 	}
 	if _, err := q.ExecContext(ctx, "SET GLOBAL gtid_slave_pos = ?", position); err != nil {
-		if isNumber(err, errSlaveRunning, errSlaveIsRunning) {
+		if isNumber(err, errSlaveRunning, errAlreadyRunning) {
 			return &move.Refused{Reason: "the target replicates from another server too, and takes no new position while it does", Fix: "STOP ALL SLAVES on the target until this move has begun its stream, then start them again"}
 		}
 		if isNumber(err, errGTIDConflict, errGTIDConflictOwn) {
@@ -136,11 +135,14 @@ func (r *nativeReplication) position(ctx context.Context, q querier, gtid string
 	} else if has != nil {
 		others--
 	}
-	if others == 0 {
-		return gtid, nil
+	// What the target wrote by itself, in domains of its own, stays where it is: a
+	// strict server takes no position without them.
+	keep := splitGTIDs(own)
+	if others > 0 {
+		keep = append(splitGTIDs(now), keep...)
 	}
 	parts := splitGTIDs(gtid)
-	for _, g := range splitGTIDs(now) {
+	for _, g := range keep {
 		if !slices.ContainsFunc(parts, func(p gtidPart) bool { return p.domain == g.domain }) {
 			parts = append(parts, g)
 		}

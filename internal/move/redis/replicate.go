@@ -175,7 +175,7 @@ func (m *Mover) laneName() string {
 			return '_'
 		}
 		return r
-	}, "dhow:"+m.stream)
+	}, "dhow:lane:"+m.stream)
 }
 
 // olderLane is the address of another connection of the name that was there before ours.
