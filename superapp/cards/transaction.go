@@ -87,7 +87,7 @@ func (t *transaction) read(ctx context.Context, questions ...one) (err error) {
 		t.write(q.sql, q.args...)
 	}
 	text, args := t.take()
-	rows, err := t.conn.QueryContext(ctx, text, args...) //nolint:sqlclosecheck // it is closed with its error below
+	rows, err := t.conn.QueryContext(ctx, text, args...)
 	if err = t.sent(err); err != nil {
 		return err
 	}
