@@ -101,7 +101,7 @@ func (m *Mover) Preflight(ctx context.Context) ([]move.Issue, error) {
 	}
 	if x.target != nil {
 		n, err := x.target.Exists(ctx, stateKey(m.stream)).Result()
-		if err != nil {
+		if err != nil && x.target.info["cluster_enabled"] != "1" { // there a key may be anywhere
 			return nil, errors.Join(append(errs, x.target.fails("look for the move's state", err))...)
 		}
 		x.begun = n > 0

@@ -51,7 +51,7 @@ var pairRules = []rule{
 	{
 		id: "older-target", severity: move.Loses, on: onTarget, pair: true, title: "The target's version can not read the source's values.",
 		find: whenever(func(x *inspection, e *end) finding {
-			if there, here := formatOf(x.source.info), formatOf(e.info); there > here {
+			if !reads(e.info, x.source.info) {
 				return finding{"object": versionOf(e.info), "source": versionOf(x.source.info)}
 			}
 			return nil
@@ -62,7 +62,7 @@ var pairRules = []rule{
 	{
 		id: "older-source", severity: move.Warns, on: onSource, pair: true, title: "The way back would not be readable for the source.",
 		find: whenever(func(x *inspection, e *end) finding {
-			if there, here := formatOf(e.info), formatOf(x.target.info); there < here {
+			if formatOf(e.info) < formatOf(x.target.info) {
 				return finding{"object": versionOf(e.info), "target": versionOf(x.target.info)}
 			}
 			return nil
@@ -202,6 +202,17 @@ func formatOf(info map[string]string) int {
 		}
 	}
 	return 0
+}
+
+// splitFormat is the first format since Redis and Valkey went apart.
+const splitFormat = 12
+
+// reads says whether a server reads the values that another one writes. Valkey
+// takes none of Redis's formats since the two went apart.
+func reads(reader, writer map[string]string) bool {
+	there, here := formatOf(writer), formatOf(reader)
+	foreign := reader["valkey_version"] != "" && writer["valkey_version"] == ""
+	return there <= here && !(foreign && there >= splitFormat)
 }
 
 func versionOf(info map[string]string) string {

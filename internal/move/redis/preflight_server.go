@@ -29,15 +29,18 @@ var serverRules = []rule{
 		fix:         "name the primary in databases[].{side}.host",
 	},
 	{
-		id: "cluster", severity: move.Loses, on: onEither, title: "The server's mode is not the one that the estate names.",
+		id: "cluster", severity: move.Loses, on: onEither, title: "The server is part of a cluster.",
 		find: whenever(func(_ *inspection, e *end) finding {
-			if is := e.info["cluster_enabled"] == "1"; is != e.cluster {
-				return finding{"object": e.options.Addr, "is": map[bool]string{true: "is a cluster", false: "is no cluster"}[is], "want": strconv.FormatBool(is)}
+			switch is := e.info["cluster_enabled"] == "1"; {
+			case is:
+				return finding{"object": e.options.Addr, "what": "is part of a cluster, whose keys are spread over its servers, and a move takes one server", "fix": "move it with tools of its own (valkey-cli --cluster import, or the provider's migration), and leave it out of the estate"}
+			case e.cluster:
+				return finding{"object": e.options.Addr, "what": "is no cluster, though the estate says so", "fix": "set databases[]." + e.side + ".cluster to false"}
 			}
 			return nil
 		}),
-		consequence: "{object} {is}: keys would be asked for where they are not",
-		fix:         "set databases[].{side}.cluster to {want}",
+		consequence: "{object} {what}",
+		fix:         "{fix}",
 	},
 	{
 		id: "replicas", severity: move.Warns, on: onEither, title: "The server has replicas.",
