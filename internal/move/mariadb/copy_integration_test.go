@@ -24,23 +24,22 @@ const streamsWithin = 90 * time.Second
 type ends struct {
 	tb             testing.TB
 	source, target *mariadbserver.Server
-	user, password string // as whom the mover connects, and the target reads the source's log
+	managed        map[string][2]string // account and password on servers of which we are no masters, by address
 	limits         Limits
 	counting       bool // writers take AUTO_INCREMENT numbers and roll back
 }
 
 func startEnds(tb testing.TB, settings ...string) *ends {
 	tb.Helper()
-	e := &ends{tb: tb, source: mariadbtest.Start(tb, settings...), target: mariadbtest.Start(tb, settings...)}
-	e.user = e.source.User()
-	return e
+	return &ends{tb: tb, source: mariadbtest.Start(tb, settings...), target: mariadbtest.Start(tb, settings...)}
 }
 
 func (e *ends) config(s *mariadbserver.Server) *mysql.Config {
-	if e.password != "" {
-		return login(s.Port, e.user, e.password)
+	c := login(s.Port, s.User(), s.Password())
+	if account, ok := e.managed[c.Addr]; ok {
+		c.User, c.Passwd = account[0], account[1]
 	}
-	return login(s.Port, s.User(), s.Password())
+	return c
 }
 
 // login is how one connects to a server of this machine.
@@ -51,7 +50,8 @@ func login(port int, user, password string) *mysql.Config {
 }
 
 func (e *ends) replica(s *mariadbserver.Server) Replica {
-	return Replica{Host: "127.0.0.1", Port: s.Port, User: s.User(), Password: s.Password()}
+	c := e.config(s)
+	return Replica{Host: "127.0.0.1", Port: s.Port, User: c.User, Password: c.Passwd}
 }
 
 // mover is a fresh mover, as a process that starts has it.

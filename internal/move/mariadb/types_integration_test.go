@@ -90,7 +90,7 @@ func (e *ends) equal(database string) {
 		"SELECT table_name, table_type FROM information_schema.tables" + fmt.Sprintf(in, "table"),
 		"SELECT table_name, view_definition, definer, character_set_client, collation_connection FROM information_schema.views" + fmt.Sprintf(in, "table"),
 		"SELECT routine_name, routine_type, HEX(routine_definition), sql_mode, definer, character_set_client, collation_connection FROM information_schema.routines" + fmt.Sprintf(in, "routine"),
-		"SELECT trigger_name, event_object_table, action_order, action_timing, event_manipulation, HEX(action_statement), sql_mode, definer, character_set_client FROM information_schema.triggers" + fmt.Sprintf(in, "trigger") + " AND trigger_name NOT LIKE 'dhow%'",
+		"SELECT trigger_name, event_object_table, ROW_NUMBER() OVER (PARTITION BY event_object_table, action_timing, event_manipulation ORDER BY action_order), action_timing, event_manipulation, HEX(action_statement), sql_mode, definer, character_set_client FROM information_schema.triggers" + fmt.Sprintf(in, "trigger") + " AND trigger_name NOT LIKE 'dhow%'",
 		"SELECT event_name, HEX(event_definition), time_zone, interval_value, interval_field, execute_at, starts, ends, on_completion, sql_mode, definer, event_comment FROM information_schema.events" + fmt.Sprintf(in, "event"),
 		"SELECT default_collation_name, schema_comment FROM information_schema.schemata WHERE schema_name = '" + database + "'",
 	} {
