@@ -102,7 +102,7 @@ func TestRedisIsAsSecureAsNamed(t *testing.T) {
 		t.Skip("starts a server: run without -short")
 	}
 	certFile, keyFile, caFile, cases := certificates(t)
-	free, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
