@@ -85,9 +85,33 @@ func covers(pattern, database string) bool {
 
 // carryGrants gives the accounts that both servers have their rights on the databases
 // that move, as they are at the source. Accounts themselves, with their passwords and
-// their rights on the whole server, are the operator's to make: the preflight names
-// those that the target lacks.
-func carryGrants(ctx context.Context, from, to *sql.Conn, databases []string) error {
+// their rights on the whole server, are the operator's to make. A right that can not
+// be given is told, and stops nothing: it can be given later.
+func (l *loader) carryGrants(ctx context.Context) error {
+	from, err := l.m.session(ctx, source)
+	if err != nil {
+		return err
+	}
+	defer hangUp(from)
+	to, err := l.m.writer(ctx)
+	if err != nil {
+		return err
+	}
+	defer hangUp(to)
+	databases := make([]string, len(l.catalog.Schemas))
+	for i, s := range l.catalog.Schemas {
+		databases[i] = s.Name
+	}
+	err = giveGrants(ctx, from, to, databases)
+	var refusal *mysql.MySQLError
+	if err != nil && errors.As(err, &refusal) && ctx.Err() == nil {
+		l.m.log.Warn("the application's accounts do not have all of their rights at the target: give them there", "error", err)
+		return nil
+	}
+	return err
+}
+
+func giveGrants(ctx context.Context, from, to *sql.Conn, databases []string) error {
 	ours, err := accounts(ctx, from)
 	if err != nil {
 		return err

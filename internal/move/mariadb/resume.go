@@ -395,6 +395,9 @@ func (l *loader) complete(ctx context.Context, conn querier) error {
 	if err := l.makeObjects(ctx); err != nil {
 		return err
 	}
+	if err := l.carryGrants(ctx); err != nil {
+		return err
+	}
 	// Nobody but the stream writes there until the target is opened.
 	if err := l.m.guardTarget(ctx); err != nil {
 		return err
