@@ -37,6 +37,18 @@ type Spec struct {
 	Title, Description string
 	// Port is what the program listens on; 0 means none.
 	Port int
+	// Files stand below the program, in a layer of their own.
+	Files []File
+}
+
+// File is a file that an image has besides its program.
+type File struct {
+	// Name is its path, without the slash at its beginning.
+	Name    string
+	Mode    int64
+	Content []byte
+	// Origin is the package that it is from, for the bill of materials; empty means unknown.
+	Origin, Version string
 }
 
 // Options say how images are built.
@@ -87,7 +99,11 @@ func Build(ctx context.Context, o Options, specs ...Spec) ([]Image, error) {
 		if err != nil {
 			return nil, fmt.Errorf("put the image %s together: %w", s.Name, err)
 		}
-		images = append(images, Image{Name: s.Name, Image: image, SBOM: p.sbom})
+		sbom, err := withFiles(p.sbom, s.Files)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, Image{Name: s.Name, Image: image, SBOM: sbom})
 	}
 	return images, nil
 }
@@ -121,9 +137,15 @@ func assemble(o Options, s Spec, base, binary v1.Layer) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mutate.Append(image,
-		mutate.Addendum{Layer: base, History: v1.History{CreatedBy: "certificate authorities, accounts, /tmp"}},
-		mutate.Addendum{Layer: binary, History: v1.History{CreatedBy: "go build " + s.Package}})
+	layers := []mutate.Addendum{{Layer: base, History: v1.History{CreatedBy: "certificate authorities, accounts, /tmp"}}}
+	if len(s.Files) > 0 {
+		files, err := fileLayer(s.Files)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, mutate.Addendum{Layer: files, History: v1.History{CreatedBy: fmt.Sprintf("%d files of other packages", len(s.Files))}})
+	}
+	return mutate.Append(image, append(layers, mutate.Addendum{Layer: binary, History: v1.History{CreatedBy: "go build " + s.Package}})...)
 }
 
 // LoadSize is what a node loads that has nothing of the image yet, in bytes.

@@ -7,6 +7,9 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"maps"
+	"path"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -56,6 +59,22 @@ func authorities() []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+// fileLayer holds files and the folders above them, in the order of their names.
+func fileLayer(files []File) (v1.Layer, error) {
+	entries := map[string]entry{}
+	for _, f := range files {
+		entries[f.Name] = entry{name: f.Name, mode: f.Mode, content: f.Content}
+		for dir := path.Dir(f.Name); dir != "."; dir = path.Dir(dir) {
+			entries[dir+"/"] = entry{name: dir + "/", mode: 0o755}
+		}
+	}
+	sorted := make([]entry, 0, len(entries))
+	for _, name := range slices.Sorted(maps.Keys(entries)) {
+		sorted = append(sorted, entries[name])
+	}
+	return newLayer(sorted...)
 }
 
 func newLayer(entries ...entry) (v1.Layer, error) {

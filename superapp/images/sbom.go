@@ -114,6 +114,34 @@ func bill(info *debug.BuildInfo, content []byte) ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
+// withFiles adds the files that are not the program's own to its bill of
+// materials: each with its checksum, and the package that it is from.
+func withFiles(sbom []byte, files []File) ([]byte, error) {
+	if len(files) == 0 {
+		return sbom, nil
+	}
+	var d spdx
+	if err := json.Unmarshal(sbom, &d); err != nil {
+		return nil, fmt.Errorf("read the bill of materials again: %w", err)
+	}
+	binary := d.Packages[0].ID
+	for _, f := range files {
+		sum := sha256.Sum256(f.Content)
+		p := newPackage("/"+f.Name, f.Version, "FILE")
+		p.Checksums = []spdxChecksum{{"SHA256", hex.EncodeToString(sum[:])}}
+		if f.Origin != "" {
+			p.Source = "of the package " + f.Origin + " " + f.Version
+		}
+		d.Packages = append(d.Packages, p)
+		d.relate(binary, "DEPENDS_ON", p.ID)
+	}
+	text, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("write the bill of materials: %w", err)
+	}
+	return append(text, '\n'), nil
+}
+
 func (d *spdx) relate(element, kind, related string) {
 	d.Relationships = append(d.Relationships, spdxRelationship{element, kind, related})
 }
