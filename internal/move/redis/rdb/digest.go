@@ -72,9 +72,14 @@ func Diff(a, b []byte, counters bool) (string, error) {
 	}
 	left := map[string]string{}
 	if err := walk(a, func(part byte, name, value []byte) error {
-		if part != partCounters || counters {
-			left[string(part)+string(name)] = string(value)
+		if part == partCounters && !counters {
+			return nil
 		}
+		k := string(part) + string(name)
+		if _, twice := left[k]; twice {
+			return errCompact // no server makes such a value
+		}
+		left[k] = string(value)
 		return nil
 	}); err != nil {
 		return "", err

@@ -46,17 +46,17 @@ type layout struct {
 // layouts are the types by their number.
 var layouts = [...]*layout{
 	typeString:         {"string", 6, (*input).skipString, (*walker).string},
-	typeList:           {"list", 6, strings(1), (*walker).list},
-	typeSet:            {"set", 6, strings(1), (*walker).set},
+	typeList:           {"list", 6, stringsOf(1), (*walker).list},
+	typeSet:            {"set", 6, stringsOf(1), (*walker).set},
 	typeZset:           {"zset", 6, (*input).skipZset, (*walker).zsetText},
-	typeHash:           {"hash", 6, strings(2), (*walker).hash},
+	typeHash:           {"hash", 6, stringsOf(2), (*walker).hash},
 	typeZset2:          {"zset", 8, (*input).skipZset2, (*walker).zset},
 	typeHashZipmap:     {"hash", 6, (*input).skipString, (*walker).hashZipmap},
 	typeListZiplist:    {"list", 6, (*input).skipString, (*walker).listZiplist},
 	typeSetIntset:      {"set", 6, (*input).skipString, (*walker).setIntset},
 	typeZsetZiplist:    {"zset", 6, (*input).skipString, (*walker).zsetZiplist},
 	typeHashZiplist:    {"hash", 6, (*input).skipString, (*walker).hashZiplist},
-	typeListQuicklist:  {"list", 7, strings(1), (*walker).quicklist},
+	typeListQuicklist:  {"list", 7, stringsOf(1), (*walker).quicklist},
 	typeStream:         {"stream", 9, stream(1), (*walker).stream1},
 	typeHashListpack:   {"hash", 10, (*input).skipString, (*walker).hashListpack},
 	typeZsetListpack:   {"zset", 10, (*input).skipString, (*walker).zsetListpack},
@@ -105,8 +105,8 @@ func (in *input) lens(n int) error {
 	return nil
 }
 
-// strings passes over elements of n strings each.
-func strings(n int) func(*input) error {
+// stringsOf passes over elements of n strings each.
+func stringsOf(n int) func(*input) error {
 	return func(in *input) error {
 		return in.each(func() error {
 			for range n {
@@ -211,7 +211,7 @@ const streamID = 16 // bytes of an entry's id
 // stream passes over a stream of the given version of its layout.
 func stream(version int) func(*input) error {
 	return func(in *input) error {
-		if err := strings(2)(in); err != nil { // the nodes: first id and entries
+		if err := stringsOf(2)(in); err != nil { // the nodes: first id and entries
 			return err
 		}
 		head := 3 // length, last id
