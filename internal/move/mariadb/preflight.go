@@ -215,7 +215,7 @@ func (x *inspection) open(ctx context.Context, side string) (_ *end, err error) 
 	return e, err
 }
 
-// on says whether a setting of the server is switched on.
+// isOn says whether a setting of the server is switched on.
 func (e *end) isOn(setting string) bool {
 	return strings.EqualFold(e.settings[setting], "ON") || e.settings[setting] == "1"
 }
@@ -256,14 +256,6 @@ func (e *end) rows(ctx context.Context, query string, args ...any) (found []find
 		found = append(found, f)
 	}
 	return found, rows.Err()
-}
-
-// other is the other end.
-func (x *inspection) other(e *end) *end {
-	if e == x.source {
-		return x.target
-	}
-	return x.source
 }
 
 // apply runs a rule on the ends it is about.

@@ -25,9 +25,8 @@ type trap struct {
 	undo, undoOn string
 	// byHand is what a fix in words means, run on the side.
 	byHand string
-	limits *thresholds
 	change func(*Config)
-	// rerun: the trap is looked at as another account, which the fix is for.
+	// as gives rights to another account, with which that side is looked at.
 	as string
 }
 

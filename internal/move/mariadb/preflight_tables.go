@@ -126,31 +126,15 @@ func objectRules() []rule {
 func brokenViews(ctx context.Context, _ *inspection, e *end) ([]finding, error) {
 	var found []finding
 	for _, n := range e.catalog.Views {
-		var name, kind string
-		var why any
-		var text any
-		rows, err := e.conn.QueryContext(ctx, "CHECK TABLE "+n.SQL())
+		said, err := e.rows(ctx, "CHECK TABLE "+n.SQL())
 		if err != nil {
 			return nil, err
 		}
-		for rows.Next() {
-			var op string
-			if err = rows.Scan(&name, &op, &kind, &text); err != nil {
+		for _, r := range said {
+			if strings.EqualFold(r["Msg_type"], "Error") {
+				found = append(found, finding{"object": n.String(), "name": n.SQL(), "why": r["Msg_text"]})
 				break
 			}
-			if strings.EqualFold(kind, "Error") && why == nil {
-				why = text
-			}
-		}
-		if err == nil {
-			err = rows.Err()
-		}
-		_ = rows.Close() // read to its end, or broken
-		if err != nil {
-			return nil, err
-		}
-		if b, ok := why.([]byte); ok {
-			found = append(found, finding{"object": n.String(), "name": n.SQL(), "why": string(b)})
 		}
 	}
 	return found, nil

@@ -73,10 +73,16 @@ func objects(ctx context.Context, q querier, c *Catalog) ([]object, error) {
 // eventStatus is an event's status in its definition.
 var eventStatus = regexp.MustCompile(`(ON COMPLETION (?:NOT )?PRESERVE) (?:ENABLE|DISABLE ON SLAVE|DISABLE)\b`)
 
+// notExists are the words of a trigger's definition that do not go with OR REPLACE.
+var notExists = regexp.MustCompile(`(?is)^(CREATE\b.*?\bTRIGGER\s+)IF\s+NOT\s+EXISTS\s+`)
+
 // statement is what makes the object, also where it is already. Events come disabled:
 // they run on one side only, and this is not yet the one.
 func (o object) statement() string {
 	text := o.text
+	if o.kind == "TRIGGER" { // which keeps the words it was made with
+		text = notExists.ReplaceAllString(text, "$1")
+	}
 	if rest, ok := strings.CutPrefix(text, "CREATE "); ok && !strings.HasPrefix(rest, "OR REPLACE ") {
 		text = "CREATE OR REPLACE " + rest
 	}

@@ -63,9 +63,12 @@ func (m *Mover) workers() int { return max(1, m.limits.Copies-1) }
 
 // Verify compares both sides chunk by chunk and names every differing row.
 func (m *Mover) Verify(ctx context.Context, o move.VerifyOptions, report func(move.Progress)) (move.Comparison, error) {
-	state, err := m.State(ctx)
-	if err != nil {
-		return move.Comparison{}, err
+	var state move.State
+	if !o.Pinned {
+		var err error
+		if state, err = m.State(ctx); err != nil {
+			return move.Comparison{}, err
+		}
 	}
 	return m.verify(ctx, o, report, state)
 }
@@ -101,13 +104,30 @@ func (m *Mover) verify(ctx context.Context, o move.VerifyOptions, report func(mo
 	return v.run(ctx)
 }
 
-func (v *verifier) run(ctx context.Context) (_ move.Comparison, err error) {
+func (v *verifier) run(ctx context.Context) (found move.Comparison, err error) {
 	if v.plain, err = v.m.openPair(ctx); err != nil {
 		return move.Comparison{}, err
 	}
 	defer v.plain.close()
+	if v.o.Repair {
+		if err := v.m.restoreTriggers(ctx); err != nil {
+			return move.Comparison{}, err
+		}
+	}
 	if v.lead = v.plain; v.pins != nil {
 		v.lead = v.pins.pairs[0]
+	}
+	if !v.exact {
+		follows, stop, err := v.followStream(ctx)
+		if err != nil {
+			return move.Comparison{}, err
+		}
+		defer func() {
+			if e := stop(); e != nil { // why the stream ended says more than that its end was noticed
+				err = e
+			}
+		}()
+		ctx = follows
 	}
 	v.looks = &looker{v: v}
 	defer v.looks.close()
@@ -118,11 +138,6 @@ func (v *verifier) run(ctx context.Context) (_ move.Comparison, err error) {
 	tables, err := v.tables(catalogs)
 	if err != nil {
 		return move.Comparison{}, err
-	}
-	if v.o.Repair {
-		if err := v.m.restoreTriggers(ctx); err != nil {
-			return move.Comparison{}, err
-		}
 	}
 	v.told.expect(tables)
 	if err := v.compareTables(ctx, tables); err != nil {
@@ -171,7 +186,7 @@ func (v *verifier) tables(catalogs [2]*Catalog) (tables []*comparedTable, err er
 		t := target.Table(s.Name)
 		switch {
 		case t == nil:
-		case v.pins != nil && !(s.Transactional() && t.Transactional()):
+		case v.pins != nil && (!s.Transactional() || !t.Transactional()):
 			// A snapshot does not show such a table as it was.
 			v.found.undecided(max(1, s.Rows))
 			v.m.log.Warn("a table whose engine knows no snapshots can not be compared as it was under the fence", "table", s.String(), "engine", s.Engine)

@@ -232,7 +232,7 @@ func (l *looker) lookAround(ctx context.Context, t *comparedTable, open []*doubt
 		return nil, err
 	}
 	if !passed {
-		return nil, &move.Refused{Reason: fmt.Sprintf("the target of database %s did not apply in %v what the source had committed: its replication stands still, or is far behind", l.v.m.cfg.Name, passPatience), Fix: "let `dhow replicate` run until it follows, then compare"}
+		return nil, l.v.stuck()
 	}
 	if err := l.look(ctx, t, open); err != nil {
 		return nil, err

@@ -41,7 +41,7 @@ func (u *unit) list(ctx context.Context, i int, q querier) (*listing, error) {
 	if t.keyless() {
 		id, order = "''", "hash"
 	}
-	rows, err := q.QueryContext(ctx, "SELECT "+id+" AS id, "+digest(t.columns)+" AS hash"+t.values()+" FROM "+u.from(i)+" ORDER BY "+order)
+	rows, err := q.QueryContext(ctx, "SELECT "+id+" AS id, "+digest(t.columns)+" AS hash"+t.values()+" FROM "+u.from(i)+" ORDER BY "+order) //nolint:rowserrcheck // read does
 	if err != nil {
 		return nil, fmt.Errorf("list the rows: %w", err)
 	}
@@ -114,14 +114,11 @@ func (v *verifier) listRows(ctx context.Context, p *pair, u *unit) error {
 	a, b := of[0], of[1]
 	var nameless []difference
 	for a.more || b.more {
-		order := 0
-		switch {
-		case !b.more:
+		order := strings.Compare(a.row.id, b.row.id)
+		if !b.more {
 			order = -1
-		case !a.more:
+		} else if !a.more {
 			order = 1
-		default:
-			order = strings.Compare(a.row.id, b.row.id)
 		}
 		if order != 0 || a.row.hash != b.row.hash || a.row.count != b.row.count {
 			row, kind, count := a.row, move.Missing, a.row.count

@@ -2,6 +2,7 @@ package mariadb
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"dhow/internal/move"
@@ -74,59 +75,60 @@ func (v *verifier) joined(s, t *Table) *comparedTable {
 
 // chooseKey takes the source's key where both sides have its columns, and cuts by it
 // where both sort it alike by an index.
-func (c *comparedTable) chooseKey() {
-	cut := !c.source.KeyPrefixed && strings.Join(c.source.Key, "\x00") == strings.Join(c.target.Key, "\x00")
-	for _, name := range c.source.Key {
-		col, ok := c.column(name)
+func (t *comparedTable) chooseKey() {
+	cut := !t.source.KeyPrefixed && strings.Join(t.source.Key, "\x00") == strings.Join(t.target.Key, "\x00")
+	for _, name := range t.source.Key {
+		col, ok := t.column(name)
 		if !ok {
-			c.key = nil
+			t.key = nil
 			return
 		}
-		c.key = append(c.key, col)
-		cut = cut && sameCollation(c.source.Column(name).Collation, c.target.Column(name).Collation)
+		t.key = append(t.key, col)
+		cut = cut && sameCollation(t.source.Column(name).Collation, t.target.Column(name).Collation)
 	}
 	if cut {
-		c.bounds = c.key
+		t.bounds = t.key
 	}
 }
 
 // addPeriod lets the versions of a row be told apart.
-func (c *comparedTable) addPeriod() {
-	s := c.source
+func (t *comparedTable) addPeriod() {
+	s := t.source
 	if !s.Versioned {
 		return
 	}
 	var rest []comparedColumn
-	for _, col := range c.columns {
+	for _, col := range t.columns {
 		if col.name != s.RowStart && col.name != s.RowEnd {
 			rest = append(rest, col)
 		}
 	}
-	c.columns = rest
+	t.columns = rest
 	if end := s.Column(s.RowEnd); end != nil && strings.EqualFold(end.DataType, "bigint") {
-		c.columns = append(c.columns, comparedColumn{name: s.RowEnd, class: classVersion})
-		c.key = nil
+		t.columns = append(t.columns, comparedColumn{name: s.RowEnd, class: classVersion})
+		t.key = nil
 		return
 	}
 	end := comparedColumn{name: s.RowEnd, class: classPeriod}
-	c.columns = append(c.columns, comparedColumn{name: s.RowStart, class: classPlain}, end)
-	if len(c.key) == 0 {
+	t.columns = append(t.columns, comparedColumn{name: s.RowStart, class: classPlain}, end)
+	if len(t.key) == 0 {
 		return
 	}
-	key := make([]comparedColumn, 0, len(c.key)+1)
-	for _, col := range c.key {
+	key := make([]comparedColumn, 0, len(t.key)+1)
+	for _, col := range t.key {
 		if col.name != s.RowEnd {
 			key = append(key, col)
 		}
 	}
-	c.bounds, c.key = key[:len(key):len(key)], append(key, end)
-	if strings.Join(s.Key, "\x00") != strings.Join(c.target.Key, "\x00") || s.KeyPrefixed || len(c.bounds) == 0 {
-		c.bounds = nil
+	t.bounds = slices.Clone(key)
+	t.key = append(key, end)
+	if strings.Join(s.Key, "\x00") != strings.Join(t.target.Key, "\x00") || s.KeyPrefixed || len(t.bounds) == 0 {
+		t.bounds = nil
 	}
 }
 
-func (c *comparedTable) column(name string) (comparedColumn, bool) {
-	for _, col := range c.columns {
+func (t *comparedTable) column(name string) (comparedColumn, bool) {
+	for _, col := range t.columns {
 		if strings.EqualFold(col.name, name) {
 			return col, true
 		}
