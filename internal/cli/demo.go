@@ -23,12 +23,12 @@ func (a *app) demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Move a live application on this machine, and measure what its clients notice",
-		Long: `Starts two PostgreSQL servers, MariaDB and Redis, a financial application with eight
-services, the gate and clients that pay, send, use cards and read, all on free ports
-of this machine. Then it moves the ledger from one PostgreSQL server to the other,
-and the traffic to services beside it, while the clients go on, and says what they
-noticed: failed requests, the longest wait, lost or doubled writes, and whether every
-row is equal. A report is left in ` + demoDir + `.
+		Long: `Starts two servers each of PostgreSQL, MariaDB and Redis, a financial application
+with eight services, the gate and clients that pay, send, use cards and read, all on
+free ports of this machine. Then it moves all databases from the one servers to the
+others under one fence, and the traffic to services beside them, while the clients go
+on, and says what they noticed: failed requests, the longest wait, lost or doubled
+writes, and whether every row and key is equal. A report is left in ` + demoDir + `.
 
 With --kubernetes the services run in the pods of two real clusters of one node: at
 the source as they were deployed carelessly, at the target as they should be. That
@@ -37,8 +37,9 @@ takes root, some packages and a build of Kubernetes: ` + "`hack/setup --kube`" +
 Ctrl-C stops everything that it started.`,
 		Example: `  dhow demo
 
-  # there and back again, with more traffic
+  # there and back, with more traffic; and there once more, with nothing copied again
   dhow demo --rollback --rate 800
+  dhow demo --rollback --again
 
   # look around afterwards
   dhow demo --keep
@@ -64,6 +65,7 @@ Ctrl-C stops everything that it started.`,
 	f.IntVar(&o.Accounts, "accounts", demo.DefaultAccounts, "accounts in the ledger, with five entries each")
 	f.DurationVar(&o.Duration, "duration", demo.DefaultDuration, "how long the traffic runs around the cutover, half before and half behind")
 	f.BoolVar(&o.Rollback, "rollback", false, "go there and back again")
+	f.BoolVar(&o.Again, "again", false, "go there once more after the way back; with --rollback")
 	f.BoolVar(&o.Keep, "keep", false, "leave everything running until Ctrl-C, and say how to look")
 	f.IntVar(&o.From, "from", demo.DefaultFrom, "the source's PostgreSQL `version`")
 	f.IntVar(&o.To, "to", demo.DefaultTo, "the target's PostgreSQL `version`")
@@ -93,6 +95,8 @@ func checkDemo(o demo.Options) error {
 		text = fmt.Sprintf("--duration %s: want %s to %s", o.Duration, leastTime, mostTime)
 	case o.StallBudget <= 0:
 		text = fmt.Sprintf("--stall-budget %s: want more than 0", o.StallBudget)
+	case o.Again && !o.Rollback:
+		text = "--again: there is no way back to go there again from: give --rollback too"
 	case o.To < o.From:
 		text = fmt.Sprintf("--from %d --to %d: the target's version may not be lower", o.From, o.To)
 	}

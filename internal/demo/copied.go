@@ -14,11 +14,26 @@ type copyMeter struct {
 	mu          sync.Mutex
 	from, until time.Time
 	last        map[string]move.Progress
+	// copied is when a database's copy was over.
+	copied map[string]time.Time
+}
+
+// over is when the copy of a database was over, from the beginning.
+func (c *copyMeter) over(database string) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at := c.copied[database]; !at.IsZero() {
+		return at.Sub(c.began)
+	}
+	return 0
 }
 
 func (c *copyMeter) hear(p move.Progress) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.copied[p.Database].IsZero() && (p.Phase == move.PhaseIndex || p.Phase == move.PhaseStream) {
+		c.copied[p.Database] = p.At
+	}
 	switch {
 	case p.Phase == move.PhaseCopy:
 		if c.from.IsZero() {

@@ -1,7 +1,8 @@
-// Package demo is a whole voyage on one machine: two real PostgreSQL servers,
-// the super-app with all its services, as processes or in the pods of two
-// clusters, the gate, live traffic, the move of the ledger and the proof. It uses the same parts as the commands do and knows no
-// shortcut; what it adds is the stage around them and the figures at the end.
+// Package demo is a whole voyage on one machine: real servers of PostgreSQL,
+// MariaDB and Redis at both ends, the super-app with all its services, as processes
+// or in the pods of two clusters, the gate, live traffic, the move and the proof. It
+// uses the same parts as the commands do and knows no shortcut; what it adds is the
+// stage around them and the figures at the end.
 package demo
 
 import (
@@ -57,6 +58,8 @@ type Options struct {
 	Duration          time.Duration
 	// Rollback goes there and back again.
 	Rollback bool
+	// Again goes there once more after the way back.
+	Again bool
 	// Kubernetes runs the application in the pods of two clusters.
 	Kubernetes bool
 	// Keep leaves everything running until ctx ends, once the voyage is over.
@@ -90,7 +93,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	if err := os.RemoveAll(o.Dir); err != nil {
 		return nil, fmt.Errorf("empty the demo's folder: %w", err)
 	}
-	p := &play{o: o, began: time.Now(), report: &Report{Rate: o.Rate, Accounts: o.Accounts, From: o.From, To: o.To, Began: time.Now().UTC()}}
+	p := &play{o: o, began: time.Now(), report: &Report{Engines: map[estate.Engine]*EngineFigures{}, Rate: o.Rate, Accounts: o.Accounts, From: o.From, To: o.To, Began: time.Now().UTC()}}
 	var places map[estate.Side]Place
 	if o.Kubernetes {
 		p.say("starting two Kubernetes clusters")
@@ -100,7 +103,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		defer func() { err = errors.Join(err, p.harbour.Close()) }() //nolint:contextcheck // also when ctx has ended
 		places, p.report.ClustersUpS = p.harbour.Places(), p.harbour.UpSeconds
 	}
-	p.say("starting PostgreSQL %d and %d, MariaDB and Redis, and filling the ledger: %d accounts, %d entries", o.From, o.To, o.Accounts, o.Accounts*entriesPerAccount)
+	p.say("starting PostgreSQL %d and %d, two of MariaDB and of Redis, and filling the ledger: %d accounts, %d entries", o.From, o.To, o.Accounts, o.Accounts*entriesPerAccount)
 	p.stage, err = NewStage(ctx, StageConfig{Whole: true, Places: places,
 		Dir: o.Dir, Dhow: o.Dhow, Superapp: o.Superapp, From: o.From, To: o.To,
 		Accounts: o.Accounts, Entries: o.Accounts * entriesPerAccount, StallBudget: o.StallBudget,
@@ -132,6 +135,8 @@ type play struct {
 	// harbour is nil unless the application runs in pods.
 	harbour *Harbour
 	report  *Report
+	// engines are the databases', by their names in the estate.
+	engines map[string]estate.Engine
 	// windows are the stalls, with the stretches of the same length before them.
 	windows []window
 }
@@ -154,6 +159,10 @@ func (p *play) voyage(ctx context.Context) error {
 	e, err := estate.Load(s.EstateFile)
 	if err != nil {
 		return err
+	}
+	p.engines = map[string]estate.Engine{}
+	for _, d := range e.Databases {
+		p.engines[d.Name] = d.Engine
 	}
 	v, err := voyage.Open(ctx, e, voyage.Options{Log: p.o.Log})
 	if err != nil {
@@ -183,24 +192,20 @@ func (p *play) voyage(ctx context.Context) error {
 	if err := p.sail(ctx, p.o.Duration/2); err != nil {
 		return err
 	}
-	serving := estate.Target
-	if err := p.cutover(ctx, v, estate.Target); err != nil {
-		return err
-	}
-	if err := p.sail(ctx, p.o.Duration/2); err != nil {
-		return err
-	}
-	switches := 1
-	if p.o.Rollback {
-		p.say("going back, with all that was written since")
-		if err := p.cutover(ctx, v, estate.Source); err != nil {
+	serving, switches := estate.Source, 0
+	for i, to := range p.legs() {
+		if i > 0 {
+			p.say("going to the %s again, with all that was written since", to)
+		}
+		if err := p.cutover(ctx, v, to); err != nil {
 			return err
 		}
+		serving, switches = to, switches+1
 		if err := p.sail(ctx, p.o.Duration/2); err != nil {
 			return err
 		}
-		serving, switches, p.report.RolledBack = estate.Source, 2, true
 	}
+	p.report.RolledBack, p.report.Again = p.o.Rollback, p.o.Again
 	if err := p.judge(ctx, serving, switches); err != nil {
 		return err
 	}
@@ -209,8 +214,20 @@ func (p *play) voyage(ctx context.Context) error {
 			return fmt.Errorf("clean up database %s: %w", m.Name(), err)
 		}
 	}
-	p.say("cleaned up: no slot, publication, trigger or schema of the move is left")
+	p.say("cleaned up: nothing of the move is left in the databases")
 	return nil
+}
+
+// legs are the sides that the traffic is moved to, one after the other.
+func (p *play) legs() []estate.Side {
+	legs := []estate.Side{estate.Target}
+	if p.o.Rollback {
+		legs = append(legs, estate.Source)
+	}
+	if p.o.Again {
+		legs = append(legs, estate.Target)
+	}
+	return legs
 }
 
 // sail lets the traffic run for a while.
@@ -266,7 +283,7 @@ func (p *play) cutover(ctx context.Context, v *voyage.Voyage, to estate.Side) er
 // attempt is one run of the cutover.
 func (p *play) attempt(ctx context.Context, v *voyage.Voyage, j *cutover.Journal, to estate.Side) error {
 	cfg := v.Config(to, j)
-	cfg.Verify = cfg.Verify && to == estate.Target // on the way back the proof of the first cutover stands
+	cfg.Verify = cfg.Verify && len(p.report.Legs) == 0 // later the proof of the cutover before stands
 	cfg.Report = func(e cutover.Event) {
 		switch {
 		case e.Text != "":
@@ -299,21 +316,41 @@ func (p *play) note(r cutover.Result) {
 	for _, st := range r.Steps {
 		leg.Steps = append(leg.Steps, LegStep{Step: string(st.Step), MS: milliseconds(st.Took)})
 	}
-	for _, c := range r.Compared {
+	for name, c := range r.Compared {
 		leg.RowsCompared += c.Rows
 		leg.RowsDifferent += c.Different
+		e := p.engine(name)
+		if p.engines[name] == estate.Redis {
+			e.KeysCompared += c.Rows
+		} else {
+			e.RowsCompared += c.Rows
+		}
+		e.Different += c.Different
+	}
+	for name, lag := range r.Lag {
+		e := p.engine(name)
+		e.LagMSAtFence = max(e.LagMSAtFence, milliseconds(lag))
 	}
 	p.report.RowsCompared += leg.RowsCompared
 	p.report.RowsDifferent += leg.RowsDifferent
 	p.report.Legs = append(p.report.Legs, leg)
 }
 
-// replicate copies both databases and returns once both streams follow closely.
+// engine is the figures of a database's engine.
+func (p *play) engine(database string) *EngineFigures {
+	of := p.engines[database]
+	if p.report.Engines[of] == nil {
+		p.report.Engines[of] = &EngineFigures{}
+	}
+	return p.report.Engines[of]
+}
+
+// replicate copies all databases and returns once all streams follow closely.
 func (p *play) replicate(ctx context.Context, v *voyage.Voyage) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	r := v.Replication(estate.Target)
-	copied := &copyMeter{began: time.Now(), last: map[string]move.Progress{}}
+	copied := &copyMeter{began: time.Now(), last: map[string]move.Progress{}, copied: map[string]time.Time{}}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.Run(gctx, copied.hear) })
 	g.Go(func() error {
@@ -339,6 +376,10 @@ func (p *play) replicate(ctx context.Context, v *voyage.Voyage) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	for _, m := range v.Movers {
+		e := p.engine(m.Name())
+		e.CopyS = max(e.CopyS, copied.over(m.Name()).Seconds())
+	}
 	p.report.CopyRowsPerS, p.report.CopyMBPerS = copied.rates()
 	p.say("copied %.0f rows a second, %.1f MB a second; the streams follow", p.report.CopyRowsPerS, p.report.CopyMBPerS)
 	return nil
@@ -350,7 +391,7 @@ func (p *play) judge(ctx context.Context, serving estate.Side, switches int) err
 	if err != nil {
 		return err
 	}
-	p.say("the clients stopped; comparing what they were told with the ledger")
+	p.say("the clients stopped; comparing what they were told with the databases")
 	r, err := p.stage.Check(ctx, serving, switches)
 	if err != nil {
 		return err
@@ -365,8 +406,8 @@ func (p *play) keep(ctx context.Context) {
 	for _, line := range []string{
 		"the application:  curl http://" + s.Gate + "/accounts/1",
 		"the folder:       " + s.Dir + " (dhow.yaml, logs, history, report)",
-		fmt.Sprintf("the source:       PGPASSWORD=$(cat %s) psql -h 127.0.0.1 -p %d -U %s accounts", filepath.Join(s.Dir, "source.password"), s.Source.Port, s.Source.User()),
-		fmt.Sprintf("the target:       PGPASSWORD=$(cat %s) psql -h 127.0.0.1 -p %d -U %s accounts", filepath.Join(s.Dir, "target.password"), s.Target.Port, s.Target.User()),
+		fmt.Sprintf("the source:       PGPASSWORD=$(cat %s) psql -h 127.0.0.1 -p %d -U %s accounts", filepath.Join(s.Dir, "postgresql.source.password"), s.Source.Port, s.Source.User()),
+		fmt.Sprintf("the target:       PGPASSWORD=$(cat %s) psql -h 127.0.0.1 -p %d -U %s accounts", filepath.Join(s.Dir, "postgresql.target.password"), s.Target.Port, s.Target.User()),
 	} {
 		p.say("  %s", line)
 	}

@@ -12,7 +12,7 @@ import (
 	"text/template"
 
 	"dhow/internal/estate"
-	"dhow/internal/pgserver"
+	"dhow/superapp/fleet"
 )
 
 //go:embed estate.yaml.tmpl
@@ -21,19 +21,20 @@ var estateText string
 // writeEstate writes dhow.yaml and the files with the passwords that it names.
 func (s *Stage) writeEstate() error {
 	type route struct{ Name, Path, Source, Target string }
-	type database struct{ Name string }
+	type end struct{ Host, Port, User, Password string }
 	data := struct {
-		Databases              []database
-		SourceHost, TargetHost string
-		SourcePort, TargetPort string
-		User, Gate             string
-		Routes                 []route
-		StageConfig            // the limits and the policy
-	}{User: s.Source.User(), Gate: s.Gate, StageConfig: s.cfg}
-	for _, db := range s.databases() {
-		data.Databases = append(data.Databases, database{db})
-	}
+		Postgres    []string       // databases
+		MariaDB     []string       // databases of one server
+		Ends        map[string]end // by engine and side
+		Gate        string
+		Routes      []route
+		Sides       []estate.Side
+		StageConfig // the limits and the policy
+	}{Postgres: s.databases(), Ends: map[string]end{}, Sides: sides, Gate: s.Gate, StageConfig: s.cfg}
 	for _, one := range s.services() {
+		if one.Database == fleet.MariaDB {
+			data.MariaDB = append(data.MariaDB, one.Name)
+		}
 		for _, path := range one.Paths {
 			name := strings.Trim(path, "/")
 			if name == "" {
@@ -42,26 +43,20 @@ func (s *Stage) writeEstate() error {
 			data.Routes = append(data.Routes, route{name, path, s.places[estate.Source].Address(one.Name), s.places[estate.Target].Address(one.Name)})
 		}
 	}
-	for _, one := range []struct {
-		side       estate.Side
-		server     *pgserver.Server
-		through    func(string) string
-		host, port *string
-	}{
-		{estate.Source, s.Source, s.cfg.SourceAddress, &data.SourceHost, &data.SourcePort},
-		{estate.Target, s.Target, s.cfg.TargetAddress, &data.TargetHost, &data.TargetPort},
-	} {
-		address := net.JoinHostPort(loopback, strconv.Itoa(one.server.Port))
-		if one.through != nil {
-			address = one.through(address)
+	for _, one := range s.servers() {
+		address := net.JoinHostPort(loopback, strconv.Itoa(one.port))
+		if s.cfg.Address != nil {
+			address = s.cfg.Address(one.side, one.engine, address)
 		}
+		e := end{User: one.user, Password: fmt.Sprintf("%s.%s.password", one.engine, one.side)}
 		var err error
-		if *one.host, *one.port, err = net.SplitHostPort(address); err != nil {
+		if e.Host, e.Port, err = net.SplitHostPort(address); err != nil {
 			return fmt.Errorf("read the %s's address: %w", one.side, err)
 		}
-		if err := os.WriteFile(filepath.Join(s.Dir, string(one.side)+".password"), []byte(one.server.Password()+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.Dir, e.Password), []byte(one.password+"\n"), 0o600); err != nil {
 			return fmt.Errorf("write the %s's password: %w", one.side, err)
 		}
+		data.Ends[string(one.engine)+" "+string(one.side)] = e
 	}
 	t, err := template.New("estate").Parse(estateText)
 	if err != nil {
@@ -76,4 +71,40 @@ func (s *Stage) writeEstate() error {
 		return fmt.Errorf("write the estate: %w", err)
 	}
 	return nil
+}
+
+// The names, in the estate, of what moves as one of a MariaDB and of a Redis server.
+const (
+	mariadbName = "mariadb"
+	redisName   = "redis"
+)
+
+// Databases are what moves, by its names in the estate.
+func (s *Stage) Databases() []string {
+	names := s.databases()
+	if s.cfg.Whole {
+		names = append(names, mariadbName, redisName)
+	}
+	return names
+}
+
+// server is one of the stage's, as the estate file names it.
+type server struct {
+	engine         estate.Engine
+	side           estate.Side
+	port           int
+	user, password string
+}
+
+func (s *Stage) servers() []server {
+	var all []server
+	for _, side := range sides {
+		pg := s.Server(side)
+		all = append(all, server{estate.PostgreSQL, side, pg.Port, pg.User(), pg.Password()})
+		if s.cfg.Whole {
+			m, r := s.MariaDB[side], s.Redis[side]
+			all = append(all, server{estate.MariaDB, side, m.Port, m.User(), m.Password()}, server{estate.Redis, side, r.Port, "", r.Password()})
+		}
+	}
+	return all
 }

@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"dhow/internal/estate"
 )
 
 // Report is the figures of a voyage. Times are in milliseconds, sizes in 10^6 bytes.
@@ -49,13 +53,19 @@ type Report struct {
 	Sends         int64 `json:"sends"`
 	Splits        int64 `json:"splits"`
 
+	// RowsCompared are those of all cutovers, and the keys of Redis.
 	RowsCompared  int64   `json:"rows_compared"`
 	RowsDifferent int64   `json:"rows_different"`
 	CopyRowsPerS  float64 `json:"copy_rows_per_s"`
 	CopyMBPerS    float64 `json:"copy_mb_per_s"`
 	PeakRSSMB     float64 `json:"peak_rss_mb"`
 	RolledBack    bool    `json:"rolled_back"`
-	TookS         float64 `json:"took_s"`
+	// Again says that the traffic was moved once more after it had come back.
+	Again bool    `json:"again"`
+	TookS float64 `json:"took_s"`
+
+	// Engines are the figures of each, by its name in the estate.
+	Engines map[estate.Engine]*EngineFigures `json:"engines"`
 
 	// SourcePods and TargetPods are how many pods stood ready, ClustersUpS how long
 	// both clusters took to come up; only with --kubernetes.
@@ -64,6 +74,18 @@ type Report struct {
 	ClustersUpS float64 `json:"clusters_up_s,omitempty"`
 
 	Legs []Leg `json:"legs"`
+}
+
+// EngineFigures are those of all databases of an engine.
+type EngineFigures struct {
+	// RowsCompared, or KeysCompared, are those of all cutovers; Different those that were not equal.
+	RowsCompared int64 `json:"rows_compared,omitempty"`
+	KeysCompared int64 `json:"keys_compared,omitempty"`
+	Different    int64 `json:"different"`
+	// CopyS is how long the copy took, in seconds.
+	CopyS float64 `json:"copy_s"`
+	// LagMSAtFence is the longest that a target was behind its fence.
+	LagMSAtFence float64 `json:"lag_ms_at_fence"`
 }
 
 // Leg is one cutover of the voyage.
@@ -136,11 +158,19 @@ func (r *Report) rows() []tableRow {
 		{"reads back in time", fmt.Sprint(r.StaleReads), ""},
 		{"both sides took writes at once", map[bool]string{true: "YES", false: "no"}[r.BothSidesWrote], ""},
 		{"faults the checker found", fmt.Sprint(r.Faults), fmt.Sprintf("in %d card movements, %d sends, %d splits and the ledger", r.CardMovements, r.Sends, r.Splits)},
-		{"rows compared", fmt.Sprint(r.RowsCompared), "as they stood at the cutover"},
+		{"rows and keys compared", fmt.Sprint(r.RowsCompared), "as they stood at the cutover"},
 		{"  different", fmt.Sprint(r.RowsDifferent), ""},
 		{"copied", fmt.Sprintf("%.0f rows/s", r.CopyRowsPerS), fmt.Sprintf("%.1f MB/s", r.CopyMBPerS)},
 		{"memory of dhow, at most", fmt.Sprintf("%.0f MB", r.PeakRSSMB), ""},
-		{"went back", map[bool]string{true: "yes", false: "no"}[r.RolledBack], ""},
+		{"went back", map[bool]string{true: "yes", false: "no"}[r.RolledBack], map[bool]string{true: "and there again"}[r.Again]},
+	}
+	for _, of := range slices.Sorted(maps.Keys(r.Engines)) {
+		e := r.Engines[of]
+		what := fmt.Sprintf("%d rows compared", e.RowsCompared)
+		if e.KeysCompared > 0 {
+			what = fmt.Sprintf("%d keys compared", e.KeysCompared)
+		}
+		rows = append(rows, tableRow{string(of), what, fmt.Sprintf("%d different; copied in %.1f s; %.0f ms behind the fence", e.Different, e.CopyS, e.LagMSAtFence)})
 	}
 	if r.ClustersUpS > 0 {
 		rows = append(rows, tableRow{"pods", fmt.Sprintf("%d and %d", r.SourcePods, r.TargetPods), fmt.Sprintf("source and target; both clusters up in %.1f s", r.ClustersUpS)})

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -26,9 +27,9 @@ import (
 
 // Stage is everything around a move on one machine: two PostgreSQL servers, the
 // application's services on both sides, the gate before them and the traffic; for
-// the whole application also MariaDB and Redis, which both sides share. It moves
-// nothing; the demo and the tests do that, with the estate file that the stage
-// writes. Close stops all that it started.
+// the whole application also two MariaDB and two Redis servers. It moves nothing;
+// the demo and the tests do that, with the estate file that the stage writes. Close
+// stops all that it started.
 type Stage struct {
 	cfg StageConfig
 	// Dir holds the estate file, the logs and the history.
@@ -39,8 +40,10 @@ type Stage struct {
 	// Gate is the address that clients use.
 	Gate string
 
-	mariadb *mariadbserver.Server // nil unless the application is whole
-	redis   *redisserver.Server
+	// MariaDB and Redis are empty unless the application is whole.
+	MariaDB map[estate.Side]*mariadbserver.Server
+	Redis   map[estate.Side]*redisserver.Server
+
 	secrets fleet.Secrets
 	places  map[estate.Side]Place
 	running map[string]*process.Process
@@ -77,10 +80,9 @@ type StageConfig struct {
 	SourceSettings, TargetSettings map[string]string
 	// TargetDir is the folder of the target's cluster; empty means a temporary one.
 	TargetDir string
-	// SourceAddress and TargetAddress replace the servers' addresses in the
-	// estate file, for a test that stands between dhow and a server. They are
-	// called once the servers run.
-	SourceAddress, TargetAddress func(server string) string
+	// Address replaces a server's address in the estate file, for a test that stands
+	// between dhow and a server. It is called once the servers run; nil replaces none.
+	Address func(side estate.Side, engine estate.Engine, server string) string
 	// StallBudget, HoldTime and RowsPerSecond are the estate's; 0 means the defaults.
 	StallBudget, HoldTime time.Duration
 	RowsPerSecond         int
@@ -99,6 +101,16 @@ const (
 	seedTimeout = 10 * time.Minute
 )
 
+// mariadbSettings differ in the domain of what each server writes by itself, as two
+// primaries of one replication should; the stream then finds no stranger in its own.
+var mariadbSettings = map[estate.Side]map[string]string{
+	estate.Source: {"gtid_domain_id": "1", "event_scheduler": "ON"},
+	estate.Target: {"gtid_domain_id": "2", "event_scheduler": "ON"},
+}
+
+// redisSettings keep enough of the changes for a stream that was cut off for a while.
+var redisSettings = map[string]string{"repl-backlog-size": "32mb"}
+
 // loopback is where everything listens that is for this machine alone.
 const loopback = "127.0.0.1"
 
@@ -108,7 +120,8 @@ var sides = []estate.Side{estate.Source, estate.Target}
 // NewStage sets up the servers, the schema, the ledger and the source's
 // services; the gate, the target's services and the traffic are started apart.
 func NewStage(ctx context.Context, cfg StageConfig) (_ *Stage, err error) {
-	s := &Stage{cfg: cfg, places: cfg.Places, running: map[string]*process.Process{}, secrets: fleet.NewSecrets()}
+	s := &Stage{cfg: cfg, places: cfg.Places, running: map[string]*process.Process{}, secrets: fleet.NewSecrets(),
+		MariaDB: map[estate.Side]*mariadbserver.Server{}, Redis: map[estate.Side]*redisserver.Server{}}
 	if s.Dir, err = filepath.Abs(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("find the folder %s: %w", cfg.Dir, err)
 	}
@@ -216,15 +229,26 @@ func (s *Stage) startServers(ctx context.Context) error {
 			return fleet.PreparePostgres(ctx, server, s.secrets, s.databases())
 		})
 	}
-	if s.cfg.Whole {
-		g.Go(func() (err error) {
-			if s.mariadb, err = mariadbserver.Start(ctx, mariadbserver.Options{Listen: s.listen(estate.Source)}); err != nil {
+	if !s.cfg.Whole {
+		return g.Wait()
+	}
+	var mu sync.Mutex // of the maps
+	for _, side := range sides {
+		g.Go(func() error {
+			server, err := mariadbserver.Start(ctx, mariadbserver.Options{Listen: s.listen(side), Settings: mariadbSettings[side]})
+			if err != nil {
 				return err
 			}
-			return fleet.PrepareMariaDB(ctx, s.mariadb, s.secrets)
+			mu.Lock()
+			s.MariaDB[side] = server
+			mu.Unlock()
+			return fleet.PrepareMariaDB(ctx, server, s.secrets)
 		})
-		g.Go(func() (err error) {
-			s.redis, err = redisserver.Start(ctx, redisserver.Options{Listen: s.listen(estate.Source)})
+		g.Go(func() error {
+			server, err := redisserver.Start(ctx, redisserver.Options{Listen: s.listen(side), Password: s.secrets.Redis, Settings: redisSettings})
+			mu.Lock()
+			s.Redis[side] = server
+			mu.Unlock()
 			return err
 		})
 	}
@@ -239,19 +263,19 @@ func (s *Stage) listen(side estate.Side) string {
 	return ""
 }
 
-// stores are where a side's services find their state, from the hosts that the
-// server of the side, and those that both share, are reached by.
-func (s *Stage) stores(side estate.Side, host, shared string) fleet.Stores {
+// stores are where a side's services find their state, from the host that its
+// servers are reached by.
+func (s *Stage) stores(side estate.Side, host string) fleet.Stores {
 	st := fleet.Stores{Secrets: s.secrets, Postgres: net.JoinHostPort(host, strconv.Itoa(s.Server(side).Port))}
 	if s.cfg.Whole {
-		st.MariaDB = net.JoinHostPort(shared, strconv.Itoa(s.mariadb.Port))
-		st.Redis, st.Secrets.Redis = net.JoinHostPort(shared, strconv.Itoa(s.redis.Port)), s.redis.Password()
+		st.MariaDB = net.JoinHostPort(host, strconv.Itoa(s.MariaDB[side].Port))
+		st.Redis = net.JoinHostPort(host, strconv.Itoa(s.Redis[side].Port))
 	}
 	return st
 }
 
 // Stores are where a side's services find their state, as this machine's own programs reach them.
-func (s *Stage) Stores(side estate.Side) fleet.Stores { return s.stores(side, loopback, loopback) }
+func (s *Stage) Stores(side estate.Side) fleet.Stores { return s.stores(side, loopback) }
 
 // URL is a database's connection string for the owner of its tables. It holds the
 // password: it is passed by environment only.
@@ -281,7 +305,7 @@ func (s *Stage) fill(ctx context.Context) error {
 // StartServices starts the services of one side and waits until they answer.
 func (s *Stage) StartServices(ctx context.Context, side estate.Side) error {
 	p := s.places[side]
-	return p.Start(ctx, s.services(), s.stores(side, p.Host(), s.places[estate.Source].Host()))
+	return p.Start(ctx, s.services(), s.stores(side, p.Host()))
 }
 
 // processes are a side's services as processes of this machine.
@@ -369,11 +393,13 @@ func (s *Stage) Close() error {
 			errs = append(errs, server.Stop(ctx))
 		}
 	}
-	if s.mariadb != nil {
-		errs = append(errs, s.mariadb.Stop(ctx))
-	}
-	if s.redis != nil {
-		errs = append(errs, s.redis.Stop(ctx))
+	for _, side := range sides {
+		if server := s.MariaDB[side]; server != nil {
+			errs = append(errs, server.Stop(ctx))
+		}
+		if server := s.Redis[side]; server != nil {
+			errs = append(errs, server.Stop(ctx))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -41,10 +41,10 @@ func folder(t *testing.T) string {
 	return dir
 }
 
-func TestDemoGoesThereAndBack(t *testing.T) {
+func TestDemoGoesThereAndBackAndThereAgain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, build(t), "demo", "--accounts", "5000", "--rate", "200", "--duration", "4s", "--rollback", "--stall-budget", "3s", "-o", "json")
+	cmd := exec.CommandContext(ctx, build(t), "demo", "--accounts", "5000", "--rate", "200", "--duration", "4s", "--rollback", "--again", "--stall-budget", "3s", "-o", "json")
 	cmd.Dir = folder(t)
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
@@ -56,7 +56,7 @@ func TestDemoGoesThereAndBack(t *testing.T) {
 		t.Fatalf("standard output is not the figures alone: %v\n%s", err, &out)
 	}
 	for field, want := range map[string]any{"failed_requests": 0.0, "lost_writes": 0.0, "doubled_writes": 0.0, "rows_different": 0.0, "faults": 0.0,
-		"money_conserved": true, "both_sides_wrote": false, "rolled_back": true} {
+		"money_conserved": true, "both_sides_wrote": false, "rolled_back": true, "again": true} {
 		if r[field] != want {
 			t.Errorf("%s is %v, want %v", field, r[field], want)
 		}
@@ -66,9 +66,21 @@ func TestDemoGoesThereAndBack(t *testing.T) {
 			t.Errorf("%s is %v, want a number above 0", field, r[field])
 		}
 	}
-	// Both databases, both ways: 5,000 accounts and 25,000 entries at the least.
-	if n, _ := r["rows_compared"].(float64); n < 2*30_000 {
+	// Three times: 5,000 accounts and 25,000 entries at the least.
+	if n, _ := r["rows_compared"].(float64); n < 3*30_000 {
 		t.Errorf("%v rows were compared, which can not be all", n)
+	}
+	engines, _ := r["engines"].(map[string]any)
+	for engine, compared := range map[string]string{"postgresql": "rows_compared", "mariadb": "rows_compared", "redis": "keys_compared"} {
+		e, _ := engines[engine].(map[string]any)
+		if n, _ := e[compared].(float64); n <= 0 || e["different"] != 0.0 {
+			t.Errorf("%s: %v", engine, e)
+		}
+		for _, field := range []string{"copy_s", "lag_ms_at_fence"} {
+			if n, is := e[field].(float64); !is || n <= 0 {
+				t.Errorf("%s of %s is %v, want a number above 0", field, engine, e[field])
+			}
+		}
 	}
 	for _, name := range []string{"report.json", "report.html"} {
 		if _, err := os.Stat(filepath.Join(cmd.Dir, ".dhow", "demo", name)); err != nil {
