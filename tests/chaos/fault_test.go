@@ -1,12 +1,16 @@
 package chaos
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"dhow/internal/cutover"
 	"dhow/internal/demo"
@@ -16,15 +20,13 @@ import (
 // The faults of one stage, one after the other: each leaves the application
 // whole, on one side or the other, and the checker is asked after each.
 func TestFaults(t *testing.T) {
-	wires := map[estate.Side]*wire{}
-	through := func(side estate.Side) func(string) string {
-		return func(server string) string {
-			wires[side] = newWire(t, server)
-			return wires[side].Address()
-		}
-	}
+	wires := map[estate.Side]bundle{estate.Source: {}, estate.Target: {}}
 	shared := newTrip(t, demo.StageConfig{Accounts: 2000, Entries: 10_000, Quick: true,
-		SourceAddress: through(estate.Source), TargetAddress: through(estate.Target)})
+		Address: func(side estate.Side, engine estate.Engine, server string) string {
+			wires[side][engine] = newWire(t, server)
+			return wires[side][engine].Address()
+		}})
+	shared.ticks()
 	shared.depart()
 	cutAt := func(step cutover.Step) func(*trip, estate.Side) {
 		return func(tr *trip, to estate.Side) {
@@ -36,6 +38,23 @@ func TestFaults(t *testing.T) {
 			}
 			tr.goesOn(tr.serving)
 			wires[tr.serving].Heal()
+			tr.arrive(to)
+		}
+	}
+
+	// stuck is one engine that does not get to its marker: all go back.
+	stuck := func(engine estate.Engine) func(*trip, estate.Side) {
+		return func(tr *trip, to estate.Side) {
+			c, goOn := tr.pausedAt(cutover.StepCatchUp, to)
+			wires[estate.Source][engine].Partition()
+			wires[estate.Target][engine].Partition()
+			goOn()
+			if err := tr.ended(c); err == nil {
+				tr.t.Fatalf("it arrived without %s: %s", engine, c.output())
+			}
+			tr.goesOn(tr.serving)
+			wires[estate.Source][engine].Heal()
+			wires[estate.Target][engine].Heal()
 			tr.arrive(to)
 		}
 	}
@@ -155,20 +174,33 @@ func TestFaults(t *testing.T) {
 			tr.arrive(to)
 		}},
 		{"a stall budget that can not be met", func(tr *trip, to estate.Side) {
-			before, err := os.ReadFile(tr.stage.EstateFile)
-			if err != nil {
-				tr.t.Fatal(err)
-			}
-			small := strings.Replace(string(before), "stall_budget: "+budget.String(), "stall_budget: 1ms", 1)
-			if small == string(before) {
-				tr.t.Fatal("the estate names no stall budget")
-			}
-			tr.estate(small)
+			back := tr.budgeted(time.Millisecond)
 			out, err := tr.dhow(verb(to), "--yes")
 			if err == nil || !strings.Contains(out, cutover.ErrOverBudget.Error()) {
 				tr.t.Fatalf("it was not refused: %v\n%s", err, out)
 			}
-			tr.estate(string(before))
+			back()
+			tr.at(to.Other())
+			tr.goesOn(tr.serving)
+			tr.arrive(to)
+		}},
+		{"Redis can not catch up", stuck(estate.Redis)},
+		{"MariaDB can not catch up", stuck(estate.MariaDB)},
+		{"the pause of Redis expires", func(tr *trip, to estate.Side) {
+			back := tr.budgeted(commandTime) // else that would end the run
+			c, goOn := tr.pausedAt(cutover.StepSeal, to)
+			if err := c.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+				tr.t.Fatal(err)
+			}
+			tr.await("a write to Redis though it is fenced", time.Minute, func() bool { return tr.writesRedis(tr.serving) })
+			goOn()
+			if err := c.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+				tr.t.Fatal(err)
+			}
+			if err := tr.ended(c); err == nil || !strings.Contains(c.output(), "undone") {
+				tr.t.Fatalf("it was not undone: %v\n%s", err, c.output())
+			}
+			back()
 			tr.at(to.Other())
 			tr.goesOn(tr.serving)
 			tr.arrive(to)
@@ -186,6 +218,7 @@ func TestFaults(t *testing.T) {
 			return
 		}
 	}
+	shared.ticked()
 }
 
 // The target's disk fills up in the stream; once there is room again the move
@@ -250,16 +283,43 @@ func (tr *trip) replicating() *child {
 		default:
 		}
 		out := c.output()
-		return strings.Contains(out, `"database":"accounts","phase":"stream"`) && strings.Contains(out, `"database":"payments","phase":"stream"`)
+		for _, name := range tr.stage.Databases() {
+			if !strings.Contains(out, fmt.Sprintf(`"database":%q,"phase":"stream"`, name)) {
+				return false
+			}
+		}
+		return true
 	})
 	return c
 }
 
+// restart restarts all servers of a side.
 func (tr *trip) restart(side estate.Side) {
 	tr.t.Helper()
-	if err := tr.stage.Server(side).Restart(tr.t.Context()); err != nil {
+	g, ctx := errgroup.WithContext(tr.t.Context())
+	for _, server := range []interface {
+		Restart(ctx context.Context) error
+	}{tr.stage.Server(side), tr.stage.MariaDB[side], tr.stage.Redis[side]} {
+		g.Go(func() error { return server.Restart(ctx) })
+	}
+	if err := g.Wait(); err != nil {
 		tr.t.Fatal(err)
 	}
+}
+
+// budgeted gives the estate another stall budget, until the returned function is called.
+func (tr *trip) budgeted(other time.Duration) (back func()) {
+	tr.t.Helper()
+	before, err := os.ReadFile(tr.stage.EstateFile)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	text := strings.Replace(string(before), "stall_budget: "+budget.String(), "stall_budget: "+other.String(), 1)
+	if text == string(before) {
+		tr.t.Fatal("the estate names no stall budget")
+	}
+	tr.estate(text)
+	return func() { tr.estate(string(before)) }
 }
 
 func (tr *trip) estate(text string) {

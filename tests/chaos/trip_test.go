@@ -115,6 +115,7 @@ func newTrip(t *testing.T, cfg demo.StageConfig) *trip {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Whole = true
 	cfg.Dir, cfg.Dhow, cfg.Superapp, cfg.From, cfg.To = dir, programs.dhow, programs.superapp, 15, 15
 	cfg.StallBudget, cfg.HoldTime = budget, hold
 	stage, err := demo.NewStage(t.Context(), cfg)
@@ -178,7 +179,7 @@ func (tr *trip) must(args ...string) string {
 	return out
 }
 
-// depart copies both databases, and starts the application at the target.
+// depart copies all databases, and starts the application at the target.
 func (tr *trip) depart() {
 	tr.t.Helper()
 	tr.must("replicate", "--until-streaming")
@@ -219,8 +220,8 @@ func (tr *trip) arrive(to estate.Side) {
 // at says that the traffic has moved, once the servers say so too.
 func (tr *trip) at(to estate.Side) {
 	tr.t.Helper()
-	if out := tr.must("status", "-o", "json"); strings.Count(out, fmt.Sprintf("%q: %q", "serves", to)) != 2 {
-		tr.t.Fatalf("not both databases are served by the %s: %s", to, out)
+	if out := tr.must("status", "-o", "json"); strings.Count(out, fmt.Sprintf("%q: %q", "serves", to)) != len(tr.stage.Databases()) {
+		tr.t.Fatalf("not all databases are served by the %s: %s", to, out)
 	}
 	if tr.serving != to {
 		tr.switches++

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"dhow/internal/estate"
 )
 
 // wire is a TCP relay between dhow and a server that can be cut (every
@@ -151,5 +153,26 @@ func (w *wire) Heal() {
 	case <-w.stopped:
 	default:
 		close(w.stopped)
+	}
+}
+
+// bundle is the wires to all servers of a side.
+type bundle map[estate.Engine]*wire
+
+func (b bundle) Cut() {
+	for _, w := range b {
+		w.Cut()
+	}
+}
+
+func (b bundle) Partition() {
+	for _, w := range b {
+		w.Partition()
+	}
+}
+
+func (b bundle) Heal() {
+	for _, w := range b {
+		w.Heal()
 	}
 }
