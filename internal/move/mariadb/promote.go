@@ -70,6 +70,9 @@ func (m *Mover) Prepare(ctx context.Context) error {
 	if err := m.ownEvents(ctx, s, t); err != nil {
 		return err
 	}
+	if err := m.restoreTriggers(ctx); err != nil { // of a repair that died
+		return err
+	}
 	if err := m.readyPins(ctx); err != nil {
 		return err
 	}
