@@ -157,7 +157,7 @@ func (m *Mover) Fence(ctx context.Context) (move.Marker, error) {
 
 func (m *Mover) raise(ctx context.Context, f *fence) (move.Marker, error) {
 	var mk move.Marker
-	says, err := m.askGuard(ctx, f)
+	says, err := m.askGuard(ctx, f, source)
 	if err != nil {
 		return mk, err
 	}

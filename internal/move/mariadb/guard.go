@@ -54,8 +54,9 @@ const (
 	errNoDatabase  = 1049
 )
 
-// gateDDL makes the gate. It is not replicated.
-const gateDDL = "CREATE TABLE IF NOT EXISTS dhow.gate (move VARCHAR(64) CHARACTER SET ascii NOT NULL PRIMARY KEY, refuses BOOLEAN NOT NULL) ENGINE = Aria TRANSACTIONAL = 1"
+// gateDDL makes the gate. It is not replicated; and where a server replicates it all
+// the same, each side has a row of its own.
+const gateDDL = "CREATE TABLE IF NOT EXISTS dhow.gate (move VARCHAR(64) CHARACTER SET ascii NOT NULL, side VARCHAR(6) CHARACTER SET ascii NOT NULL, refuses BOOLEAN NOT NULL, PRIMARY KEY (move, side)) ENGINE = Aria TRANSACTIONAL = 1"
 
 // forward is the name of the stream there, whichever direction this mover has: it names the move.
 func (m *Mover) forward() string {
@@ -68,14 +69,14 @@ func (m *Mover) forward() string {
 // setGuard makes a server refuse, or take writes. The row is there already: it waits
 // for the statements that have read it, and later ones read it anew.
 func (m *Mover) setGuard(ctx context.Context, w *worker, refuse bool) error {
-	if _, err := w.ExecContext(ctx, "UPDATE dhow.gate SET refuses = ? WHERE move = ?", refuse, m.forward()); err != nil {
+	if _, err := w.ExecContext(ctx, "UPDATE dhow.gate SET refuses = ? WHERE move = ? AND side = ?", refuse, m.forward(), m.named(w.side)); err != nil {
 		return fmt.Errorf("change the guard at the %s: %w", m.named(w.side), err)
 	}
 	want := admits
 	if refuse {
 		want = refuses
 	}
-	says, err := m.askGuard(ctx, w)
+	says, err := m.askGuard(ctx, w, w.side)
 	if err == nil && says != want {
 		err = fmt.Errorf("the guard at the %s is not there: prepare again", m.named(w.side))
 	}
@@ -91,10 +92,10 @@ const (
 	refuses
 )
 
-// askGuard reads the gate as a write would.
-func (m *Mover) askGuard(ctx context.Context, q querier) (refusal, error) {
+// askGuard reads a side's gate as a write would.
+func (m *Mover) askGuard(ctx context.Context, q querier, side string) (refusal, error) {
 	var refuse bool
-	err := q.QueryRowContext(ctx, "SELECT refuses FROM dhow.gate WHERE move = ?", m.forward()).Scan(&refuse)
+	err := q.QueryRowContext(ctx, "SELECT refuses FROM dhow.gate WHERE move = ? AND side = ?", m.forward(), m.named(side)).Scan(&refuse)
 	switch {
 	case err == nil && refuse:
 		return refuses, nil
@@ -121,7 +122,7 @@ func (m *Mover) ensureGuard(ctx context.Context, w *worker) error {
 		return fmt.Errorf("make the guard at the %s: %w", m.named(w.side), err)
 	}
 	// The row comes before the triggers: who reads it never finds none.
-	if _, err := w.ExecContext(ctx, "INSERT IGNORE INTO dhow.gate (move, refuses) VALUES (?, ?)", m.forward(), w.side == target); err != nil {
+	if _, err := w.ExecContext(ctx, "INSERT IGNORE INTO dhow.gate (move, side, refuses) VALUES (?, ?, ?)", m.forward(), m.named(w.side), w.side == target); err != nil {
 		return fmt.Errorf("make the guard at the %s: %w", m.named(w.side), err)
 	}
 	missing, err := m.unguarded(ctx, w)
@@ -149,30 +150,33 @@ type guarded struct {
 var guardedEvents = []string{"INSERT", "UPDATE", "DELETE"} //nolint:gochecknoglobals // a constant in all but syntax
 
 // trigger names a trigger of the guard. A table's name may be as long as a trigger's.
-func (m *Mover) trigger(g guarded) Name {
-	sum := sha256.Sum256([]byte(m.forward() + "/" + g.Name.Name))
+func (m *Mover) trigger(g guarded, side string) Name {
+	sum := sha256.Sum256([]byte(m.forward() + "/" + m.named(side) + "/" + g.Name.Name))
 	return Name{g.Schema, guardTrigger + strings.ToLower(g.event) + "_" + hex.EncodeToString(sum[:8])}
 }
 
-// asks is the trigger's question; it also tells this move's triggers from those of others.
-func (m *Mover) asks() string {
-	return "(SELECT refuses FROM dhow.gate WHERE move = " + quoteText(m.forward()) + ")"
+// ofMove is the part of a trigger's question that tells this move's triggers from those of others.
+func (m *Mover) ofMove() string {
+	return "(SELECT refuses FROM dhow.gate WHERE move = " + quoteText(m.forward()) + " AND side = "
 }
 
+// asks is the question of a side's triggers.
+func (m *Mover) asks(side string) string { return m.ofMove() + quoteText(m.named(side)) + ")" }
+
 // unguarded lists what has no trigger of ours yet.
-func (m *Mover) unguarded(ctx context.Context, q querier) ([]guarded, error) {
-	tables, _, err := m.tableNames(ctx, q)
+func (m *Mover) unguarded(ctx context.Context, w *worker) ([]guarded, error) {
+	tables, _, err := m.tableNames(ctx, w)
 	if err != nil || len(tables) == 0 {
 		return nil, err
 	}
 	has := map[guarded]bool{}
-	err = scan(ctx, q, "SELECT event_object_schema, event_object_table, event_manipulation, action_statement FROM information_schema.triggers WHERE trigger_schema"+inSchemas(tables)+" AND trigger_name LIKE 'dhow\\_guard\\_%'", func(row func(...any) error) error {
+	err = scan(ctx, w, "SELECT event_object_schema, event_object_table, event_manipulation, action_statement FROM information_schema.triggers WHERE trigger_schema"+inSchemas(tables)+" AND trigger_name LIKE 'dhow\\_guard\\_%'", func(row func(...any) error) error {
 		var g guarded
 		var does string
 		if err := row(&g.Schema, &g.Name.Name, &g.event, &does); err != nil {
 			return err
 		}
-		has[g] = strings.Contains(does, m.asks())
+		has[g] = has[g] || strings.Contains(does, m.asks(w.side))
 		return nil
 	})
 	if err != nil {
@@ -224,7 +228,7 @@ func (m *Mover) createTrigger(ctx context.Context, w *worker, g guarded, first s
 	}
 	// IF NOT EXISTS: where the statement is replicated the other side has the trigger already.
 	sql := fmt.Sprintf("CREATE TRIGGER IF NOT EXISTS %s BEFORE %s ON %s FOR EACH ROW %sBEGIN IF %s THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %d, MESSAGE_TEXT = %s; END IF; END",
-		m.trigger(g).SQL(), g.event, g.SQL(), precedes, m.asks(), errRefused, quoteText(guardText))
+		m.trigger(g, w.side).SQL(), g.event, g.SQL(), precedes, m.asks(w.side), errRefused, quoteText(guardText))
 	if err := m.shortDDL(ctx, w, sql); err != nil {
 		return fmt.Errorf("guard table %s at the %s: %w", g.Name, m.named(w.side), err)
 	}
@@ -342,7 +346,7 @@ func (m *Mover) guardTriggers(ctx context.Context, q querier) ([]Name, error) {
 		if err := row(&n.Schema, &n.Name, &does); err != nil {
 			return err
 		}
-		if m.moves(n.Schema) && strings.Contains(does, m.asks()) {
+		if m.moves(n.Schema) && strings.Contains(does, m.ofMove()) {
 			names = append(names, n)
 		}
 		return nil

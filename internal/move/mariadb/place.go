@@ -20,7 +20,7 @@ func (m *Mover) State(ctx context.Context) (move.State, error) {
 	}
 	s.Started = row != nil
 	s.Copied = row != nil && row.Phase == phaseStream
-	there, err := m.askGuard(ctx, t)
+	there, err := m.askGuard(ctx, t, target)
 	if err != nil {
 		return s, err
 	}
@@ -31,7 +31,7 @@ func (m *Mover) State(ctx context.Context) (move.State, error) {
 		return s, err
 	}
 	defer hangUp(from)
-	here, err := m.askGuard(ctx, from)
+	here, err := m.askGuard(ctx, from, source)
 	if err != nil {
 		return s, err
 	}

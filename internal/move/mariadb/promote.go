@@ -441,7 +441,7 @@ func (m *Mover) Open(ctx context.Context) error {
 		return err
 	}
 	defer m.putBack(s)
-	says, err := m.askGuard(ctx, s)
+	says, err := m.askGuard(ctx, s, source)
 	if err != nil {
 		return err
 	}
@@ -537,7 +537,7 @@ func (m *Mover) Unfence(ctx context.Context) error {
 	if err := m.endFenceSession(ctx, s); err != nil {
 		return err
 	}
-	says, err := m.askGuard(ctx, s)
+	says, err := m.askGuard(ctx, s, source)
 	if err != nil {
 		return err
 	}
@@ -553,7 +553,7 @@ func (m *Mover) Unfence(ctx context.Context) error {
 		return err
 	}
 	defer hangUp(t.Conn)
-	there, err := m.askGuard(ctx, t)
+	there, err := m.askGuard(ctx, t, target)
 	if err != nil {
 		return err
 	}
