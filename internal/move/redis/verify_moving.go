@@ -55,17 +55,12 @@ func (m *Mover) verifyMoving(ctx context.Context, o move.VerifyOptions, f *findi
 	case !st.targetClosed:
 		return &move.Refused{Reason: fmt.Sprintf("the target of database %s takes writes of its own, so its keys are not those of the source any more", m.cfg.Name), Fix: "compare the way back, after the cutover, with `dhow verify`; the cutover itself compared what it had pinned"}
 	case !st.sourceClosed:
-		r, err := m.isRunning()
+		pass, stop, err := m.following(ctx, from, to)
 		if err != nil {
 			return err
 		}
-		v.pass = func(ctx context.Context) error {
-			at, err := masterOffset(ctx, from)
-			if err != nil {
-				return err
-			}
-			return r.reaches(ctx, at)
-		}
+		defer stop()
+		v.pass = pass
 	}
 	pos, err := readPosition(ctx, to, m.stream)
 	if err != nil {
