@@ -350,7 +350,7 @@ func (l *loader) remake(ctx context.Context, conn querier, chunks []chunk, keep 
 			}
 		}
 	}
-	defs, err := definitions(ctx, l.snapshots.conns[0], &Catalog{Tables: again}, l.deferred)
+	defs, err := definitions(ctx, l.snapshots.conns[0], &Catalog{Tables: again}, func(t *Table) waiting { return waiting{l.deferred(t), true} })
 	if err != nil {
 		return err
 	}

@@ -29,10 +29,12 @@ func (d definition) create() string {
 	return d.head + "\n" + strings.Join(d.lines, ",\n") + "\n" + d.tail
 }
 
+// waiting says what of a table is made only after its rows.
+type waiting struct{ indexes, foreign bool }
+
 // definitionOf takes SHOW CREATE TABLE's answer apart: the server writes each column,
-// index and constraint in a line of its own. Foreign keys always wait for the rows;
-// indexes do if they may.
-func definitionOf(show string, t *Table, deferIndexes bool) (definition, error) {
+// index and constraint in a line of its own.
+func definitionOf(show string, t *Table, w waiting) (definition, error) {
 	var d definition
 	all := strings.Split(show, "\n")
 	end := slices.IndexFunc(all, func(l string) bool { return strings.HasPrefix(l, ")") })
@@ -44,9 +46,9 @@ func definitionOf(show string, t *Table, deferIndexes bool) (definition, error) 
 	for _, line := range all[1:end] {
 		line = strings.TrimSuffix(line, ",")
 		switch name, kind := lineOf(line); {
-		case kind == lineForeign:
+		case kind == lineForeign && w.foreign:
 			d.foreign = append(d.foreign, strings.TrimSpace(line))
-		case kind == lineIndex && deferIndexes && name != t.KeyIndex && name != auto:
+		case kind == lineIndex && w.indexes && name != t.KeyIndex && name != auto:
 			d.indexes = append(d.indexes, strings.TrimSpace(line))
 		default:
 			d.lines = append(d.lines, line)
@@ -171,14 +173,14 @@ func cmpErr(err, otherwise error) error {
 var errHidden = &move.Refused{Reason: "the server does not show its definition", Fix: "grant our account SELECT on the database mysql, or SHOW CREATE ROUTINE, and the rights on the object"}
 
 // definitions reads the tables' definitions at the source.
-func definitions(ctx context.Context, q querier, c *Catalog, deferIndexes func(*Table) bool) (map[Name]definition, error) {
+func definitions(ctx context.Context, q querier, c *Catalog, waits func(*Table) waiting) (map[Name]definition, error) {
 	all := make(map[Name]definition, len(c.Tables))
 	for _, t := range c.Tables {
 		text, err := show(ctx, q, "SHOW CREATE TABLE "+t.SQL(), "Create Table")
 		if err != nil {
 			return nil, fmt.Errorf("read the definition of table %s: %w", t.Name, err)
 		}
-		if all[t.Name], err = definitionOf(text[0], t, deferIndexes(t)); err != nil {
+		if all[t.Name], err = definitionOf(text[0], t, waits(t)); err != nil {
 			return nil, err
 		}
 	}
@@ -188,7 +190,7 @@ func definitions(ctx context.Context, q querier, c *Catalog, deferIndexes func(*
 // makeSchema makes the databases, sequences and tables on the target, without what waits for the rows.
 func (l *loader) makeSchema(ctx context.Context) error {
 	l.board.begin(move.PhaseSchema, len(l.catalog.Tables)+len(l.catalog.Sequences))
-	defs, err := definitions(ctx, l.snapshots.conns[0], l.catalog, l.deferred)
+	defs, err := definitions(ctx, l.snapshots.conns[0], l.catalog, func(t *Table) waiting { return waiting{l.deferred(t), l.deferred(t)} })
 	if err != nil {
 		return err
 	}
@@ -326,7 +328,7 @@ func (l *loader) makeIndexesOf(ctx context.Context, chosen func(*Table) bool, fo
 		return err
 	}
 	defer hangUp(src)
-	defs, err := definitions(ctx, src, l.catalog, func(*Table) bool { return true })
+	defs, err := definitions(ctx, src, l.catalog, func(*Table) waiting { return waiting{true, true} })
 	if err != nil {
 		return err
 	}

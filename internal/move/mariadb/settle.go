@@ -119,11 +119,30 @@ func (l *loader) settleStep(ctx context.Context, conn *sql.Conn, r replication, 
 }
 
 // makeSettling completes the tables that are about to follow the stream: with their
-// indexes, and with the foreign keys between them that change rows.
+// indexes, and with the foreign keys between them that change rows. Those that refer
+// to other tables go until all is settled: those tables are ahead.
 func (l *loader) makeSettling(ctx context.Context, only []Name) error {
-	return l.makeIndexesOf(ctx, func(t *Table) bool { return slices.Contains(only, t.Name) }, func(f ForeignKey) bool {
-		return f.cascades() && slices.Contains(only, f.Parent)
-	})
+	among := func(n Name) bool { return slices.Contains(only, n) }
+	conn, err := l.m.writer(ctx)
+	if err != nil {
+		return err
+	}
+	defer hangUp(conn)
+	there, err := l.m.catalog(ctx, conn)
+	if err != nil {
+		return err
+	}
+	for _, t := range there.Tables {
+		for _, f := range t.ForeignKeys {
+			if among(f.Parent) && among(t.Name) {
+				continue
+			}
+			if _, err := conn.ExecContext(ctx, "ALTER TABLE "+t.SQL()+" DROP FOREIGN KEY "+quote(f.Name)); err != nil {
+				return fmt.Errorf("let foreign key %s of table %s wait: %w", f.Name, t.Name, err)
+			}
+		}
+	}
+	return l.makeIndexesOf(ctx, func(t *Table) bool { return among(t.Name) }, func(f ForeignKey) bool { return f.cascades() && among(f.Parent) })
 }
 
 // samePosition compares two GTID positions.
