@@ -124,6 +124,7 @@ func TestCards(t *testing.T) {
 		{"the accounts service is away", bankAway},
 		{"a refusal that can not be", oddRefusal},
 		{"transactions that lose", conflicts},
+		{"connections that the server closed", deadConnections},
 		{"history can not be changed", historyStays},
 		{"killed in a storm", storm},
 		{"the analytics are told", tells},
@@ -745,6 +746,41 @@ func conflicts(p *town) {
 			p.t.Fatal(err)
 		}
 	}
+}
+
+// Connections that the server has closed meanwhile are no customer's matter.
+func deadConnections(p *town) {
+	card, _ := p.card(1000)
+	p.authorised(card, 1)
+	db := openMariaDB(p.t, mariadbtest.Database(p.t, p.mariadb, "killer"))
+	const own = "SELECT id FROM information_schema.processlist WHERE user = 'cards'"
+	rows, err := db.QueryContext(p.t.Context(), own)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var ids []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			p.t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(ids) == 0 {
+		p.t.Fatalf("%d connections, %v", len(ids), err)
+	}
+	for _, id := range ids {
+		if _, err := db.ExecContext(p.t.Context(), fmt.Sprint("KILL ", id)); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	servicetest.Await(p.t, "the end of all connections", func() bool {
+		var left int
+		// The service's relay may have a new one already.
+		err := db.QueryRowContext(p.t.Context(), "SELECT count(*) FROM information_schema.processlist WHERE id IN ("+strings.Trim(strings.Join(strings.Fields(fmt.Sprint(ids)), ","), "[]")+")").Scan(&left)
+		return err == nil && left == 0
+	})
+	p.authorised(card, 1)
 }
 
 // The service's role changes no amount and deletes nothing but what was delivered.

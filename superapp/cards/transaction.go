@@ -163,6 +163,7 @@ func (d *desk) transact(ctx context.Context, do func(*transaction) error) (resul
 	}, backoff.WithBackOff(pauses), backoff.WithMaxTries(tries), backoff.WithNotify(func(error, time.Duration) { d.conflicts.Inc() }))
 }
 
+// once runs it once, over a connection that was alive just now: the pool looks.
 func (d *desk) once(ctx context.Context, do func(*transaction) error) (r results, err error) {
 	conn, err := d.db.Conn(ctx)
 	if err != nil {
