@@ -8,7 +8,7 @@ TEST_TIMEOUT ?= 15m
 KUBE = $(if $(filter 0,$(shell id -u)),--kube)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build images demo cluster test bench bench-postgres bench-mariadb bench-gate lint fuzz clean
+.PHONY: help setup build images demo cluster test bench bench-postgres bench-mariadb bench-redis bench-gate lint fuzz clean
 
 help: ## this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -41,7 +41,7 @@ test: ## every test, with the race detector, real servers and, as root, real clu
 	$(GO) vet ./...
 	$(GO) test -race -count=1 -timeout $(TEST_TIMEOUT) ./...
 
-bench: bench-gate bench-postgres bench-mariadb ## all side-by-side measurements
+bench: bench-gate bench-postgres bench-mariadb bench-redis ## all side-by-side measurements
 
 bench-postgres: ## the PostgreSQL mover beside pgcopydb and native replication
 	@hack/setup --bench
@@ -50,6 +50,10 @@ bench-postgres: ## the PostgreSQL mover beside pgcopydb and native replication
 bench-mariadb: ## the MariaDB mover's copy beside mydumper and myloader
 	@hack/setup --bench
 	$(GO) run ./bench/mariadb $(ARGS)
+
+bench-redis: ## the Redis mover beside REPLICAOF
+	@hack/setup
+	$(GO) run ./bench/redis $(ARGS)
 
 bench-gate: ## the gate beside a direct connection
 	$(GO) run ./bench/gate $(ARGS)

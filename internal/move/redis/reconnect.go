@@ -78,7 +78,8 @@ func (m *Mover) persistently(ctx context.Context, report func(move.Progress), ru
 		mu.Unlock()
 		var held *lockHeld
 		again := !lostAt.IsZero() && errors.As(err, &held)
-		never := at.IsZero() && lostAt.IsZero()
+		var unreached *connectError
+		never := at.IsZero() && lostAt.IsZero() && errors.As(err, &unreached)
 		if err == nil || never || !lost(err) && !again {
 			return err
 		}

@@ -1,0 +1,435 @@
+// Command redis measures the Redis mover beside REPLICAOF, the server's own way to
+// the same end: how long a full copy takes, how many commands of a backlog are
+// applied in a second, and how much memory the mover's process takes.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"dhow/internal/move"
+	mover "dhow/internal/move/redis"
+	"dhow/internal/redisserver"
+)
+
+const (
+	// patience bounds each turn.
+	patience = 5 * time.Minute
+	// sourceVariable and targetVariable carry the servers to the mover's process:
+	// they hold passwords, which are no matter for a process list.
+	sourceVariable = "DHOW_BENCH_SOURCE"
+	targetVariable = "DHOW_BENCH_TARGET"
+	// pipelined is how many commands are sent at once.
+	pipelined = 1000
+	pollEvery = 2 * time.Millisecond
+)
+
+type bench struct {
+	keys, commands, pairs int
+	profile               string
+	source                *redisserver.Server
+	from                  *redis.Client
+}
+
+func main() {
+	var b bench
+	var child bool
+	flag.IntVar(&b.keys, "keys", 1_000_000, "keys that are copied")
+	flag.IntVar(&b.commands, "commands", 2_000_000, "commands of the backlog")
+	flag.IntVar(&b.pairs, "pairs", 3, "turns of each rival")
+	flag.StringVar(&b.profile, "profile", "", "write the mover's CPU profile to this file")
+	flag.BoolVar(&child, "child", false, "be the mover's process")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := errors.New("")
+	if child {
+		err = move1(ctx, b.profile)
+	} else {
+		err = b.run(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench-redis:", err)
+		os.Exit(1)
+	}
+}
+
+// move1 is the mover's process: it prints a line when the copy is complete, and
+// another whenever the stream has no lag. It ends with its parent.
+func move1(ctx context.Context, profile string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // the parent ends us by closing our input
+		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+		cancel()
+	}()
+	if profile != "" {
+		f, err := os.Create(profile)
+		if err != nil {
+			return err
+		}
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	from, err := redis.ParseURL(os.Getenv(sourceVariable))
+	if err != nil {
+		return err
+	}
+	to, err := redis.ParseURL(os.Getenv(targetVariable))
+	if err != nil {
+		return err
+	}
+	m, err := mover.New(mover.Config{Estate: "bench", Name: "redis", Source: from, Target: to})
+	if err != nil {
+		return err
+	}
+	defer m.Close(context.WithoutCancel(ctx))
+	said := false
+	err = m.Replicate(ctx, func(p move.Progress) {
+		if p.Phase == move.PhaseStream && !said {
+			said = true
+			fmt.Println("streaming")
+		}
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (b *bench) run(ctx context.Context) error {
+	var err error
+	if b.source, err = start(ctx); err != nil {
+		return err
+	}
+	defer b.source.Kill()
+	if b.from, err = client(b.source); err != nil {
+		return err
+	}
+	defer func() { _ = b.from.Close() }()
+	if err := b.fill(ctx); err != nil {
+		return err
+	}
+	fmt.Printf("%s, %d cores; %s; %s; %d keys, load average before: %s\n\n", runtime.GOARCH, runtime.NumCPU(), version(), runtime.Version(), b.keys, load())
+	fmt.Println("full sync  pair  REPLICAOF, s  dhow, s  ratio  memory, MiB")
+	var ratios []float64
+	memory := 0.0
+	for pair := range b.pairs {
+		native, err := b.replicaOf(ctx)
+		if err != nil {
+			return err
+		}
+		ours, used, err := b.copy(ctx)
+		if err != nil {
+			return err
+		}
+		memory = max(memory, used)
+		ratios = append(ratios, ours.Seconds()/native.Seconds())
+		fmt.Printf("           %-4d  %-12.2f  %-7.2f  %-5.2f  %.0f\n", pair+1, native.Seconds(), ours.Seconds(), ratios[pair], used)
+	}
+	rate, used, err := b.stream(ctx)
+	if err != nil {
+		return err
+	}
+	slices.Sort(ratios)
+	fmt.Printf("\nload average after: %s; of one rival at a time it is about 2\n", load())
+	fmt.Printf("memory: %.0f MiB\n", max(memory, used))
+	fmt.Printf("full sync: %.2f x REPLICAOF's time\n", ratios[len(ratios)/2])
+	fmt.Printf("stream: %.0f commands a second\n", rate)
+	return nil
+}
+
+func start(ctx context.Context) (*redisserver.Server, error) {
+	return redisserver.Start(ctx, redisserver.Options{Settings: map[string]string{
+		"appendonly": "no", "repl-backlog-size": "1gb", "client-output-buffer-limit": "replica 0 0 0",
+	}})
+}
+
+func client(s *redisserver.Server) (*redis.Client, error) {
+	o, err := redis.ParseURL(s.URL())
+	if err != nil {
+		return nil, err
+	}
+	o.MaxRetries = -1
+	return redis.NewClient(o), nil
+}
+
+// fill writes keys of all types, a third of them with an end.
+func (b *bench) fill(ctx context.Context) error {
+	r := rand.New(rand.NewPCG(1, 2))
+	value := strings.Repeat("v", 200)
+	for n := 0; n < b.keys; {
+		p := b.from.Pipeline()
+		for ; n < b.keys && p.Len() < pipelined; n++ {
+			key := fmt.Sprintf("key:%d", n)
+			switch r.IntN(10) {
+			case 0:
+				p.HSet(ctx, key, "name", "somebody", "mail", value[:r.IntN(40)], "age", n)
+			case 1:
+				p.RPush(ctx, key, n, value[:r.IntN(100)], "end")
+			case 2:
+				p.SAdd(ctx, key, n, n+1, "member")
+			case 3:
+				p.ZAdd(ctx, key, redis.Z{Score: float64(n), Member: "a"}, redis.Z{Score: 0.5, Member: value[:r.IntN(50)]})
+			case 4, 5, 6:
+				p.Set(ctx, key, value[:20+r.IntN(180)], time.Hour+time.Duration(n)*time.Millisecond)
+			default:
+				p.Set(ctx, key, value[:20+r.IntN(180)], 0)
+			}
+		}
+		if _, err := p.Exec(ctx); err != nil {
+			return fmt.Errorf("fill the source: %w", err)
+		}
+	}
+	return nil
+}
+
+// replicaOf times the server's own full synchronisation.
+func (b *bench) replicaOf(ctx context.Context) (time.Duration, error) {
+	s, err := start(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Kill()
+	c, err := client(s)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = c.Close() }()
+	if err := c.ConfigSet(ctx, "masterauth", b.source.Password()).Err(); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	if err := c.Do(ctx, "REPLICAOF", "127.0.0.1", b.source.Port).Err(); err != nil {
+		return 0, err
+	}
+	err = until(ctx, func() (bool, error) {
+		info, err := c.Info(ctx, "replication").Result()
+		if err != nil && strings.HasPrefix(err.Error(), "LOADING") {
+			return false, nil
+		}
+		return strings.Contains(info, "master_link_status:up"), err
+	})
+	took := time.Since(began)
+	if err == nil {
+		err = b.complete(ctx, c)
+	}
+	return took, err
+}
+
+// complete says whether a target has all keys.
+func (b *bench) complete(ctx context.Context, c *redis.Client) error {
+	want, err := b.from.DBSize(ctx).Result()
+	if err != nil {
+		return err
+	}
+	got, err := c.DBSize(ctx).Result()
+	if err == nil && (got < want || got > want+2) {
+		err = fmt.Errorf("the target has %d keys of %d", got, want)
+	}
+	return err
+}
+
+func until(ctx context.Context, is func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		if ok, err := is(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// process is a mover's process.
+type process struct {
+	cmd  *exec.Cmd
+	stop func() error
+	says *bufio.Scanner
+}
+
+func (b *bench) launch(ctx context.Context, target *redisserver.Server) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, "-child", "-profile", b.profile)
+	cmd.Env = append(os.Environ(), sourceVariable+"="+b.source.URL(), targetVariable+"="+target.URL(), "GOMEMLIMIT=200MiB")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return &process{cmd: cmd, says: bufio.NewScanner(out), stop: func() error { _ = in.Close(); return cmd.Wait() }}, nil
+}
+
+// streaming waits until the process streams.
+func (p *process) streaming() error {
+	if !p.says.Scan() {
+		return errors.Join(errors.New("the mover's process ended"), p.stop())
+	}
+	return nil
+}
+
+// peak is the greatest memory of the process so far, in MiB.
+func (p *process) peak() float64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	n, _ := strconv.ParseFloat(kib, 64)
+	return n / 1024
+}
+
+// copy times our full copy, from the start of the process to the stream.
+func (b *bench) copy(ctx context.Context) (took time.Duration, memory float64, err error) {
+	target, err := start(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer target.Kill()
+	began := time.Now()
+	p, err := b.launch(ctx, target)
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := p.streaming(); err != nil {
+		return 0, 0, err
+	}
+	took = time.Since(began)
+	memory = p.peak()
+	c, err := client(target)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = c.Close() }()
+	err = b.complete(ctx, c)
+	return took, memory, errors.Join(err, p.stop())
+}
+
+// stream times a backlog: it is written while the mover is away.
+func (b *bench) stream(ctx context.Context) (rate, memory float64, err error) {
+	target, err := start(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer target.Kill()
+	p, err := b.launch(ctx, target)
+	if err == nil {
+		err = p.streaming()
+	}
+	if err == nil {
+		err = p.stop()
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	for n := 0; n < b.commands; {
+		pipe := b.from.Pipeline()
+		for ; n < b.commands && pipe.Len() < pipelined; n++ {
+			key := "stream:" + strconv.Itoa(r.IntN(200_000))
+			switch r.IntN(8) {
+			case 0:
+				pipe.Incr(ctx, "n:"+key)
+			case 1:
+				pipe.HSet(ctx, "h:"+key, "f"+strconv.Itoa(r.IntN(5)), n)
+			case 2:
+				pipe.Set(ctx, key, "a session of somebody", time.Hour)
+			case 3:
+				pipe.LPush(ctx, "l:"+key, n)
+			default:
+				pipe.Set(ctx, key, n, 0)
+			}
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return 0, 0, fmt.Errorf("write the backlog: %w", err)
+		}
+	}
+	if err := b.from.Set(ctx, "the last", "command", 0).Err(); err != nil {
+		return 0, 0, err
+	}
+	c, err := client(target)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = c.Close() }()
+	first, err := b.position(ctx, c)
+	if err != nil {
+		return 0, 0, err
+	}
+	if p, err = b.launch(ctx, target); err != nil {
+		return 0, 0, err
+	}
+	if err := until(ctx, func() (bool, error) { // the process is up and the first batch is there
+		at, err := b.position(ctx, c)
+		return at != first, err
+	}); err != nil {
+		return 0, 0, err
+	}
+	began := time.Now()
+	err = until(ctx, func() (bool, error) {
+		n, err := c.Exists(ctx, "the last").Result()
+		return n == 1, err
+	})
+	took := time.Since(began)
+	memory = p.peak()
+	if err == nil {
+		err = b.complete(ctx, c)
+	}
+	return float64(b.commands) / took.Seconds(), memory, errors.Join(err, p.stop())
+}
+
+// position is how far the stream is, as the target holds it.
+func (b *bench) position(ctx context.Context, c *redis.Client) (string, error) {
+	return c.HGet(ctx, "dhow:{bench/redis}", "offset").Result()
+}
+
+func version() string {
+	out, err := exec.Command("redis-server", "--version").Output() //nolint:noctx // it answers at once
+	if err != nil {
+		return "redis-server"
+	}
+	words := strings.Fields(string(out))
+	return strings.Join(words[:min(3, len(words))], " ")
+}
+
+func load() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Fields(string(b))[0]
+}
