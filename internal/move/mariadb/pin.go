@@ -26,7 +26,10 @@ type pair struct{ source, target *sql.Conn }
 
 // pinSettings keep an idle session, and let a snapshot show one instant whatever the
 // server's own isolation is.
-const pinSettings = "SET SESSION wait_timeout = 86400, idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0, tx_isolation = 'REPEATABLE-READ'"
+var pinSettings = []string{ //nolint:gochecknoglobals // a constant in all but syntax
+	"SET SESSION wait_timeout = 86400, idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0",
+	"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+}
 
 // readyPins opens the sessions that Pin will use, so that this costs no stall. It may
 // be called again.
@@ -96,8 +99,10 @@ func (m *Mover) openPins(ctx context.Context) (*pins, error) {
 			}
 			p.pairs[i] = opened
 			return opened.both(ctx, func(ctx context.Context, _ int, conn *sql.Conn) error {
-				if _, err := conn.ExecContext(ctx, pinSettings); err != nil {
-					return fmt.Errorf("prepare a session for a snapshot: %w", err)
+				for _, set := range pinSettings {
+					if _, err := conn.ExecContext(ctx, set); err != nil {
+						return fmt.Errorf("prepare a session for a snapshot: %w", err)
+					}
 				}
 				// Outside of the binary log a session can give a table's lock back within
 				// its transaction (see unlocking). Where that is refused it keeps them.

@@ -37,8 +37,8 @@ const untriggeredDDL = `CREATE TABLE IF NOT EXISTS dhow.untriggered (
 	settings TEXT NOT NULL,
 	PRIMARY KEY (stream, schema_name, name)) ENGINE = InnoDB`
 
-// menderSettings: what is written is right at the source, so nothing needs to be checked.
-const menderSettings = "SET SESSION foreign_key_checks = 0, check_constraint_checks = 0, lock_wait_timeout = 5, innodb_lock_wait_timeout = 5"
+// menderSettings: a repair waits for nobody for long.
+const menderSettings = "SET SESSION lock_wait_timeout = 5, innodb_lock_wait_timeout = 5"
 
 // mender writes to the target what a repair wants.
 type mender struct {
@@ -47,15 +47,11 @@ type mender struct {
 }
 
 func (m *Mover) newMender(ctx context.Context) (*mender, error) {
-	conn, err := m.session(ctx, target)
+	conn, err := m.writer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	_, err = conn.ExecContext(ctx, menderSettings)
-	if err == nil {
-		_, err = unlogged(ctx, conn)
-	}
-	if err != nil {
+	if _, err := conn.ExecContext(ctx, menderSettings); err != nil {
 		hangUp(conn)
 		return nil, fmt.Errorf("prepare the session that repairs: %w", err)
 	}
@@ -206,7 +202,7 @@ func (t *comparedTable) readRows(ctx context.Context, from querier, id, where st
 	for i := range values {
 		scanned = append(scanned, &values[i])
 	}
-	err := scan(ctx, from, "SELECT "+id+" AS id"+list+" FROM "+t.from(0, false)+" WHERE "+where, func(row func(...any) error) error {
+	err := scan(ctx, from, "SELECT "+id+" AS dhow_id"+list+" FROM "+t.from(0, false)+" WHERE "+where, func(row func(...any) error) error {
 		if err := row(scanned...); err != nil {
 			return err
 		}

@@ -119,7 +119,7 @@ const everyType = `CREATE TABLE every (id INT PRIMARY KEY,
 	da DATE, ti6 TIME(6), dt DATETIME(6), ts TIMESTAMP(6) NULL, ye YEAR, ge GEOMETRY, uu UUID, ip INET6,
 	cm TEXT COMPRESSED, vi INT AS (id * 2) VIRTUAL, sg INT AS (id * 3) STORED, hid INT INVISIBLE DEFAULT 7) ENGINE = InnoDB;
 	INSERT INTO every (id, ti, bi, de, fl, db, fd, bt, ch, vc, uc, u3, ci, bn, vb, bl, tx, js, en, st, da, ti6, dt, ts, ye, ge, uu, ip, cm, hid) VALUES
-	(1, 7, 18446744073709551615, 12345678901234567890.0123456789, 0.1, 0.1e0 + 0.2e0, 1.2345, 18446744073709551615, 'a', 'h\u00e9', 'h', 'x', 'X', 'ab', X'00FF27', X'0001', 'text', '{"a": 1}', '', 'x,z',
+	(1, 7, 18446744073709551615, 12345678901234567890.0123456789, 0.1, 0.1e0 + 0.2e0, 1.2345, 18446744073709551615, 'a', 'hé', 'h', 'x', 'X', 'ab', X'00FF27', X'0001', 'text', '{"a": 1}', '', 'x,z',
 	 '2024-02-29', '-838:59:59.999999', '0000-00-00 00:00:00', '2038-01-19 03:14:07.999999', 1901, ST_GeomFromText('POINT(1 2)', 4326), '123e4567-e89b-12d3-a456-426614174000', '::ffff:1.2.3.4', 'compressed', 1),
 	(2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
 	(3, 0, 0, 0, 0, 0, 0, 0, '', '', '', '', '', '', '', '', '', '[]', 9, '', '0000-00-00', '0', '2024-02-30', '1970-01-01 00:00:01', 0, ST_GeomFromText('LINESTRING(0 0, 1 1)'), '00000000-0000-0000-0000-000000000000', '::', '', 0),
@@ -219,9 +219,11 @@ func (s mates) testKeys(t *testing.T) {
 		CREATE TABLE bits (k BIT(10) PRIMARY KEY, v INT); INSERT INTO bits VALUES (5, 1), (6, 2);
 		CREATE TABLE uid (k UUID PRIMARY KEY, v INT); INSERT INTO uid VALUES ('123e4567-e89b-12d3-a456-426614174000', 1);
 		CREATE TABLE stamp (k TIMESTAMP(6) PRIMARY KEY, v INT); INSERT INTO stamp VALUES ('2024-10-27 00:30:00', 1), ('2024-10-27 01:30:00', 2);
+		CREATE TABLE wide (k VARCHAR(20) CHARACTER SET ucs2 PRIMARY KEY, v INT); INSERT INTO wide VALUES ('hé', 1), ('b', 2);
+		CREATE TABLE jis (k VARCHAR(20) CHARACTER SET cp932 PRIMARY KEY, v INT); INSERT INTO jis VALUES (_cp932 X'FA54', 1), (_cp932 X'81CA41', 2), ('b', 3);
 		CREATE TABLE ari (k INT PRIMARY KEY, v INT) ENGINE = Aria; INSERT INTO ari VALUES (1, 1), (2, 2)`)
 	m := s.mover(t, "keyed")
-	if c := compared(t, m, move.VerifyOptions{}, sealed); c.Different != 0 || c.Tables != 13 {
+	if c := compared(t, m, move.VerifyOptions{}, sealed); c.Different != 0 || c.Tables != 15 {
 		t.Fatalf("equal tables: %+v", c)
 	}
 	s.unlogged(t, s.target, "keyed", `
@@ -231,12 +233,13 @@ func (s mates) testKeys(t *testing.T) {
 		UPDATE flo SET v = 9 WHERE k = 0.1; UPDATE dec_ SET v = 9 WHERE k = 9007199254740993.02; UPDATE big SET v = 9 WHERE k = 9007199254740993;
 		DELETE FROM en WHERE k = 'z'; UPDATE pre SET k = 'abcxyz' WHERE v = 1; UPDATE bits SET v = 9 WHERE k = 6; DELETE FROM uid;
 		UPDATE stamp SET v = 9 WHERE v = 2; UPDATE uni SET v = 3 - v WHERE k = 3; UPDATE uni SET v = 9 WHERE k = 1; UPDATE uni SET v = 1 WHERE k = 2; UPDATE uni SET v = 2 WHERE k = 1;
-		DELETE FROM ari WHERE k = 1; INSERT INTO ari VALUES (3, 3)`)
+		UPDATE wide SET v = 9 WHERE v = 1; UPDATE jis SET v = 9 WHERE v IN (1, 3); DELETE FROM ari WHERE k = 1; INSERT INTO ari VALUES (3, 3)`)
 	want := []string{
 		"extra keyed.ari k=3", "missing keyed.ari k=1", "changed keyed.big k=9007199254740993", "changed keyed.bin k=0x00ff", "changed keyed.bin k=text", "changed keyed.bits k=6",
 		"extra keyed.ci k=A", "missing keyed.ci k=B", "missing keyed.ci k=a", "changed keyed.dec_ k=9007199254740993.02", "missing keyed.en k=1", "changed keyed.flo k=0.1",
 		"changed keyed.pair a=1, b=y, c=0000-00-00", "extra keyed.pair a=3, b=é, c=2024-01-01", "missing keyed.pre k=abcdef", "extra keyed.pre k=abcxyz", "changed keyed.stamp k=2024-10-27 01:30:00.000000",
 		"missing keyed.uid k=123e4567-e89b-12d3-a456-426614174000", "changed keyed.uni k=1", "changed keyed.uni k=2",
+		"changed keyed.wide k=hé", "changed keyed.jis k=_cp932 0xfa54", "changed keyed.jis k=b",
 	}
 	slices.Sort(want)
 	for _, state := range []move.State{sealed, streaming} {
@@ -263,19 +266,20 @@ func (s mates) testKeys(t *testing.T) {
 
 func (s mates) testKeyless(t *testing.T) {
 	s.both(t, "keyless", `CREATE TABLE log (a INT, b TEXT, f FLOAT); INSERT INTO log VALUES (1, 'x', 0.1), (1, 'x', 0.1), (2, NULL, 0.2), (3, 'N', 0.3);
+		CREATE TABLE named (id INT, hash INT); INSERT INTO named VALUES (1, 1), (2, 1), (2, 1);
 		CREATE TABLE nul (k INT UNIQUE, v INT); INSERT INTO nul VALUES (NULL, 1), (NULL, 1), (1, 2)`)
 	m := s.mover(t, "keyless")
 	for _, state := range []move.State{sealed, streaming} {
-		s.unlogged(t, s.target, "keyless", `DELETE FROM log WHERE a = 1 LIMIT 1; INSERT INTO log VALUES (4, 'y', 1), (4, 'y', 1); UPDATE log SET b = 'NULL' WHERE a = 2; INSERT INTO nul VALUES (NULL, 1)`)
+		s.unlogged(t, s.target, "keyless", `DELETE FROM log WHERE a = 1 LIMIT 1; INSERT INTO log VALUES (4, 'y', 1), (4, 'y', 1); UPDATE log SET b = 'NULL' WHERE a = 2; INSERT INTO nul VALUES (NULL, 1); DELETE FROM named WHERE id = 2 LIMIT 1`)
 		want := []string{"extra keyless.log a=2, b=NULL, f=0.20000000298023224", "missing keyless.log a=2, b=NULL, f=0.20000000298023224", "missing keyless.log a=1, b=x, f=0.10000000149011612",
-			"extra keyless.log a=4, b=y, f=1", "extra keyless.log a=4, b=y, f=1", "extra keyless.nul k=NULL, v=1"}
+			"extra keyless.log a=4, b=y, f=1", "extra keyless.log a=4, b=y, f=1", "extra keyless.nul k=NULL, v=1", "missing keyless.named id=2, hash=1"}
 		slices.Sort(want)
 		got := told(compared(t, m, move.VerifyOptions{}, state))
 		slices.Sort(got)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%+v: %s", state, diff)
 		}
-		if c := compared(t, m, move.VerifyOptions{Repair: true}, state); c.Different != 6 || c.Repaired != 6 {
+		if c := compared(t, m, move.VerifyOptions{Repair: true}, state); c.Different != 7 || c.Repaired != 7 {
 			t.Errorf("%+v: repair: %v", state, told(c))
 		}
 		if c := compared(t, m, move.VerifyOptions{}, state); c.Different != 0 {

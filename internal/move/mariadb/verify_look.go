@@ -87,7 +87,7 @@ func (l *looker) open(ctx context.Context) (err error) {
 			return err
 		}
 		// Under this isolation the place of a row that is not there is locked too.
-		if _, err := l.locker.ExecContext(ctx, "SET SESSION tx_isolation = 'REPEATABLE-READ'"); err != nil {
+		if _, err := l.locker.ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
 			return fmt.Errorf("prepare a session that locks rows: %w", err)
 		}
 		if err := l.locker.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&l.thread); err != nil {
@@ -424,7 +424,7 @@ func (l *looker) lookUnderTableLock(ctx context.Context, t *comparedTable, open 
 	}
 	if t.source.Transactional() && t.target.Transactional() {
 		if err := l.pair.bothSides(ctx, func(ctx context.Context, _ int, q querier) error {
-			if _, err := q.ExecContext(ctx, "SET SESSION tx_isolation = 'REPEATABLE-READ'"); err != nil {
+			if _, err := q.ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
 				return err
 			}
 			_, err := q.ExecContext(ctx, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
@@ -508,9 +508,9 @@ func (t *comparedTable) readSQL(i int, of []*doubt) string {
 			wanted[d.id] = true
 		}
 		hash := digest(t.columns)
-		return "SELECT " + hash + " AS id, '', COUNT(*) FROM " + t.from(i, false) + " WHERE " + hash + " IN (" + hexes(wanted) + ") GROUP BY id"
+		return "SELECT " + hash + " AS dhow_id, '', COUNT(*) FROM " + t.from(i, false) + " WHERE " + hash + " IN (" + hexes(wanted) + ") GROUP BY dhow_id"
 	}
-	return "SELECT " + digest(t.key) + " AS id, " + digest(t.columns) + " AS hash, 1 FROM " + t.from(i, false) + " WHERE " + t.keysAre(of) + " ORDER BY id, hash"
+	return "SELECT " + digest(t.key) + " AS dhow_id, " + digest(t.columns) + " AS dhow_hash, 1 FROM " + t.from(i, false) + " WHERE " + t.keysAre(of) + " ORDER BY dhow_id, dhow_hash"
 }
 
 func readSQL(ctx context.Context, q querier, of []*doubt, sql string) (map[string]seen, error) {

@@ -37,11 +37,11 @@ type listing struct {
 
 func (u *unit) list(ctx context.Context, i int, q querier) (*listing, error) {
 	t := u.table
-	id, order := digest(t.key), "id, hash"
+	id, order := digest(t.key), "dhow_id, dhow_hash"
 	if t.keyless() {
-		id, order = "''", "hash"
+		id, order = "''", "dhow_hash"
 	}
-	rows, err := q.QueryContext(ctx, "SELECT "+id+" AS id, "+digest(t.columns)+" AS hash"+t.values()+" FROM "+u.from(i)+" ORDER BY "+order) //nolint:rowserrcheck // read does
+	rows, err := q.QueryContext(ctx, "SELECT "+id+" AS dhow_id, "+digest(t.columns)+" AS dhow_hash"+t.values()+" FROM "+u.from(i)+" ORDER BY "+order) //nolint:rowserrcheck // read does
 	if err != nil {
 		return nil, fmt.Errorf("list the rows: %w", err)
 	}
@@ -217,7 +217,7 @@ func (v *verifier) print(ctx context.Context, p *pair, t *comparedTable, of []di
 func printed(ctx context.Context, i int, q querier, t *comparedTable, wanted map[string]*difference) error {
 	list := ""
 	for _, c := range t.columns {
-		list += ", LEFT(" + c.value() + ", " + fmt.Sprint(rowTextMost) + ")"
+		list += ", LEFT(" + c.printed() + ", " + fmt.Sprint(rowTextMost) + ")"
 	}
 	values := make([]sql.NullString, len(t.columns))
 	var hash string
@@ -225,7 +225,7 @@ func printed(ctx context.Context, i int, q querier, t *comparedTable, wanted map
 	for j := range values {
 		into = append(into, &values[j])
 	}
-	return scan(ctx, q, "SELECT "+digest(t.columns)+" AS hash"+list+" FROM "+t.from(i, false)+" HAVING hash IN ("+hexes(wanted)+")", func(row func(...any) error) error {
+	return scan(ctx, q, "SELECT "+digest(t.columns)+" AS dhow_hash"+list+" FROM "+t.from(i, false)+" HAVING dhow_hash IN ("+hexes(wanted)+")", func(row func(...any) error) error {
 		if err := row(into...); err != nil {
 			return err
 		}
@@ -239,7 +239,7 @@ func printed(ctx context.Context, i int, q querier, t *comparedTable, wanted map
 			case !value.Valid:
 				parts[j] = t.columns[j].name + "=NULL"
 			default:
-				parts[j] = t.columns[j].name + "=" + t.columns[j].shown(value.String)
+				parts[j] = t.columns[j].name + "=" + t.columns[j].readable(value.String)
 			}
 		}
 		d.text = cutText(strings.Join(parts, ", "), rowTextMost)

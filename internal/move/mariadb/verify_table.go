@@ -49,10 +49,10 @@ func (v *verifier) joined(s, t *Table) *comparedTable {
 		case plainType(col) != plainType(other):
 			v.found.object(name, fmt.Sprintf("column %s: type %s instead of %s", col.Name, typeText(other), typeText(col)), move.Changed)
 			if classOf(col) == classOf(other) {
-				c.columns = append(c.columns, comparedColumn{name: col.Name, class: classOf(col), wide: plainCharset(col) != plainCharset(other)})
+				c.columns = append(c.columns, comparedColumn{name: col.Name, class: classOf(col), charset: plainCharset(col), wide: plainCharset(col) != plainCharset(other)})
 			}
 		default:
-			c.columns = append(c.columns, comparedColumn{name: col.Name, class: classOf(col)})
+			c.columns = append(c.columns, comparedColumn{name: col.Name, class: classOf(col), charset: plainCharset(col)})
 		}
 	}
 	for _, col := range t.Columns {
@@ -151,7 +151,7 @@ func plainType(c *Column) string {
 	if cut := strings.Index(kind, " /*"); cut >= 0 { // for example COMPRESSED
 		kind = kind[:cut]
 	}
-	return strings.ToLower(kind) + " " + plainCharset(c)
+	return kind + " " + plainCharset(c)
 }
 
 func typeText(c *Column) string {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -64,8 +65,9 @@ func classOf(c *Column) class {
 
 // comparedColumn is a column that both sides have.
 type comparedColumn struct {
-	name  string
-	class class
+	name    string
+	class   class
+	charset string // of a text
 	// wide: the sides keep its text in different character sets, so characters are compared.
 	wide bool
 }
@@ -91,7 +93,7 @@ func (c comparedColumn) text() string {
 	}
 }
 
-// value is the value as it is listed and read: for texts their characters, in UTF-8.
+// value is the value as it is listed, and found again: of texts the bytes.
 func (c comparedColumn) value() string {
 	n := "t." + quote(c.name)
 	switch c.class {
@@ -104,21 +106,27 @@ func (c comparedColumn) value() string {
 	case classPeriod:
 		return fmt.Sprintf("IF(%[1]s > '%[2]s', 'now', CAST(%[1]s AS CHAR))", n, periodEnd)
 	case classText, classLong:
-		return "CONVERT(" + n + " USING utf8mb4)"
+		if c.wide {
+			return "CAST(CONVERT(" + n + " USING utf8mb4) AS BINARY)"
+		}
+		return "CAST(" + n + " AS BINARY)"
 	case classBytes, classLongByte:
 		return n
 	}
 	return "CAST(" + n + " AS CHAR)"
 }
 
+// printed is the value for people: texts by their characters.
+func (c comparedColumn) printed() string {
+	if c.class == classText || c.class == classLong {
+		return "CONVERT(t." + quote(c.name) + " USING utf8mb4)"
+	}
+	return c.value()
+}
+
 // stored is the value as it is written to the other side.
 func (c comparedColumn) stored() string {
 	switch c.class {
-	case classText, classLong:
-		if !c.wide {
-			return "CAST(t." + quote(c.name) + " AS BINARY)"
-		}
-		return "CAST(CONVERT(t." + quote(c.name) + " USING utf8mb4) AS BINARY)"
 	case classLongByte:
 		return "CAST(t." + quote(c.name) + " AS BINARY)"
 	case classPeriod:
@@ -134,7 +142,7 @@ func (c comparedColumn) literal(value string) string {
 	case classFloat, classNumber, classDecimal:
 		return value
 	case classText, classLong:
-		return "_utf8mb4 X'" + hex.EncodeToString([]byte(value)) + "'"
+		return "_" + c.introducer() + " X'" + hex.EncodeToString([]byte(value)) + "'"
 	case classBytes, classLongByte:
 		return "X'" + hex.EncodeToString([]byte(value)) + "'"
 	}
@@ -160,12 +168,50 @@ func (c comparedColumn) given(value []byte) (sql string, param any, err error) {
 	return "?", value, nil
 }
 
-// shown is a key's value for people.
+// introducer is the character set of a listed text. Older servers call utf8mb3 by
+// another name; what it holds utf8mb4 holds too.
+func (c comparedColumn) introducer() string {
+	if c.wide || c.charset == "utf8mb3" {
+		return "utf8mb4"
+	}
+	return c.charset
+}
+
+// shown is a key's listed value for people.
 func (c comparedColumn) shown(value string) string {
-	if c.class == classBytes || c.class == classLongByte {
-		if !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' }) {
-			return "0x" + hex.EncodeToString([]byte(value))
+	if c.class == classText || c.class == classLong {
+		switch c.introducer() {
+		case "utf8mb4", "ascii":
+		case "latin1":
+			runes := make([]rune, 0, len(value))
+			for _, b := range []byte(value) {
+				runes = append(runes, rune(b))
+			}
+			return string(runes)
+		case "ucs2", "utf16":
+			return string(utf16.Decode(units(value)))
+		default: // others have ASCII where it is, but for the wide ones
+			if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) {
+				return "_" + c.charset + " 0x" + hex.EncodeToString([]byte(value))
+			}
 		}
+	}
+	return c.readable(value)
+}
+
+// units are a text's two-byte units, the higher byte first.
+func units(text string) []uint16 {
+	of := make([]uint16, 0, len(text)/2)
+	for i := 0; i+1 < len(text); i += 2 {
+		of = append(of, uint16(text[i])<<8|uint16(text[i+1]))
+	}
+	return of
+}
+
+// readable is a value that can be printed.
+func (c comparedColumn) readable(value string) string {
+	if (c.class == classBytes || c.class == classLongByte) && (!utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' })) {
+		return "0x" + hex.EncodeToString([]byte(value))
 	}
 	return value
 }
