@@ -316,7 +316,7 @@ func (m *Mover) closeGuard(ctx context.Context, f *fence, s *worker) error {
 	done := make(chan error, 1)
 	go func() { done <- m.setGuard(ctx, s, true) }()
 	for {
-		if err := m.interruptWaiting(ctx, k, "Waiting for table level lock", nil); err != nil && ctx.Err() == nil {
+		if err := m.interruptWaiting(ctx, k, s.id, "Waiting for table level lock", nil); err != nil && ctx.Err() == nil {
 			m.log.Warn("the guard may have to wait for a statement", "error", err)
 		}
 		select {
@@ -330,25 +330,29 @@ func (m *Mover) closeGuard(ctx context.Context, f *fence, s *worker) error {
 // turnAway interrupts statements that wait for our locks and that no trigger stops:
 // once the locks are gone they would change tables that have moved.
 func (m *Mover) turnAway(ctx context.Context, s *worker) error {
-	return m.interruptWaiting(ctx, s, "Waiting for table metadata lock", []string{"TRUNCATE", "ALTER", "DROP", "CREATE", "RENAME", "OPTIMIZE", "REPAIR", "EXECUTE"})
+	return m.interruptWaiting(ctx, s, s.id, "Waiting for table metadata lock", []string{"TRUNCATE", "ALTER", "DROP", "CREATE", "RENAME", "OPTIMIZE", "REPAIR", "EXECUTE"})
 }
 
-// interruptWaiting interrupts the statements of others that are in a state; with
-// words, only those that begin with one of them.
-func (m *Mover) interruptWaiting(ctx context.Context, q querier, state string, words []string) error {
+// interruptWaiting interrupts the statements of all but one session that are in a
+// state; with words, only those that begin with one of them. Sessions whose database
+// does not move are left alone.
+func (m *Mover) interruptWaiting(ctx context.Context, q querier, own int64, state string, words []string) error {
 	var waiting []int64
-	err := scan(ctx, q, "SELECT id, COALESCE(info, '') FROM information_schema.processlist WHERE state = ? AND id <> CONNECTION_ID()", func(row func(...any) error) error {
+	err := scan(ctx, q, "SELECT id, COALESCE(info, ''), COALESCE(db, '') FROM information_schema.processlist WHERE state = ? AND id <> ?", func(row func(...any) error) error {
 		var id int64
-		var text string
-		if err := row(&id, &text); err != nil {
+		var text, db string
+		if err := row(&id, &text, &db); err != nil {
 			return err
+		}
+		if db != "" && !m.moves(db) {
+			return nil
 		}
 		text = strings.ToUpper(withoutComments(text))
 		if words == nil || slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(text, w) }) {
 			waiting = append(waiting, id)
 		}
 		return nil
-	}, state)
+	}, state, own)
 	if err != nil {
 		return fmt.Errorf("look for statements that wait: %w", err)
 	}
