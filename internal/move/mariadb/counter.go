@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Counters are what hands out numbers: AUTO_INCREMENT columns and sequences. The
@@ -31,25 +33,32 @@ func (m *Mover) autoIncrements(ctx context.Context, q querier, tables []lockable
 	return next, nil
 }
 
-// raiseAutoIncrements makes the target's next values no smaller than the source's.
-// Greater ones stay: they only leave numbers unused.
-func (m *Mover) raiseAutoIncrements(ctx context.Context, s, t querier, tables []lockable) error {
-	want, err := m.autoIncrements(ctx, s, tables)
+// raiseAutoIncrements makes the target's next values no smaller than the source's, which
+// are wanted. Greater ones stay: they only leave numbers unused. The workers share the work.
+func (m *Mover) raiseAutoIncrements(ctx context.Context, want map[Name]uint64, workers []*worker, tables []lockable) error {
+	have, err := m.autoIncrements(ctx, workers[0], tables)
 	if err != nil {
 		return err
 	}
-	have, err := m.autoIncrements(ctx, t, tables)
-	if err != nil {
-		return err
-	}
+	var behind []Name
 	for _, l := range tables {
 		if n, ok := want[l.Name]; ok && have[l.Name] < n {
-			if _, err := t.ExecContext(ctx, fmt.Sprintf("ALTER TABLE %s AUTO_INCREMENT = %d", l.SQL(), n)); err != nil {
-				return fmt.Errorf("set the next AUTO_INCREMENT value of table %s: %w", l.Name, err)
-			}
+			behind = append(behind, l.Name)
 		}
 	}
-	return nil
+	g, gctx := errgroup.WithContext(ctx)
+	for i, t := range workers {
+		g.Go(func() error {
+			for k := i; k < len(behind); k += len(workers) {
+				n := behind[k]
+				if _, err := t.ExecContext(gctx, fmt.Sprintf("ALTER TABLE %s AUTO_INCREMENT = %d", n.SQL(), want[n])); err != nil {
+					return fmt.Errorf("set the next AUTO_INCREMENT value of table %s: %w", n, err)
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // raiseSequences makes the target's sequences go on where the source's stand, or

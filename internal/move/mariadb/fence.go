@@ -79,7 +79,15 @@ type fence struct {
 	*worker
 	tables, sequences []lockable
 	stop              context.CancelFunc
-	pinging           sync.WaitGroup
+	working           sync.WaitGroup
+	seen              chan glance // what was seen while the target caught up
+}
+
+// glance is what the seal must know of a fenced source, which does not change any more.
+type glance struct {
+	unguarded []guarded
+	next      map[Name]uint64 // of AUTO_INCREMENT
+	err       error
 }
 
 // held says whether the locks were held without a break until now: the session that
@@ -96,10 +104,10 @@ func (f *fence) held(ctx context.Context) error {
 	return nil
 }
 
-// keep pings the session, so that the server keeps it, until release.
-func (f *fence) keep(ctx context.Context) {
+// keep pings the session, so that the server keeps it, until release, which ends the context.
+func (f *fence) keep(ctx context.Context) context.Context {
 	ctx, f.stop = context.WithCancel(context.WithoutCancel(ctx))
-	f.pinging.Go(func() {
+	f.working.Go(func() {
 		tick := time.NewTicker(fencePing)
 		defer tick.Stop()
 		for {
@@ -114,13 +122,32 @@ func (f *fence) keep(ctx context.Context) {
 			}
 		}
 	})
+	return ctx
+}
+
+// look finds out, while the target catches up, what the seal must know of the source.
+func (m *Mover) look(ctx context.Context, f *fence) {
+	f.seen = make(chan glance, 1)
+	f.working.Go(func() {
+		var r glance
+		defer func() { f.seen <- r }()
+		w, err := m.take(ctx, source, ordinary)
+		if err != nil {
+			r.err = err
+			return
+		}
+		defer m.putBack(w)
+		if r.unguarded, r.err = m.unguarded(ctx, w); r.err == nil {
+			r.next, r.err = m.autoIncrements(ctx, w, f.tables)
+		}
+	})
 }
 
 // release ends the session; its locks end with it.
 func (f *fence) release() {
 	if f.stop != nil {
 		f.stop()
-		f.pinging.Wait()
+		f.working.Wait()
 	}
 	last, cancel := context.WithTimeout(context.Background(), partingTime)
 	defer cancel()
@@ -139,7 +166,7 @@ func (m *Mover) Fence(ctx context.Context) (move.Marker, error) {
 	if held != nil {
 		return mk, errors.New("the source is fenced already: unfence it first")
 	}
-	w, err := m.take(ctx, source)
+	w, err := m.take(ctx, source, ordinary)
 	if err != nil {
 		return mk, err
 	}
@@ -148,7 +175,7 @@ func (m *Mover) Fence(ctx context.Context) (move.Marker, error) {
 		f.release()
 		return mk, err
 	}
-	f.keep(ctx)
+	m.look(f.keep(ctx), f)
 	m.mu.Lock()
 	m.fence = f
 	m.mu.Unlock()
@@ -187,7 +214,7 @@ func (m *Mover) raise(ctx context.Context, f *fence) (move.Marker, error) {
 	if err := m.lockTables(ctx, f); err != nil {
 		return mk, err
 	}
-	w, err := m.take(ctx, source)
+	w, err := m.take(ctx, source, ordinary)
 	if err != nil {
 		return mk, err
 	}
@@ -279,7 +306,7 @@ func (m *Mover) stragglers(ctx context.Context, q querier) ([]straggler, error) 
 
 // terminate ends the sessions whose transactions were open at the last look too, and returns this look.
 func (m *Mover) terminate(ctx context.Context, before []straggler) ([]straggler, error) {
-	w, err := m.take(ctx, source)
+	w, err := m.take(ctx, source, ordinary)
 	if err != nil {
 		return nil, err
 	}
@@ -305,7 +332,7 @@ func (m *Mover) blocked(ctx context.Context, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 	defer cancel()
 	who := "unknown sessions"
-	if w, err := m.take(ctx, source); err == nil {
+	if w, err := m.take(ctx, source, ordinary); err == nil {
 		defer m.putBack(w)
 		if list, err := m.stragglers(ctx, w); err == nil && len(list) > 0 {
 			names := make([]string, len(list))

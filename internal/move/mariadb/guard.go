@@ -289,7 +289,7 @@ func (m *Mover) bounded(ctx context.Context, w *worker, most time.Duration, sql 
 
 // interrupt ends what a session of ours is doing, not the session.
 func (m *Mover) interrupt(ctx context.Context, busy *worker) error {
-	w, err := m.take(ctx, busy.side)
+	w, err := m.take(ctx, busy.side, ordinary)
 	if err != nil {
 		return err
 	}

@@ -14,9 +14,6 @@ import (
 )
 
 const (
-	// sealWait bounds what the seal may wait for at a server, in seconds: nobody
-	// should hold what it needs. The context bounds it more closely.
-	sealWait = 2
 	// kindSealed is the kind of the fence's row of a sealed source.
 	kindSealed = "sealed"
 	// waiterPoll is the pause between two looks at who waits for a locked table.
@@ -61,7 +58,11 @@ func (m *Mover) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.raiseAutoIncrements(ctx, s, t, tables); err != nil {
+	next, err := m.autoIncrements(ctx, s, tables)
+	if err != nil {
+		return err
+	}
+	if err := m.raiseAutoIncrements(ctx, next, []*worker{t}, tables); err != nil {
 		return err
 	}
 	if err := raiseSequences(ctx, s, t, sequences); err != nil {
@@ -167,24 +168,16 @@ func (m *Mover) Seal(ctx context.Context) error {
 	if running != nil {
 		return errors.New("seal while the stream runs: stop it first")
 	}
-	s, err := m.take(ctx, source)
+	s, err := m.take(ctx, source, seals)
 	if err != nil {
 		return err
 	}
 	defer m.putBack(s)
-	t, err := m.take(ctx, target)
+	t, err := m.take(ctx, target, seals)
 	if err != nil {
 		return err
 	}
 	defer m.putBack(t)
-	for _, w := range []*worker{s, t} {
-		if err := w.quiet(ctx); err != nil {
-			return err
-		}
-		if _, err := w.ExecContext(ctx, "SET SESSION lock_wait_timeout = ?", sealWait); err != nil {
-			return fmt.Errorf("prepare a session at the %s: %w", m.named(w.side), err)
-		}
-	}
 	if err := m.complete(ctx, f, s, t); err != nil {
 		return err
 	}
@@ -207,14 +200,29 @@ func (m *Mover) complete(ctx context.Context, f *fence, s, t *worker) error {
 	if !slices.EqualFunc(tables, f.tables, same) || !slices.EqualFunc(sequences, f.sequences, same) {
 		return fmt.Errorf("tables of database %s were created while it was fenced: try again", m.cfg.Name)
 	}
-	missing, err := m.unguarded(ctx, s)
-	if err != nil {
-		return err
+	var is glance
+	select {
+	case is = <-f.seen:
+		f.seen <- is // for another try
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	if len(missing) > 0 {
-		return fmt.Errorf("table %s was created since the guard was prepared: try again", missing[0].Name)
+	if is.err != nil {
+		return is.err
 	}
-	if err := m.raiseAutoIncrements(ctx, s, t, tables); err != nil {
+	if len(is.unguarded) > 0 {
+		return fmt.Errorf("table %s was created since the guard was prepared: try again", is.unguarded[0].Name)
+	}
+	workers := []*worker{t}
+	for range spareTarget - 1 {
+		w, err := m.take(ctx, target, seals)
+		if err != nil {
+			return err
+		}
+		defer m.putBack(w)
+		workers = append(workers, w)
+	}
+	if err := m.raiseAutoIncrements(ctx, is.next, workers, tables); err != nil {
 		return err
 	}
 	return raiseSequences(ctx, f, t, sequences) // only the fence's session may read those at the source
@@ -308,7 +316,7 @@ func (m *Mover) closeGuard(ctx context.Context, f *fence, s *worker) error {
 	if !slices.ContainsFunc(f.tables, func(l lockable) bool { return l.waits }) {
 		return m.setGuard(ctx, s, true)
 	}
-	k, err := m.take(ctx, source)
+	k, err := m.take(ctx, source, ordinary)
 	if err != nil {
 		return err
 	}
@@ -440,7 +448,7 @@ func (m *Mover) writable(ctx context.Context, w *worker, row seal) error {
 
 // Open lets the target take writes, once the source durably refuses them.
 func (m *Mover) Open(ctx context.Context) error {
-	s, err := m.take(ctx, source)
+	s, err := m.take(ctx, source, ordinary)
 	if err != nil {
 		return err
 	}
@@ -456,14 +464,11 @@ func (m *Mover) Open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := m.take(ctx, target)
+	t, err := m.take(ctx, target, seals)
 	if err != nil {
 		return err
 	}
 	defer m.putBack(t)
-	if err := t.quiet(ctx); err != nil {
-		return err
-	}
 	// A server that was started again meanwhile has started its replication too.
 	r, err := m.replication(ctx, t)
 	if err != nil {

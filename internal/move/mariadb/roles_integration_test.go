@@ -113,7 +113,7 @@ func TestTheFenceVanishesWithItsOwner(t *testing.T) {
 		"closed": func(m *Mover) { m.Close(context.Background()) },
 		"silent": func(m *Mover) { // its host is gone: nothing is sent any more
 			m.fence.stop()
-			m.fence.pinging.Wait()
+			m.fence.working.Wait()
 		},
 	}
 	for name, die := range deaths {

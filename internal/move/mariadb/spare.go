@@ -12,16 +12,29 @@ import (
 // Opening a session takes several round trips. Under the fence clients would wait
 // for them, so Prepare opens beforehand what the steps behind it need.
 const (
-	// spareSource: one that locks, one that looks and marks.
-	spareSource = 2
-	// spareTarget: one that completes and opens.
-	spareTarget = 1
+	// spareSource: one that locks, one that marks, one that looks meanwhile.
+	spareSource = 3
+	// spareTarget: those that complete the target together; one of them opens it.
+	spareTarget = 3
+	// sealWait bounds what a sealing session may wait for at its server, in seconds:
+	// nobody should hold what it needs. The context bounds it more closely.
+	sealWait = 2
+)
+
+// kind is what a worker is for.
+type kind int
+
+const (
+	ordinary kind = iota
+	// seals: it changes what the other side must not change too, and waits for nobody long.
+	seals
 )
 
 // worker is a session to a side, for the steps of the promotion.
 type worker struct {
 	*sql.Conn
 	side string
+	kind kind
 	// id is the session's number at its server.
 	id int64
 	// unlogged: what it writes stays out of the binary log.
@@ -36,20 +49,26 @@ func (w *worker) quiet(ctx context.Context) (err error) {
 	return err
 }
 
+// post is where spares wait.
+type post struct {
+	side string
+	kind kind
+}
+
 // spares are workers that are open and idle.
 type spares struct {
 	mu   sync.Mutex
-	idle map[string][]*worker // by side
+	idle map[post][]*worker
 }
 
 // openSpares opens all spare sessions anew.
 func (m *Mover) openSpares(ctx context.Context) error {
 	m.closeSpares()
 	g, gctx := errgroup.WithContext(ctx)
-	for side, n := range map[string]int{source: spareSource, target: spareTarget} {
+	for at, n := range map[post]int{{source, ordinary}: spareSource, {source, seals}: 1, {target, seals}: spareTarget} {
 		for range n {
 			g.Go(func() error {
-				w, err := m.worker(gctx, side)
+				w, err := m.open(gctx, at)
 				if err == nil {
 					m.putBack(w)
 				}
@@ -60,7 +79,7 @@ func (m *Mover) openSpares(ctx context.Context) error {
 	return g.Wait()
 }
 
-// worker opens a session.
+// worker opens a plain session.
 func (m *Mover) worker(ctx context.Context, side string) (*worker, error) {
 	conn, err := m.session(ctx, side)
 	if err != nil {
@@ -74,18 +93,36 @@ func (m *Mover) worker(ctx context.Context, side string) (*worker, error) {
 	return w, nil
 }
 
+// open opens a session of a kind.
+func (m *Mover) open(ctx context.Context, at post) (*worker, error) {
+	w, err := m.worker(ctx, at.side)
+	if err != nil || at.kind == ordinary {
+		return w, err
+	}
+	w.kind = at.kind
+	if err = w.quiet(ctx); err == nil {
+		_, err = w.ExecContext(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout = %d", sealWait))
+	}
+	if err != nil {
+		hangUp(w.Conn)
+		return nil, fmt.Errorf("prepare a session at the %s: %w", m.named(at.side), err)
+	}
+	return w, nil
+}
+
 // take gives a spare session that answers, or opens one.
-func (m *Mover) take(ctx context.Context, side string) (*worker, error) {
+func (m *Mover) take(ctx context.Context, side string, of kind) (*worker, error) {
+	at := post{side, of}
 	for {
 		m.spares.mu.Lock()
-		list := m.spares.idle[side]
+		list := m.spares.idle[at]
 		var w *worker
 		if n := len(list); n > 0 {
-			w, m.spares.idle[side] = list[n-1], list[:n-1]
+			w, m.spares.idle[at] = list[n-1], list[:n-1]
 		}
 		m.spares.mu.Unlock()
 		if w == nil {
-			return m.worker(ctx, side)
+			return m.open(ctx, at)
 		}
 		if w.PingContext(ctx) == nil {
 			return w, nil
@@ -97,19 +134,15 @@ func (m *Mover) take(ctx context.Context, side string) (*worker, error) {
 	}
 }
 
-// putBack keeps an idle session for the next step. One whose settings were changed
-// is closed by who took it.
+// putBack keeps an idle session for the next step.
 func (m *Mover) putBack(w *worker) {
-	if w.unlogged {
-		hangUp(w.Conn) // the next user may have to write for the other side to read
-		return
-	}
 	m.spares.mu.Lock()
 	defer m.spares.mu.Unlock()
 	if m.spares.idle == nil {
-		m.spares.idle = map[string][]*worker{}
+		m.spares.idle = map[post][]*worker{}
 	}
-	m.spares.idle[w.side] = append(m.spares.idle[w.side], w)
+	at := post{w.side, w.kind}
+	m.spares.idle[at] = append(m.spares.idle[at], w)
 }
 
 func (m *Mover) closeSpares() {
