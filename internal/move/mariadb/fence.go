@@ -78,6 +78,7 @@ func (m *Mover) tableNames(ctx context.Context, q querier) (tables, sequences []
 type fence struct {
 	*worker
 	tables, sequences []lockable
+	using             sync.Mutex // the session: a ping must not come between a question and its answer
 	stop              context.CancelFunc
 	working           sync.WaitGroup
 	seen              chan glance // what was seen while the target caught up
@@ -115,14 +116,22 @@ func (f *fence) keep(ctx context.Context) context.Context {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				// Under way when release cancels, it would close the session: that is the same.
-				if f.PingContext(ctx) != nil {
+				if f.ping(ctx) != nil {
 					return // whoever relies on the fence asks held
 				}
 			}
 		}
 	})
 	return ctx
+}
+
+// ping is not cut off by release: that would close the session.
+func (f *fence) ping(ctx context.Context) error {
+	f.using.Lock()
+	defer f.using.Unlock()
+	ctx, cancel := parting(ctx)
+	defer cancel()
+	return f.PingContext(ctx)
 }
 
 // look finds out, while the target catches up, what the seal must know of the source.
@@ -144,12 +153,12 @@ func (m *Mover) look(ctx context.Context, f *fence) {
 }
 
 // release ends the session; its locks end with it.
-func (f *fence) release() {
+func (f *fence) release(ctx context.Context) {
 	if f.stop != nil {
 		f.stop()
 		f.working.Wait()
 	}
-	last, cancel := context.WithTimeout(context.Background(), partingTime)
+	last, cancel := parting(ctx)
 	defer cancel()
 	_, _ = f.ExecContext(last, "UNLOCK TABLES") // closing does it as well, a little later
 	hangUp(f.Conn)
@@ -172,7 +181,7 @@ func (m *Mover) Fence(ctx context.Context) (move.Marker, error) {
 	}
 	f := &fence{worker: w}
 	if mk, err = m.raise(ctx, f); err != nil {
-		f.release()
+		f.release(ctx)
 		return mk, err
 	}
 	m.look(f.keep(ctx), f)
@@ -226,7 +235,7 @@ func (m *Mover) raise(ctx context.Context, f *fence) (move.Marker, error) {
 }
 
 // fenceLock is the user lock by which another process finds the fence's session.
-func (m *Mover) fenceLock() string { return "dhow fence " + m.stream }
+func (m *Mover) fenceLock() string { return "f:" + m.stream } // such a name has at most 64 bytes
 
 // lockStatement locks tables against writes, and sequences also against being read
 // from: their next value is a write.
@@ -387,13 +396,13 @@ func prepared2PC(ctx context.Context, q querier) ([]string, error) {
 }
 
 // dropFence ends the session that holds the locks, if there is one.
-func (m *Mover) dropFence() {
+func (m *Mover) dropFence(ctx context.Context) {
 	m.mu.Lock()
 	f := m.fence
 	m.fence = nil
 	m.mu.Unlock()
 	if f != nil {
-		f.release()
+		f.release(ctx)
 	}
 }
 

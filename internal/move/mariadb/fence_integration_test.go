@@ -113,8 +113,10 @@ func TestThereBackAndThereAgain(t *testing.T) {
 				"CREATE TABLE app.log (side INT, n INT AUTO_INCREMENT PRIMARY KEY)", "CREATE SEQUENCE app.s", "CREATE SEQUENCE app.down INCREMENT -2 CACHE 3", "CREATE SEQUENCE app.plain NOCACHE",
 				"INSERT INTO app.t (v) VALUES (1), (2), (3)", "ALTER TABLE app.empty AUTO_INCREMENT = 500", "DO NEXTVAL(app.s), NEXTVAL(app.down), NEXTVAL(app.plain)",
 				"CREATE DEFINER = nobody@localhost EVENT app.idle ON SCHEDULE EVERY 1 YEAR DISABLE DO DELETE FROM app.t",
-				"CREATE EVENT app.tick ON SCHEDULE EVERY 1 SECOND DO INSERT INTO app.log (side) VALUES (@@server_id)")
+				"SET NAMES latin1", "CREATE EVENT app.tick ON SCHEDULE EVERY 1 SECOND DO INSERT INTO app.log (side) VALUES (@@server_id)")
 			c := cross(e, "app")
+			kept := "SELECT event_name, definer, sql_mode, time_zone, character_set_client, collation_connection, event_definition, interval_value FROM information_schema.events WHERE event_schema = 'app'"
+			events := e.rows(e.source, kept)
 			c.state(c.there, following)
 			e.refused(e.target, "INSERT INTO app.t (v) VALUES (9)")
 			rounds := 0
@@ -153,6 +155,11 @@ func TestThereBackAndThereAgain(t *testing.T) {
 				}
 				c.stream.catchUp()
 				e.compare("SELECT * FROM app.t")
+			}
+			for _, s := range []*mariadbserver.Server{e.source, e.target} {
+				if got := e.rows(s, kept); !slices.Equal(got, events) {
+					t.Errorf("events became %v, were %v", got, events)
+				}
 			}
 			c.stream.kill()
 			step(t, "finish", c.there.Finish)

@@ -13,7 +13,7 @@ import (
 func (m *Mover) Finish(ctx context.Context) error {
 	m.closeSpares()
 	m.Unpin(ctx)
-	m.dropFence()
+	m.dropFence(ctx)
 	s, err := m.State(ctx)
 	if err != nil {
 		return err
@@ -86,12 +86,15 @@ func (m *Mover) clean(ctx context.Context, w *worker) error {
 				return fmt.Errorf("forget the move's state at the %s: %w", m.named(w.side), err)
 			}
 		}
-		var others int
-		if err := w.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM dhow.stream) + (SELECT count(*) FROM dhow.fence)").Scan(&others); err != nil {
-			return fmt.Errorf("look for other moves' state at the %s: %w", m.named(w.side), err)
-		}
-		if others > 0 {
-			return nil
+		for _, table := range []string{"stream", "fence", "gate"} {
+			var others int
+			err := w.QueryRowContext(ctx, "SELECT count(*) FROM dhow."+table).Scan(&others)
+			if err != nil && !isNumber(err, errNoTable) {
+				return fmt.Errorf("look for other moves' state at the %s: %w", m.named(w.side), err)
+			}
+			if others > 0 { // their triggers read the gate
+				return nil
+			}
 		}
 	}
 	if _, err := w.ExecContext(ctx, "DROP DATABASE IF EXISTS "+stateDatabase); err != nil {

@@ -255,7 +255,7 @@ func (m *Mover) moves(database string) bool {
 func (m *Mover) Close(ctx context.Context) {
 	m.closeSpares()
 	m.Unpin(ctx)
-	m.dropFence()
+	m.dropFence(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var errs []error

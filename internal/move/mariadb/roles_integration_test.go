@@ -280,11 +280,12 @@ func TestASealedSourceRefusesForever(t *testing.T) {
 		conn := session()
 		programs.Go(func() {
 			_, err := conn.ExecContext(context.Background(), statement)
-			if err == nil {
+			switch {
+			case err == nil:
 				_ = conn.QueryRowContext(context.Background(), "SELECT @n").Scan(&ended[i])
-			} else if isNumber(err, errRefused) {
+			case isNumber(err, errRefused):
 				ended[i] = fmt.Sprint(errRefused)
-			} else {
+			default:
 				ended[i] = err.Error()
 			}
 		})

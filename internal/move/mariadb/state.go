@@ -23,7 +23,9 @@ const stateDatabase = "dhow"
 //	chunk   the pieces of the copy and which are done, written together with their rows
 //	marker  numbers written at a stream's source and seen at its target: the only
 //	        table of this database that must be replicated
-//	fence   a row while this server refuses writes, or guards a target that is not open
+//	fence   what a sealed server must be given back when it is opened again
+//
+// and the gate, see guard.go.
 //
 // Their rows bear the stream's name and harm nobody where they are replicated.
 var stateDDL = []string{ //nolint:gochecknoglobals // a constant in all but syntax
