@@ -406,12 +406,12 @@ func (m *Mover) dropFence(ctx context.Context) {
 	}
 }
 
-// endFenceSession ends a session that another process left fencing, and waits until it is gone.
-func (m *Mover) endFenceSession(ctx context.Context, q querier) error {
+// endHolder ends the session that holds a user lock, if there is one, and waits until it is gone.
+func endHolder(ctx context.Context, q querier, lock string) error {
 	for {
 		var id *int64
-		if err := q.QueryRowContext(ctx, "SELECT IS_USED_LOCK(?)", m.fenceLock()).Scan(&id); err != nil {
-			return fmt.Errorf("look for a fence that was left: %w", err)
+		if err := q.QueryRowContext(ctx, "SELECT IS_USED_LOCK(?)", lock).Scan(&id); err != nil {
+			return fmt.Errorf("look for a session that was left: %w", err)
 		}
 		if id == nil {
 			return nil
@@ -421,7 +421,7 @@ func (m *Mover) endFenceSession(ctx context.Context, q querier) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for a fence that was left to end: %w", ctx.Err())
+			return fmt.Errorf("wait for a session that was left to end: %w", ctx.Err())
 		case <-time.After(preparedPoll):
 		}
 	}

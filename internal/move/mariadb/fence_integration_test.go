@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"dhow/internal/mariadbserver"
 	"dhow/internal/move"
@@ -172,6 +173,46 @@ func TestThereBackAndThereAgain(t *testing.T) {
 			}
 			e.sql(e.source, "INSERT INTO app.t (v) VALUES (1000)")
 		})
+	}
+}
+
+// TestAnEventWhoseMomentPassesInBetweenFiresOnce: neither never nor twice, wherever
+// the moves stands when the moment comes.
+func TestAnEventWhoseMomentPassesInBetweenFiresOnce(t *testing.T) {
+	e := startEnds(t, "event_scheduler", "ON")
+	e.sql(e.source, "CREATE DATABASE app", "CREATE TABLE app.log (n INT AUTO_INCREMENT PRIMARY KEY, side INT)", "CREATE TABLE app.t (id INT PRIMARY KEY)", "CREATE TABLE app.u (id INT PRIMARY KEY)")
+	c := cross(e, "app")
+	step(t, "prepare", c.there.Prepare)
+	// Tables that change their names take their triggers along.
+	e.sql(e.source, "RENAME TABLE app.t TO app.x, app.u TO app.t", "CREATE TABLE app.u (id INT PRIMARY KEY)",
+		"CREATE EVENT app.once ON SCHEDULE AT CURRENT_TIMESTAMP + INTERVAL 1 SECOND DO INSERT INTO app.log (side) VALUES (@@server_id)")
+	c.stream.catchUp()
+	c.fenced(c.there, c.stream)
+	step(t, "seal", c.there.Seal)
+	for _, table := range []string{"t", "u", "x"} {
+		e.refused(e.source, "INSERT INTO app."+table+" VALUES (1)")
+	}
+	e.wait(e.target, "SELECT COALESCE(MAX(execute_at) < NOW(), TRUE) FROM information_schema.events WHERE event_name = 'once'")
+	step(t, "open", c.there.Open)
+	c.stream = e.replicate(c.back)
+	c.stream.wait()
+	e.wait(e.target, "SELECT count(*) = 0 FROM information_schema.events WHERE event_name = 'once' AND status = 'ENABLED'")
+	e.wait(e.target, "SELECT count(*) > 0 FROM app.log")
+	c.stream.catchUp()
+	for _, s := range []*mariadbserver.Server{e.source, e.target} {
+		if n := e.value(s, "SELECT count(*) FROM app.log"); n != "1" {
+			t.Errorf("the event fired %s times", n)
+		}
+	}
+}
+
+// wait returns when a query's answer is 1.
+func (e *ends) wait(s *mariadbserver.Server, query string) {
+	e.tb.Helper()
+	for until := time.Now().Add(streamsWithin); e.value(s, query) != "1"; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(until) {
+			e.tb.Fatalf("it does not come true: %s", query)
+		}
 	}
 }
 

@@ -44,6 +44,8 @@ const (
 	ddlPause = 50 * time.Millisecond
 	// ddlTries bounds the tries for one trigger; with both above, half a minute.
 	ddlTries = 300
+	// generations bounds how often missing triggers are made anew, under other names.
+	generations = 4
 )
 
 const (
@@ -64,6 +66,27 @@ func (m *Mover) forward() string {
 		return m.back
 	}
 	return m.stream
+}
+
+// steerLock is the user lock of the session that changes a server's guard.
+func (m *Mover) steerLock() string { return "s:" + m.forward() } // such a name has at most 64 bytes
+
+// steer makes a session the one that may change its server's guard. One that held
+// this before is ended first, and waited for: it belongs to a process that died, and
+// what it was told last must not happen later. The session must be closed, not put back.
+func (m *Mover) steer(ctx context.Context, w *worker) error {
+	for {
+		if err := endHolder(ctx, w, m.steerLock()); err != nil {
+			return err
+		}
+		var got int
+		if err := w.QueryRowContext(ctx, "SELECT GET_LOCK(?, 0)", m.steerLock()).Scan(&got); err != nil {
+			return fmt.Errorf("take the guard of the %s in hand: %w", m.named(w.side), err)
+		}
+		if got == 1 {
+			return nil
+		}
+	}
 }
 
 // setGuard makes a server refuse, or take writes. The row is there already: it waits
@@ -125,20 +148,24 @@ func (m *Mover) ensureGuard(ctx context.Context, w *worker) error {
 	if _, err := w.ExecContext(ctx, "INSERT IGNORE INTO dhow.gate (move, side, refuses) VALUES (?, ?, ?)", m.forward(), m.named(w.side), w.side == target); err != nil {
 		return fmt.Errorf("make the guard at the %s: %w", m.named(w.side), err)
 	}
-	missing, err := m.unguarded(ctx, w)
-	if err != nil || len(missing) == 0 {
-		return err
-	}
-	first, err := m.firstTriggers(ctx, w)
-	if err != nil {
-		return err
-	}
-	for _, g := range missing {
-		if err := m.createTrigger(ctx, w, g, first[g]); err != nil {
+	var first map[guarded]string
+	for generation := range generations {
+		missing, err := m.unguarded(ctx, w)
+		if err != nil || len(missing) == 0 {
 			return err
 		}
+		if first == nil {
+			if first, err = m.firstTriggers(ctx, w); err != nil {
+				return err
+			}
+		}
+		for _, g := range missing {
+			if err := m.createTrigger(ctx, w, g, generation, first[g]); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+	return fmt.Errorf("the guard's triggers at the %s do not last: does somebody change its tables just now?", m.named(w.side))
 }
 
 // guarded is one event of one table: INSERT, UPDATE or DELETE.
@@ -150,8 +177,9 @@ type guarded struct {
 var guardedEvents = []string{"INSERT", "UPDATE", "DELETE"} //nolint:gochecknoglobals // a constant in all but syntax
 
 // trigger names a trigger of the guard. A table's name may be as long as a trigger's.
-func (m *Mover) trigger(g guarded, side string) Name {
-	sum := sha256.Sum256([]byte(m.forward() + "/" + m.named(side) + "/" + g.Name.Name))
+// A later generation's names differ: a table that was renamed has taken its triggers along.
+func (m *Mover) trigger(g guarded, side string, generation int) Name {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%s/%d", m.forward(), m.named(side), g.Name.Name, generation))
 	return Name{g.Schema, guardTrigger + strings.ToLower(g.event) + "_" + hex.EncodeToString(sum[:8])}
 }
 
@@ -221,14 +249,14 @@ func (m *Mover) firstTriggers(ctx context.Context, q querier) (map[guarded]strin
 	return first, nil
 }
 
-func (m *Mover) createTrigger(ctx context.Context, w *worker, g guarded, first string) error {
+func (m *Mover) createTrigger(ctx context.Context, w *worker, g guarded, generation int, first string) error {
 	precedes := ""
 	if first != "" {
 		precedes = "PRECEDES " + quote(first) + " "
 	}
 	// IF NOT EXISTS: where the statement is replicated the other side has the trigger already.
 	sql := fmt.Sprintf("CREATE TRIGGER IF NOT EXISTS %s BEFORE %s ON %s FOR EACH ROW %sBEGIN IF %s THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %d, MESSAGE_TEXT = %s; END IF; END",
-		m.trigger(g, w.side).SQL(), g.event, g.SQL(), precedes, m.asks(w.side), errRefused, quoteText(guardText))
+		m.trigger(g, w.side, generation).SQL(), g.event, g.SQL(), precedes, m.asks(w.side), errRefused, quoteText(guardText))
 	if err := m.shortDDL(ctx, w, sql); err != nil {
 		return fmt.Errorf("guard table %s at the %s: %w", g.Name, m.named(w.side), err)
 	}

@@ -133,7 +133,10 @@ func (m *Mover) Open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer m.putBack(t)
+	defer hangUp(t.Conn)
+	if err := m.steer(ctx, t); err != nil {
+		return err
+	}
 	// A server that was started again meanwhile has started its replication too.
 	r, err := m.replication(ctx, t)
 	if err != nil {
@@ -208,7 +211,10 @@ func (m *Mover) Unfence(ctx context.Context) error {
 	if err := s.quiet(ctx); err != nil {
 		return err
 	}
-	if err := m.endFenceSession(ctx, s); err != nil {
+	if err := endHolder(ctx, s, m.fenceLock()); err != nil {
+		return err
+	}
+	if err := m.steer(ctx, s); err != nil {
 		return err
 	}
 	says, err := m.askGuard(ctx, s, source)
@@ -227,6 +233,9 @@ func (m *Mover) Unfence(ctx context.Context) error {
 		return err
 	}
 	defer hangUp(t.Conn)
+	if err := m.steer(ctx, t); err != nil { // an opening that was cut off must not come later
+		return err
+	}
 	there, err := m.askGuard(ctx, t, target)
 	if err != nil {
 		return err

@@ -45,7 +45,10 @@ func (m *Mover) Seal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer m.putBack(s)
+	defer hangUp(s.Conn)
+	if err := m.steer(ctx, s); err != nil {
+		return err
+	}
 	t, err := m.take(ctx, target, seals)
 	if err != nil {
 		return err
