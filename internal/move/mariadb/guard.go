@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 )
 
 // The fence has two forms, see docs/adr/0012. This file is the durable one: the guard.
@@ -52,6 +54,7 @@ const (
 	errLockWait    = 1205
 	errDeadlock    = 1213
 	errInterrupted = 1317
+	errParse       = 1064
 	errNoTable     = 1146
 	errNoDatabase  = 1049
 )
@@ -304,25 +307,41 @@ func (m *Mover) bounded(ctx context.Context, w *worker, most time.Duration, sql 
 		return err
 	case <-running.Done():
 	}
-	killed := m.interrupt(last, w)
-	err := <-done
-	if err == nil && killed == nil {
-		_, _ = w.ExecContext(last, "DO 0") // takes the interruption that came too late
+	killed := false
+	for {
+		interrupted, failed := m.interruptWait(last, w)
+		killed = killed || interrupted
+		select {
+		case err := <-done:
+			if err == nil && killed {
+				_, _ = w.ExecContext(last, "DO 0") // takes the interruption that came too late
+			}
+			if killed && isNumber(err, errParse) { // it came while the server read the table's triggers
+				return &mysql.MySQLError{Number: errInterrupted, Message: "interrupted"}
+			}
+			if err != nil && failed != nil && !isNumber(err, errInterrupted) {
+				return errors.Join(err, failed)
+			}
+			return err
+		case <-time.After(waiterPoll):
+		}
 	}
-	if err != nil && killed != nil && !isNumber(err, errInterrupted) {
-		return errors.Join(err, killed)
-	}
-	return err
 }
 
-// interrupt ends what a session of ours is doing, not the session.
-func (m *Mover) interrupt(ctx context.Context, busy *worker) error {
+// interruptWait interrupts what a session of ours is doing if it waits for a lock.
+// What it does when it has it is soon over, and would leave the server confused about
+// the table's triggers if it was cut off.
+func (m *Mover) interruptWait(ctx context.Context, busy *worker) (bool, error) {
 	w, err := m.take(ctx, busy.side, ordinary)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer m.putBack(w)
-	return kill(ctx, w, "QUERY", busy.id)
+	var waits bool
+	if err := w.QueryRowContext(ctx, "SELECT COALESCE(MAX(state), '') LIKE 'Waiting for%' FROM information_schema.processlist WHERE id = ?", busy.id).Scan(&waits); err != nil || !waits {
+		return false, err
+	}
+	return true, kill(ctx, w, "QUERY", busy.id)
 }
 
 // kill ends a session's statement (QUERY) or the session (CONNECTION); a managed
