@@ -200,17 +200,15 @@ func (l *loader) copyAgain(ctx context.Context, names []Name) error {
 	if err != nil {
 		return err
 	}
-	leftOf := map[Name]int{}
 	for _, ch := range chunks {
 		if c.table(ch.Table) == nil {
 			return &move.Refused{Reason: fmt.Sprintf("table %s is gone from the source since the snapshot was taken", ch.Table), Fix: "start `dhow replicate` again"}
 		}
 		l.progress.board.expect(ch.Table, c.table(ch.Table).Rows*ch.Estimate/max(c.table(ch.Table).Bytes, 1), ch.Estimate)
-		// More than there are: a table whose keys exist is not written frozen, which would need a TRUNCATE.
-		leftOf[ch.Table] += 2
 	}
 	l.progress.board.stepsExpected(len(chunks))
-	if err := l.copyJobs(ctx, c, jobs(chunks), leftOf, nil); err != nil {
+	// No table is copied alone: one whose keys exist is not written frozen, which would need a TRUNCATE.
+	if err := l.copyJobs(ctx, c, jobs(chunks), nil, nil, &counted{}); err != nil {
 		return err
 	}
 	for _, n := range names {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -37,6 +38,10 @@ func importSnapshot(ctx context.Context, conn *pgx.Conn, name string) error {
 // copyAll copies what is not copied yet.
 func (l *loader) copyAll(ctx context.Context) error {
 	l.progress.phase(move.PhaseCopy)
+	// What others still copy under an earlier snapshot is done, or will not be.
+	if err := withdraw(ctx, l.target, l.m.stream); err != nil {
+		return err
+	}
 	chunks, err := readPlan(ctx, l.target, l.m.stream)
 	if err != nil {
 		return err
@@ -62,26 +67,54 @@ func (l *loader) copyAll(ctx context.Context) error {
 			return err
 		}
 	}
-	var todo []chunk
-	leftOf := map[Name]int{}
+	seen := &counted{}
 	for _, ch := range chunks {
 		t := c.table(ch.Table)
 		if t == nil {
 			return &move.Refused{Reason: fmt.Sprintf("table %s is gone from the source since the copy began", ch.Table), Fix: "run `dhow finish --abandon` and begin the move again"}
 		}
 		l.progress.board.expect(ch.Table, t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
-		if ch.Done {
+		if ch.Done && seen.first(ch.ID) {
 			l.progress.board.copied(ch.Table, t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
-			continue
 		}
-		leftOf[ch.Table]++
-		todo = append(todo, ch)
 	}
-	l.progress.board.stepsExpected(len(todo))
-	if err := l.copyJobs(ctx, c, jobs(todo), leftOf, again); err != nil {
+	l.progress.board.stepsExpected(left(chunks))
+	if left(chunks) > 0 {
+		if err := l.share(ctx); err != nil {
+			return err
+		}
+	}
+	for left(chunks) > 0 {
+		if err := l.copyLeft(ctx, c, chunks, again, seen); err != nil {
+			return err
+		}
+		if chunks, err = readPlan(ctx, l.target, l.m.stream); err != nil {
+			return err
+		}
+		l.countOthers(c, chunks, seen)
+		if left(chunks) == 0 {
+			break
+		}
+		select { // the rest is in others' work, or was given up by one that died
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(claimedPoll):
+		}
+	}
+	if err := withdraw(ctx, l.target, l.m.stream); err != nil {
 		return err
 	}
 	return l.copied(ctx)
+}
+
+// countOthers counts what others have copied.
+func (l *loader) countOthers(c *Catalog, chunks []chunk, seen *counted) {
+	for _, ch := range chunks {
+		if t := c.table(ch.Table); t != nil && ch.Done && seen.first(ch.ID) {
+			l.progress.board.copied(ch.Table, t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
+			l.progress.board.stepDone()
+		}
+	}
 }
 
 func left(chunks []chunk) int {
@@ -172,14 +205,36 @@ func (l *loader) copied(ctx context.Context) error {
 	return writeStream(ctx, l.target, l.m.stream, *l.state)
 }
 
-func (l *loader) copyJobs(ctx context.Context, c *Catalog, list []job, leftOf map[Name]int, again map[Name]bool) error {
+// copyLeft goes once over the chunks that are not done, and passes over those that
+// others have in work.
+func (l *loader) copyLeft(ctx context.Context, c *Catalog, chunks []chunk, again map[Name]bool, seen *counted) error {
+	var todo []chunk
+	number, alone := map[Name]int{}, map[Name]bool{}
+	for _, ch := range chunks {
+		number[ch.Table]++
+		if !ch.Done {
+			todo = append(todo, ch)
+		}
+	}
+	for n, k := range number { // tables that one chunk copies whole
+		alone[n] = k == 1 && !again[n]
+	}
+	return l.copyJobs(ctx, c, jobs(todo), alone, again, seen)
+}
+
+// copyJobs copies what nobody else has in work.
+func (l *loader) copyJobs(ctx context.Context, c *Catalog, list []job, alone, again map[Name]bool, seen *counted) error {
 	if len(list) == 0 {
 		return nil
 	}
-	var limit *rate.Limiter
-	if n := l.m.limits.RowsPerSecond; n > 0 {
-		limit = rate.NewLimiter(rate.Limit(n), max(n/10, copyReport))
-	}
+	limit, snapshot := l.m.rowLimit(), *l.snapshot
+	return l.m.workers(ctx, list, func() *copyWorker {
+		return &copyWorker{m: l.m, catalog: c, snapshot: snapshot, limit: limit, board: &l.progress.board, alone: alone, again: again, counted: seen}
+	})
+}
+
+// workers lets as many as may copy at once work on the jobs.
+func (m *Mover) workers(ctx context.Context, list []job, worker func() *copyWorker) error {
 	queue := make(chan job)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -193,25 +248,8 @@ func (l *loader) copyJobs(ctx context.Context, c *Catalog, list []job, leftOf ma
 		}
 		return nil
 	})
-	alone := map[Name]bool{} // tables that one chunk copies whole
-	for n, k := range leftOf {
-		alone[n] = k == 1 && !again[n]
-	}
-	snapshot := *l.snapshot
-	for range min(l.m.limits.Copies, len(list)) {
-		g.Go(func() error {
-			w := &copyWorker{m: l.m, catalog: c, snapshot: snapshot, limit: limit, board: &l.progress.board, alone: alone, again: again}
-			if err := w.open(ctx); err != nil {
-				return err
-			}
-			defer w.close(ctx)
-			for j := range queue {
-				if err := w.copy(ctx, j); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+	for range min(m.limits.Copies, len(list)) {
+		g.Go(func() error { return worker().work(ctx, queue) })
 	}
 	return g.Wait()
 }
@@ -225,6 +263,9 @@ type copyWorker struct {
 	board    *board
 	alone    map[Name]bool
 	again    map[Name]bool
+	counted  *counted
+	// shared says that the snapshot is another process's.
+	shared bool
 
 	source *pgx.Conn
 	target *applySession
@@ -251,16 +292,35 @@ func (w *copyWorker) open(ctx context.Context) (err error) {
 	return nil
 }
 
+// work copies jobs until the queue ends.
+func (w *copyWorker) work(ctx context.Context, queue <-chan job) error {
+	if err := w.open(ctx); err != nil {
+		return err
+	}
+	defer w.close(ctx)
+	for j := range queue {
+		if err := w.copy(ctx, j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (w *copyWorker) close(ctx context.Context) {
 	hangUp(ctx, w.source)
 	w.target.close(ctx)
 }
 
-// copy copies a job's chunks and notes them as done, in one transaction.
+// copy copies those of a job's chunks that nobody else has in work, and notes them
+// as done, in one transaction.
 func (w *copyWorker) copy(ctx context.Context, j job) error {
 	return pgx.BeginFunc(ctx, w.target.conn, func(tx pgx.Tx) error {
+		chunks, err := w.claim(ctx, tx, j)
+		if err != nil || len(chunks) == 0 {
+			return err
+		}
 		var marks strings.Builder
-		for _, ch := range j.chunks {
+		for _, ch := range chunks {
 			rewritten, err := w.hold(ctx, ch)
 			if err != nil {
 				return fmt.Errorf("copy table %s: %w", ch.Table, withoutDetail(err))
@@ -281,8 +341,10 @@ func (w *copyWorker) copy(ctx context.Context, j job) error {
 		if _, err := tx.Exec(ctx, marks.String()); err != nil {
 			return fmt.Errorf("note what is copied: %w", err)
 		}
-		for _, ch := range j.chunks {
-			w.board.stepDone()
+		for _, ch := range chunks {
+			if w.counted.first(ch.ID) {
+				w.board.stepDone()
+			}
 			if w.alone[ch.Table] {
 				w.board.tableDone(ch.Table)
 			}

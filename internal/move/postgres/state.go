@@ -21,6 +21,7 @@ import (
 //	position  how far each lane of a stream has applied, written in the very
 //	          transaction that applies it
 //	chunk     the pieces of the copy and which are done, likewise
+//	shared    the snapshot under which others may copy chunks too
 //	postdata  the indexes, constraints and so on that are made after the copy
 //	marker    numbers written at a stream's source and seen by the applier: the
 //	          only rows of this schema that are published
@@ -49,6 +50,7 @@ CREATE TABLE IF NOT EXISTS dhow.chunk (
 	kind text NOT NULL, low text, high text, estimate bigint NOT NULL,
 	snapshot_lsn pg_lsn, rows bigint, bytes bigint, done timestamptz,
 	PRIMARY KEY (stream, id));
+CREATE TABLE IF NOT EXISTS dhow.shared (stream text PRIMARY KEY, snapshot text NOT NULL, lsn pg_lsn NOT NULL);
 CREATE TABLE IF NOT EXISTS dhow.postdata (
 	stream text, id int, type text NOT NULL, name text NOT NULL, sql text NOT NULL, size bigint NOT NULL, done timestamptz,
 	PRIMARY KEY (stream, id));
