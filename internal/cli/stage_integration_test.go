@@ -374,3 +374,12 @@ func eventually(t *testing.T, what string, so func() bool) {
 		}
 	}
 }
+
+func slurp(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
