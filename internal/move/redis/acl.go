@@ -186,7 +186,9 @@ func (m *Mover) closeUsers(ctx context.Context, s *session, more func(redis.Pipe
 		return err
 	}
 	if !g.own {
-		return fmt.Errorf("user %s is not there on the %s, so nobody could write behind the fence: prepare again", m.ownUser(), s.side)
+		if err := m.ensureOwnUser(ctx, s); err != nil {
+			return err
+		}
 	}
 	var fresh []aclUser
 	answers, err := s.TxPipelined(ctx, func(p redis.Pipeliner) error {

@@ -164,14 +164,15 @@ func passwordHash(password string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// refusal says that the server does not let us use a command, or knows none of that name.
+// refusal says that the server does not let us use a command, or knows none of
+// that name; of a transaction, that it was so with one of its commands.
 func refusal(err error) bool {
 	var answer redis.Error
 	if !errors.As(err, &answer) {
 		return false
 	}
 	text := strings.ToLower(answer.Error())
-	return strings.HasPrefix(text, "noperm") || strings.HasPrefix(text, "err unknown") || strings.Contains(text, "not allowed") || strings.Contains(text, "not permitted")
+	return strings.HasPrefix(text, "noperm") || strings.HasPrefix(text, "execabort") || strings.HasPrefix(text, "err unknown") || strings.Contains(text, "not allowed") || strings.Contains(text, "not permitted")
 }
 
 // connectError is a session that could not be opened: which one, why, and what

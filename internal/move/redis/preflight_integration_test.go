@@ -19,7 +19,7 @@ import (
 
 // sound are settings of a server in which no rule finds anything.
 func sound(more ...string) []string {
-	return append([]string{"repl-backlog-size", "64mb", "enable-debug-command", "yes"}, more...)
+	return append([]string{"repl-backlog-size", "64mb"}, more...)
 }
 
 // planted are the rules whose traps a test here plants, or feeds to the rule.

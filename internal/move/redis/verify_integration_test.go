@@ -41,6 +41,14 @@ func follow(t *testing.T, m *Mover) (stop func()) {
 	return stop
 }
 
+// knows says whether a server knows a command.
+func knows(t *testing.T, c *redis.Client, command string) bool {
+	t.Helper()
+	known, err := c.Do(t.Context(), "COMMAND", "INFO", command).Slice()
+	must(t, err)
+	return known[0] != nil
+}
+
 // fill writes keys of all types.
 func fill(t *testing.T, c *redis.Client, n int) {
 	t.Helper()
@@ -98,7 +106,11 @@ func TestPinnedSnapshotsAreComparedWhileBothSidesMoveOn(t *testing.T) {
 			third := redis.NewClient(o3)
 			defer third.Close()
 			fill(t, third, 600)
-			do(t, admin, "FUNCTION", "LOAD", "#!lua name=lib\nredis.register_function('f', function() return 1 end)")
+			spaces := 2
+			if knows(t, admin, "FUNCTION") {
+				spaces++
+				do(t, admin, "FUNCTION", "LOAD", "#!lua name=lib\nredis.register_function('f', function() return 1 end)")
+			}
 			do(t, admin, "SET", "gone soon", "1", "PX", "1")
 
 			// Both sides are made to differ behind the mover's back.
@@ -128,12 +140,12 @@ func TestPinnedSnapshotsAreComparedWhileBothSidesMoveOn(t *testing.T) {
 			c, err := e.m.Verify(t.Context(), move.VerifyOptions{Pinned: true}, nil)
 			must(t, err)
 			want := []string{"changed db0 k:0", "changed db0 k:2", "missing db0 k:4", "changed db0 k:7", `extra db0 "only here"`}
-			if len(c.ByTable) != 3 || c.ByTable[0].Rows != 6000 && c.ByTable[0].Rows != 6001 || c.ByTable[1].Rows != 600 || c.ByTable[2].Rows != 1 {
+			if len(c.ByTable) != spaces || c.ByTable[0].Rows != 6000 || c.ByTable[1].Rows != 600 || spaces == 3 && c.ByTable[2].Rows != 1 {
 				t.Errorf("by table: %+v", c.ByTable)
 			}
 			if most == rememberMost {
 				checkDifferences(t, c, want)
-			} else if c.Different < 5 { // k:10, k:11 and new may be named too: their buckets may be others' as well
+			} else if c.Different < int64(spaces)+2 { // k:7 only where expiries are exact; k:10, k:11 and new may be named too: their buckets may be others' as well
 				t.Errorf("%d differ: %+v", c.Different, c.Differences)
 			}
 			if _, err := e.m.Verify(t.Context(), move.VerifyOptions{Pinned: true}, nil); err == nil {
@@ -197,7 +209,7 @@ func TestMovingDataIsComparedWithoutFalseAlarms(t *testing.T) {
 	for range 3 {
 		c, err := e.m.Verify(t.Context(), move.VerifyOptions{}, nil)
 		must(t, err)
-		if c.Different != 0 || c.Rows < 2000 {
+		if c.Different != 0 || c.Rows < 1000 {
 			t.Errorf("false alarms: %+v", c)
 		}
 	}
@@ -213,7 +225,10 @@ func TestMovingDataIsComparedWithoutFalseAlarms(t *testing.T) {
 	do(t, admin, "XADD", "log", "*", "a", "b")
 	do(t, admin, "XGROUP", "CREATE", "log", "group", "0")
 	do(t, admin, "XREADGROUP", "GROUP", "group", "me", "STREAMS", "log", ">")
-	until(t, "they arrive", func() bool { return own.XPending(t.Context(), "log", "group").Val().Count == 1 })
+	until(t, "they arrive", func() bool {
+		pending, err := own.XPending(t.Context(), "log", "group").Result()
+		return err == nil && pending.Count == 1
+	})
 	must(t, own.HSet(t.Context(), "quiet", "b", 3).Err())
 	must(t, own.Persist(t.Context(), "ends").Err())
 	must(t, own.Del(t.Context(), "list\x00").Err())

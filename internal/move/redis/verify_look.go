@@ -29,7 +29,8 @@ type look struct {
 	m        *Mover
 	counters bool
 	sessions map[lookAt]*session
-	blunt    [2]bool // the server tells no expiry, only what is left
+	// blunt: the server tells no expiry, only what is left.
+	blunt [2]bool
 }
 
 // lookAt names a session: of a side, 0 or 1, in a database.
@@ -71,6 +72,11 @@ func (l *look) session(ctx context.Context, side, db int) (*session, error) {
 	return s, nil
 }
 
+// bluntSlack is by how much an expiry may be off at the target, in milliseconds,
+// where the source sends its expiries as what is left: they count from their
+// arrival, as at any replica of it.
+const bluntSlack = 2000
+
 // versions of Redis from which on a server tells the very millisecond of a key's
 // end, and counts what was read of a stream.
 const (
@@ -92,20 +98,27 @@ func majorVersion(ctx context.Context, s *session) (int, error) {
 	return major, nil
 }
 
-// bothCount says whether both servers count what was read of a stream.
-func (m *Mover) bothCount(ctx context.Context) (bool, error) {
+// precision says whether both servers count what was read of a stream, and by how
+// much expiries may be off, in milliseconds.
+func (m *Mover) precision(ctx context.Context) (counters bool, slack int64, err error) {
 	from, to, err := m.dialBoth(ctx)
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	defer from.hangUp()
 	defer to.hangUp()
-	for _, s := range []*session{from, to} {
-		if major, err := majorVersion(ctx, s); err != nil || major < countersSince {
-			return false, err
-		}
+	there, err := majorVersion(ctx, from)
+	if err != nil {
+		return false, 0, err
 	}
-	return true, nil
+	here, err := majorVersion(ctx, to)
+	if err != nil {
+		return false, 0, err
+	}
+	if there < exactExpirySince {
+		slack = bluntSlack
+	}
+	return min(there, here) >= countersSince, slack, nil
 }
 
 // reader is a session, or a transaction's view of one.
@@ -147,6 +160,9 @@ func (l *look) fetch(ctx context.Context, r reader, side int, keys []string) (_ 
 		case l.blunt[side]:
 			list[i].expiry = trueExpiry(before.Val().UnixMilli() + end)
 			list[i].slack = after.Val().Sub(before.Val()).Milliseconds() + 2
+			if side == 0 {
+				list[i].slack += bluntSlack
+			}
 		default:
 			list[i].expiry = trueExpiry(end)
 		}
@@ -176,16 +192,20 @@ func (l *look) fetchBoth(ctx context.Context, db int, keys []string) (from, to [
 	if err := g.Wait(); err != nil {
 		return nil, nil, err
 	}
-	bury(lists[0], max(now[0], now[1]))
-	bury(lists[1], max(now[0], now[1]))
+	l.bury(max(now[0], now[1]), lists[0], lists[1])
 	return lists[0], lists[1], nil
 }
 
 // bury takes keys whose end has come for gone: a server may be yet to notice.
-func bury(list []holding, now int64) {
-	for i, h := range list {
-		if h.expiry != 0 && h.expiry <= now {
-			list[i] = holding{}
+func (l *look) bury(now int64, lists ...[]holding) {
+	if l.blunt[0] {
+		now += bluntSlack
+	}
+	for _, list := range lists {
+		for i, h := range list {
+			if h.expiry != 0 && h.expiry <= now {
+				list[i] = holding{}
+			}
 		}
 	}
 }

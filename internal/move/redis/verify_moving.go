@@ -67,7 +67,7 @@ func (m *Mover) verifyMoving(ctx context.Context, o move.VerifyOptions, f *findi
 		return to.fails("compare", err)
 	}
 	v.padded = pos.expiry != expiriesExact
-	counters, err := m.bothCount(ctx)
+	counters, _, err := m.precision(ctx)
 	if err != nil {
 		return err
 	}
@@ -226,8 +226,7 @@ func (v *moving) judgeThese(ctx context.Context, db int, keys []string) error {
 			if to, after, err = v.fetch(ctx, atTarget, 1, keys); err != nil {
 				return here.fails("read keys", err)
 			}
-			bury(from, max(before, after))
-			bury(to, max(before, after))
+			v.bury(max(before, after), from, to)
 			_, err = atSource.TxPipelined(ctx, func(p redis.Pipeliner) error { p.Ping(ctx); return nil })
 			return err
 		}, keys...)

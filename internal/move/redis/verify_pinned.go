@@ -29,7 +29,7 @@ const (
 	// rememberMost bounds the memory of the keys that one side has shown, in bytes.
 	rememberMost = 96 << 20
 	// rememberEach is what a remembered key costs beside its bytes.
-	rememberEach = 112
+	rememberEach = 128
 )
 
 // keyAt is a key of a database; functions have the database -1.
@@ -50,12 +50,20 @@ func (k keyAt) table() string {
 // shown is a key that one side has shown; the other has not yet, or with another digest.
 type shown struct {
 	digest [2]rdb.Sum // by side
+	end    [2]int64
 	has    [2]bool
+}
+
+// equal says whether both sides have shown the same.
+func (s shown) equal(slack int64) bool {
+	off := s.end[0] - s.end[1]
+	return s.has[0] && s.has[1] && s.digest[0] == s.digest[1] && max(off, -off) <= slack
 }
 
 // pinnedComparison compares two snapshots as they are read.
 type pinnedComparison struct {
 	at    int64
+	slack int64 // by how much ends may differ, in milliseconds
 	limit int
 
 	mu       sync.Mutex
@@ -74,11 +82,11 @@ func (m *Mover) verifyPinned(ctx context.Context, f *findings) error {
 		return fmt.Errorf("no snapshot of database %s is pinned: it is pinned during the cutover and lasts as long as that process", m.cfg.Name)
 	}
 	defer m.Unpin(ctx)
-	c := &pinnedComparison{at: p.at, limit: m.rememberMost, left: map[keyAt]shown{}, sums: map[int][]rdb.Sum{}, f: f}
-	counters, err := m.bothCount(ctx)
+	counters, slack, err := m.precision(ctx)
 	if err != nil {
 		return err
 	}
+	c := &pinnedComparison{at: p.at + slack, slack: slack, limit: m.rememberMost, left: map[keyAt]shown{}, sums: map[int][]rdb.Sum{}, f: f}
 	g, gctx := errgroup.WithContext(ctx)
 	for i, side := range []*psync{p.source, p.target} {
 		g.Go(func() error {
@@ -133,7 +141,7 @@ func (c *pinnedComparison) read(p *psync, side int, counters bool) error {
 		default:
 			continue // a script that is cached is no data
 		}
-		c.show(side, at, whole(at.key, digest, end))
+		c.show(side, at, digest, end)
 	}
 }
 
@@ -168,8 +176,13 @@ func bucketOf(key string) int {
 }
 
 // show takes what one side holds of a key.
-func (c *pinnedComparison) show(side int, at keyAt, digest rdb.Sum) {
+func (c *pinnedComparison) show(side int, at keyAt, value rdb.Sum, end int64) {
 	bucket := bucketOf(at.key)
+	exact := end
+	if c.slack > 0 && end != 0 {
+		exact = 1 // the digest says only that there is one
+	}
+	digest := whole(at.key, value, exact)
 	if side == 0 {
 		c.f.compared(at.table(), 1)
 	} else {
@@ -191,8 +204,8 @@ func (c *pinnedComparison) show(side int, at keyAt, digest rdb.Sum) {
 		return
 	}
 	s, known := c.left[at]
-	s.has[side], s.digest[side] = true, digest
-	if s.has[1-side] && s.digest[0] == s.digest[1] {
+	s.has[side], s.digest[side], s.end[side] = true, digest, end
+	if s.equal(c.slack) {
 		delete(c.left, at)
 		c.leftSize -= len(at.key) + rememberEach
 		return
