@@ -151,6 +151,21 @@ func (f *fence) holds() error {
 	return nil
 }
 
+// start begins the renewals; end stops them.
+func (f *fence) start(ctx context.Context) {
+	renewing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	f.stop, f.done = stop, make(chan struct{})
+	go f.renew(renewing)
+}
+
+// restart goes on renewing a pause that was begun anew behind a write of our own.
+func (f *fence) restart(ctx context.Context, at logPlace, sent time.Time) {
+	f.mu.Lock()
+	f.marked, f.since, f.until = at, sent, sent.Add(f.lasts)
+	f.mu.Unlock()
+	f.start(ctx)
+}
+
 // end stops the renewals; the pause itself goes on.
 func (f *fence) end() {
 	f.stop()
@@ -171,7 +186,7 @@ func (m *Mover) Fence(ctx context.Context) (move.Marker, error) {
 	if err != nil {
 		return mk, err
 	}
-	f := &fence{s: s, lasts: m.pauseTime, done: make(chan struct{})}
+	f := &fence{s: s, lasts: m.pauseTime}
 	closed, _, err := m.hasShadows(ctx, s)
 	if err == nil && closed {
 		err = fmt.Errorf("database %s refuses writes already: a cutover got as far as that and was not finished: run `dhow cutover` or `dhow rollback` again", m.cfg.Name)
@@ -188,9 +203,7 @@ func (m *Mover) Fence(ctx context.Context) (move.Marker, error) {
 		s.hangUp()
 		return mk, err
 	}
-	renewing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	f.stop = stop
-	go f.renew(renewing)
+	f.start(ctx)
 	m.mu.Lock()
 	m.fence = f
 	m.mu.Unlock()

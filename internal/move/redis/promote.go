@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -99,7 +100,7 @@ func (m *Mover) Seal(ctx context.Context) error {
 	var after *redis.StringCmd
 	err = m.closeUsers(ctx, from, func(p redis.Pipeliner) { after = p.Info(ctx, "replication") })
 	if refusal(err) {
-		return m.sealByPause(ctx, f, from, to)
+		return m.sealByPause(ctx, f, from, to, start)
 	}
 	if err != nil {
 		return err
@@ -165,11 +166,41 @@ func (m *Mover) beginBack(ctx context.Context, from *session, at logPlace) error
 }
 
 // sealByPause seals a source whose users we may not change: the pause goes on
-// until Retire, and the target notes it.
-func (m *Mover) sealByPause(ctx context.Context, f *fence, from, to *session) error {
+// until Retire, and the target notes it. The start of the way back has to be
+// written at the source, where writes are paused: the pause ends for that one
+// write and begins again in one piece of input, which the server works off before
+// it turns to the clients that wait.
+func (m *Mover) sealByPause(ctx context.Context, f *fence, from, to *session, start logPlace) error {
+	f.end()
 	if err := f.holds(); err != nil {
 		return err
 	}
+	back := position{phase: move.PhaseStream, replid: start.replid, offset: start.offset, expiry: expiriesExact}
+	sent := time.Now()
+	var before, after *redis.StringCmd
+	answers, err := from.Pipelined(ctx, func(p redis.Pipeliner) error {
+		before = p.Info(ctx, "replication")
+		p.Do(ctx, "CLIENT", "UNPAUSE")
+		p.Del(ctx, stateKey(m.back))
+		p.HSet(ctx, stateKey(m.back), back.fields())
+		p.Do(ctx, "CLIENT", "PAUSE", f.lasts.Milliseconds(), "WRITE")
+		after = p.Info(ctx, "replication")
+		return nil
+	})
+	if err = firstError(answers, err); err != nil {
+		return from.fails("note where the stream back begins", err)
+	}
+	at, err := placeOf(parseInfo(before.Val()))
+	if err == nil {
+		err = f.untouched(at)
+	}
+	if err == nil {
+		at, err = placeOf(parseInfo(after.Val()))
+	}
+	if err != nil {
+		return from.fails("seal by the pause", err)
+	}
+	f.restart(ctx, at, sent)
 	return m.writeNote(ctx, from, to, from.side, true)
 }
 

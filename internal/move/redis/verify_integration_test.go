@@ -32,6 +32,7 @@ func follow(t *testing.T, m *Mover) (stop func()) {
 	until(t, "it streams", func() bool {
 		select {
 		case err := <-ended:
+			ended <- err // for stop
 			t.Fatalf("the stream ended with %v", err)
 		default:
 		}
