@@ -38,7 +38,7 @@ const (
 	heartbeatLeast = time.Second
 )
 
-// position is a place in a server's log of commands.
+// logPlace is a place in a server's log of commands.
 type logPlace struct {
 	replid string
 	offset int64
@@ -187,7 +187,7 @@ func (m *Mover) Fence(ctx context.Context) (move.Marker, error) {
 		return mk, err
 	}
 	f := &fence{s: s, lasts: m.pauseTime}
-	closed, _, err := m.hasShadows(ctx, s)
+	closed, err := m.hasShadows(ctx, s)
 	if err == nil && closed {
 		err = fmt.Errorf("database %s refuses writes already: a cutover got as far as that and was not finished: run `dhow cutover` or `dhow rollback` again", m.cfg.Name)
 	}

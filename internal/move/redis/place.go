@@ -83,13 +83,13 @@ func (m *Mover) writeNote(ctx context.Context, from, to *session, named string, 
 	return nil
 }
 
-// hasShadows says whether the users' rights close a side, and whether they can be read at all.
-func (m *Mover) hasShadows(ctx context.Context, s *session) (closed, readable bool, err error) {
+// hasShadows says whether the users' rights close a side; where they can not be read, they do not.
+func (m *Mover) hasShadows(ctx context.Context, s *session) (bool, error) {
 	g, err := m.readACL(ctx, s)
 	if refusal(err) {
-		return false, false, nil
+		return false, nil
 	}
-	return len(g.shadows) > 0, err == nil, err
+	return len(g.shadows) > 0, err
 }
 
 // standing is what both servers say of a move.
@@ -105,10 +105,10 @@ func (m *Mover) stands(ctx context.Context, from, to *session) (standing, error)
 	if st.noted, err = m.readNote(ctx, from, to); err != nil {
 		return st, err
 	}
-	if st.sourceClosed, _, err = m.hasShadows(ctx, from); err != nil {
+	if st.sourceClosed, err = m.hasShadows(ctx, from); err != nil {
 		return st, err
 	}
-	if st.targetClosed, _, err = m.hasShadows(ctx, to); err != nil {
+	if st.targetClosed, err = m.hasShadows(ctx, to); err != nil {
 		return st, err
 	}
 	st.sourceClosed = st.sourceClosed || st.noted.closed(from.side)

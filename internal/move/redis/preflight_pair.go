@@ -212,7 +212,7 @@ const splitFormat = 12
 func reads(reader, writer map[string]string) bool {
 	there, here := formatOf(writer), formatOf(reader)
 	foreign := reader["valkey_version"] != "" && writer["valkey_version"] == ""
-	return there <= here && !(foreign && there >= splitFormat)
+	return there <= here && (!foreign || there < splitFormat)
 }
 
 func versionOf(info map[string]string) string {

@@ -33,7 +33,7 @@ func (v *moving) repairFunctions(ctx context.Context, to *session, want map[stri
 		return nil
 	}
 	for _, name := range differ {
-		err := error(nil)
+		var err error
 		if code, is := want[name]; is {
 			err = to.FunctionLoadReplace(ctx, code).Err()
 		} else {

@@ -120,8 +120,8 @@ func (f *findings) finished(table string) {
 	s.done, s.ended = true, time.Now()
 }
 
-// differs counts a difference; whether it is among the named ones is answered.
-func (f *findings) differs(d move.Difference) bool {
+// differs counts a difference, and keeps it as long as there are not too many.
+func (f *findings) differs(d move.Difference) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.space(d.Table)
@@ -129,12 +129,10 @@ func (f *findings) differs(d move.Difference) bool {
 	if d.Repaired {
 		f.repaired++
 	}
-	if s.named >= int64(f.most) {
-		return false
+	if s.named < int64(f.most) {
+		s.named++
+		f.differences = append(f.differences, d)
 	}
-	s.named++
-	f.differences = append(f.differences, d)
-	return true
 }
 
 func (f *findings) undecide(n int64) {

@@ -78,22 +78,6 @@ func fill(t *testing.T, c *redis.Client, n int) {
 	}
 }
 
-// cutOver does all steps up to the target's opening.
-func cutOver(t *testing.T, m *Mover, pinned bool) {
-	t.Helper()
-	stop := follow(t, m)
-	must(t, m.Prepare(t.Context()))
-	mk, err := m.Fence(t.Context())
-	must(t, err)
-	must(t, m.CatchUp(t.Context(), mk))
-	stop()
-	if pinned {
-		must(t, m.Pin(t.Context()))
-	}
-	must(t, m.Seal(t.Context()))
-	must(t, m.Open(t.Context()))
-}
-
 func TestPinnedSnapshotsAreComparedWhileBothSidesMoveOn(t *testing.T) {
 	for name, most := range map[string]int{"keys are remembered": rememberMost, "sums alone": 1000} {
 		t.Run(name, func(t *testing.T) {

@@ -281,7 +281,7 @@ func (v *moving) compareFunctions(ctx context.Context, from, to *session) error 
 			return err
 		}
 		v.f.expect(functionsTable, int64(len(there)))
-		differ, kinds = nil, map[string]move.Kind{}
+		kinds = map[string]move.Kind{}
 		for name, code := range there {
 			other, has := here[name]
 			if !has {

@@ -165,7 +165,7 @@ func whole(key string, digest rdb.Sum, expiry int64) rdb.Sum {
 	b := make([]byte, 0, 3*8+len(key))
 	b = binary.LittleEndian.AppendUint64(b, digest[0])
 	b = binary.LittleEndian.AppendUint64(b, digest[1])
-	b = binary.LittleEndian.AppendUint64(b, uint64(expiry)) //nolint:gosec // bits, not a number
+	b = binary.LittleEndian.AppendUint64(b, uint64(expiry))
 	return sumOf(sha256.Sum256(append(b, key...)))
 }
 
