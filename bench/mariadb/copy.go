@@ -80,7 +80,7 @@ func (l *lab) size(ctx context.Context, res *copyResult) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // nothing is written behind the answer
 	if err := db.QueryRowContext(ctx, "SELECT SUM(data_length + index_length) FROM information_schema.tables WHERE table_schema = ?", copyDatabase).Scan(&res.Bytes); err != nil {
 		return fmt.Errorf("ask for the size of the data: %w", err)
 	}

@@ -147,7 +147,7 @@ func read(ctx context.Context, s *mariadbserver.Server) (content, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // nothing is written behind the answer
 	indexes, err := pairs(ctx, db, `SELECT t.table_name, CONCAT((SELECT COUNT(*) FROM information_schema.statistics s WHERE s.table_schema = t.table_schema AND s.table_name = t.table_name), ' ',
 		(SELECT COUNT(*) FROM information_schema.referential_constraints r WHERE r.constraint_schema = t.table_schema AND r.table_name = t.table_name)) FROM information_schema.tables t WHERE t.table_schema = '`+copyDatabase+"'")
 	if err != nil {

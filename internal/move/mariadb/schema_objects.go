@@ -27,12 +27,8 @@ func objects(ctx context.Context, q querier, c *Catalog) ([]object, error) {
 		if _, err := q.ExecContext(ctx, "USE "+quote(n.Schema)); err != nil {
 			return err
 		}
-		words := kind
-		columns := []string{column, "character_set_client", "collation_connection"}
-		for _, s := range settings {
-			columns = append(columns, s)
-		}
-		values, err := show(ctx, q, "SHOW CREATE "+words+" "+quote(n.Name), columns...)
+		columns := append([]string{column, "character_set_client", "collation_connection"}, settings...)
+		values, err := show(ctx, q, "SHOW CREATE "+kind+" "+quote(n.Name), columns...)
 		if err != nil {
 			return fmt.Errorf("read the definition of %s %s: %w", strings.ToLower(kind), n, err)
 		}

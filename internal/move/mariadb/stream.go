@@ -196,9 +196,7 @@ func (r *nativeReplication) filters(only []Name) (do, ignore string) {
 		not = append(not, pattern(n))
 	}
 	if len(r.m.cfg.Schemas) == 0 {
-		for _, own := range []string{"mysql.%", "sys.%", "performance\\_schema.%", "dhow.stream", "dhow.chunk", "dhow.fence", "dhow.gate"} {
-			not = append(not, own)
-		}
+		not = append(not, "mysql.%", "sys.%", "performance\\_schema.%", "dhow.stream", "dhow.chunk", "dhow.fence", "dhow.gate")
 		return "", strings.Join(not, ",")
 	}
 	for _, s := range r.m.cfg.Schemas {
