@@ -273,15 +273,21 @@ func (s mates) testLongTransaction(t *testing.T) {
 	conn := session(t, dialect(s.source))
 	do(t, conn, "BEGIN", "INSERT INTO app.parent (id) VALUES (99)")
 	m := s.preflight(t, nil)
-	issue := found(looked(t, m, everything), "long-transaction", "")
-	if issue == nil {
-		t.Fatal("an open transaction was not found")
+	var issue *move.Issue
+	// The server lists its transactions anew only when nobody has looked for a tenth of a second.
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); issue == nil; {
+		<-tick.C
+		if issue = found(looked(t, m, everything), "long-transaction", ""); issue == nil && time.Now().After(end) {
+			t.Fatal("an open transaction was not found")
+		}
 	}
 	if got := looked(t, m, defaultThresholds); len(got) != 0 {
 		t.Errorf("a young transaction is in the way: %v", named(got))
 	}
 	s.mend(t, *issue)
-	for end := time.Now().Add(10 * time.Second); len(looked(t, m, everything)) > 0; {
+	for end := time.Now().Add(10 * time.Second); len(looked(t, m, everything)) > 0; <-tick.C {
 		if time.Now().After(end) {
 			t.Fatal("after its fix it is still there")
 		}

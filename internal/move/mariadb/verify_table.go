@@ -121,7 +121,7 @@ func (t *comparedTable) addPeriod() {
 		}
 	}
 	t.bounds = slices.Clone(key)
-	t.key = append(key, end)
+	t.key = slices.Concat(key, []comparedColumn{end})
 	if strings.Join(s.Key, "\x00") != strings.Join(t.target.Key, "\x00") || s.KeyPrefixed || len(t.bounds) == 0 {
 		t.bounds = nil
 	}
