@@ -35,7 +35,9 @@ makes it hand the estate over.`,
   # a line of JSON for each report
   dhow replicate -o json`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.replicate(cmd.Context(), databases, untilStreaming) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.replicate(cmd.Context(), databases, untilStreaming)
+		},
 	}
 	a.databaseFlag(cmd, &databases)
 	cmd.Flags().BoolVar(&untilStreaming, "until-streaming", false, "end when every database is copied and its stream follows closely")

@@ -215,9 +215,9 @@ type Comparison struct {
 
 // TableComparison is what Verify found in one table or key space.
 type TableComparison struct {
-	Table     string        `json:"table"`
-	Rows      int64         `json:"rows"`
-	Different int64         `json:"different"`
+	Table     string `json:"table"`
+	Rows      int64  `json:"rows"`
+	Different int64  `json:"different"`
 	// Took is from when its first chunk began until its last one was compared, beside other tables.
 	Took time.Duration `json:"took_ns"`
 }

@@ -14,7 +14,7 @@ import (
 // A cutover is killed at every step that it writes into its journal, there and
 // back; started again, it arrives by itself each time.
 func TestCutoverKilledAtEveryStep(t *testing.T) {
-	tr := newTrip(t, demo.StageConfig{Accounts: 2000, Entries: 10_000, Quick: true})
+	tr := newTrip(t, demo.StageConfig{Whole: true, Accounts: 2000, Entries: 10_000, Quick: true})
 	tr.depart()
 	for _, step := range cutover.Steps() {
 		for _, to := range []estate.Side{estate.Target, estate.Source} {

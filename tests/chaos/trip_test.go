@@ -115,7 +115,6 @@ func newTrip(t *testing.T, cfg demo.StageConfig) *trip {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Whole = true
 	cfg.Dir, cfg.Dhow, cfg.Superapp, cfg.From, cfg.To = dir, programs.dhow, programs.superapp, 15, 15
 	cfg.StallBudget, cfg.HoldTime = budget, hold
 	stage, err := demo.NewStage(t.Context(), cfg)
