@@ -23,6 +23,9 @@ const (
 // Replicate brings the target from wherever it stands to the stream, and streams
 // until ctx ends. A connection that is lost on the way is sought again.
 func (m *Mover) Replicate(ctx context.Context, report func(move.Progress)) error {
+	if m.cfg.SourceCluster || m.cfg.TargetCluster {
+		return &move.Refused{Reason: fmt.Sprintf("database %s is a cluster: clusters can not be moved yet", m.cfg.Name), Fix: "move to and from single servers"}
+	}
 	return m.persistently(ctx, report, m.replicate)
 }
 
@@ -57,6 +60,9 @@ func (m *Mover) replicate(ctx context.Context, report func(move.Progress)) error
 		return to.fails("resume", err)
 	}
 	from, pos, err := m.attach(ctx, to, pos, report)
+	if errors.Is(err, errNoReplica) {
+		return m.scan(ctx, to, pos, report)
+	}
 	if err != nil {
 		return err
 	}
@@ -88,6 +94,9 @@ func (m *Mover) mayStream(ctx context.Context, pos position) error {
 	return nil
 }
 
+// errNoReplica says that the source lets us not be its replica.
+var errNoReplica = errors.New("the source takes no replica")
+
 // attach connects to the source's stream at the position, after a copy where one is needed.
 func (m *Mover) attach(ctx context.Context, to *session, pos position, report func(move.Progress)) (*psync, position, error) {
 	o, err := m.options(ctx, source)
@@ -99,6 +108,10 @@ func (m *Mover) attach(ctx context.Context, to *session, pos position, report fu
 		replid = ""
 	}
 	p, err := dialPSYNC(ctx, o, replid, pos.offset)
+	if refusal(err) {
+		m.log.Warn("the source takes no replica: keys are read one by one", "error", err)
+		return nil, pos, errNoReplica
+	}
 	if err != nil {
 		return nil, pos, explainConnect(ctx, o, m.named(source), err)
 	}

@@ -264,7 +264,7 @@ func (m *Mover) approach(ctx context.Context) error {
 	m.mu.Lock()
 	r := m.running
 	m.mu.Unlock()
-	if r == nil {
+	if r == nil || r.scan != nil {
 		return nil
 	}
 	r.passes.Lock()

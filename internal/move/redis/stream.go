@@ -21,6 +21,7 @@ type running struct {
 	psync *psync
 	to    *session
 	a     *applier
+	scan  *scanning // in place of psync and a, where the source takes no replica
 
 	acks sync.Mutex // one writer at a time on psync
 
@@ -46,11 +47,7 @@ type mark struct {
 func (m *Mover) follow(ctx context.Context, p *psync, to *session, lane *wire, pos position, report func(move.Progress)) error {
 	r := &running{m: m, psync: p, to: to, a: newApplier(stateKey(m.stream), m.named(target), lane, pos)}
 	r.source.offset = pos.offset
-	defer func() {
-		r.source.Lock()
-		defer r.source.Unlock()
-		r.source.s.hangUp()
-	}()
+	defer r.letGo()
 	g, gctx := errgroup.WithContext(ctx)
 	defer p.closeWith(gctx)()
 	defer lane.closeWith(gctx)()
@@ -79,6 +76,13 @@ func (m *Mover) follow(ctx context.Context, p *psync, to *session, lane *wire, p
 		return r.breakOff(ctx, b)
 	}
 	return err
+}
+
+// letGo ends the session that questions are asked in.
+func (r *running) letGo() {
+	r.source.Lock()
+	defer r.source.Unlock()
+	r.source.s.hangUp()
 }
 
 // breakOff notes at the target that the stream must not go on.
@@ -149,6 +153,9 @@ func (r *running) sendAck() error {
 
 // reaches waits until the target holds everything before the offset.
 func (r *running) reaches(ctx context.Context, offset int64) error {
+	if r.scan != nil {
+		return r.scan.barrier(ctx)
+	}
 	return r.a.await(ctx, func() bool { return r.a.applied.offset >= offset })
 }
 
