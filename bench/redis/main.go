@@ -47,6 +47,13 @@ type bench struct {
 }
 
 func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench-redis:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
 	var b bench
 	var child bool
 	flag.IntVar(&b.keys, "keys", 1_000_000, "keys that are copied")
@@ -57,21 +64,15 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	err := errors.New("")
 	if child {
-		err = move1(ctx, b.profile)
-	} else {
-		err = b.run(ctx)
+		return moveOnce(ctx, b.profile)
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench-redis:", err)
-		os.Exit(1)
-	}
+	return b.run(ctx)
 }
 
-// move1 is the mover's process: it prints a line when the copy is complete, and
+// moveOnce is the mover's process: it prints a line when the copy is complete, and
 // another whenever the stream has no lag. It ends with its parent.
-func move1(ctx context.Context, profile string) error {
+func moveOnce(ctx context.Context, profile string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { // the parent ends us by closing our input

@@ -21,6 +21,8 @@ const (
 	// fieldExpiry says how the target's expiries stand, see expiry.go. A position
 	// without it was written by Seal: the data was in use, no copy of ours.
 	fieldExpiry = "expiry"
+	// fieldRepaired says that keys were written beside the stream: settle looks at all keys then.
+	fieldRepaired = "repaired"
 	// fieldBroken tells why the target can no longer be streamed to.
 	fieldBroken = "broken"
 )
@@ -34,6 +36,8 @@ type position struct {
 	expiry expiries
 	broken string
 	missed *missed // see refetch.go; nil in general
+	// repaired is true once keys were written beside the stream.
+	repaired bool
 }
 
 // readPosition reads a stream's position at its target.
@@ -48,6 +52,7 @@ func readPosition(ctx context.Context, c redis.Cmdable, stream string) (position
 	}
 	p.phase, p.replid, p.broken = move.Phase(f[fieldPhase]), f[fieldReplid], f[fieldBroken]
 	p.expiry = expiries(f[fieldExpiry])
+	p.repaired = f[fieldRepaired] != ""
 	for field, n := range map[string]*int64{fieldOffset: &p.offset} {
 		if *n, err = strconv.ParseInt(f[field], 10, 64); err != nil && p.phase == move.PhaseStream {
 			return p, fmt.Errorf("read how far the stream is: field %s of %s is no number", field, stateKey(stream))

@@ -84,9 +84,10 @@ func fetch(ctx context.Context, from *session, db int, keys []string) ([]fetched
 		}
 		return dumps, ends, clock, info, err
 	}
-	dumps, ends, clock, info, err := ask("PEXPIRETIME")
+	dumps, ends, _, info, err := ask("PEXPIRETIME")
 	base := int64(0)
 	if refusal(err) { // Redis 6.2
+		var clock *redis.TimeCmd
 		if dumps, ends, clock, info, err = ask("PTTL"); err == nil {
 			base = clock.Val().UnixMilli()
 		}

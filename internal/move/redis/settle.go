@@ -131,9 +131,10 @@ func expiriesOf(ctx context.Context, s *session, keys []string) ([]int64, error)
 		_, err := pipe.Exec(ctx)
 		return cmds, clock, err
 	}
-	cmds, clock, err := read("PEXPIRETIME")
+	cmds, _, err := read("PEXPIRETIME")
 	var base int64
 	if refusal(err) { // Redis 6.2
+		var clock *redis.TimeCmd
 		if cmds, clock, err = read("PTTL"); err == nil {
 			base = clock.Val().UnixMilli()
 		}
@@ -226,7 +227,7 @@ func (m *Mover) settle(ctx context.Context) error {
 	m.mu.Lock()
 	near := m.near
 	m.mu.Unlock()
-	if pos.expiry == expiriesPadded {
+	if pos.expiry == expiriesPadded || pos.repaired {
 		near = nil
 	}
 	in := map[int]*session{}
@@ -250,6 +251,9 @@ func (m *Mover) settle(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	if err := to.HDel(ctx, stateKey(m.stream), fieldRepaired).Err(); err != nil {
+		return to.fails("note that the expiries are exact", err)
 	}
 	if err := to.HSet(ctx, stateKey(m.stream), fieldExpiry, string(expiriesExact)).Err(); err != nil {
 		return to.fails("note that the expiries are exact", err)

@@ -306,11 +306,11 @@ func (t *translation) pass(ctx context.Context, c resp.Command, offset int64) (a
 		if len(c.Args) > 1 && isOurs(c.Args[1]) {
 			break
 		}
-		raw := c.Raw
 		if err = a.begin(t.db); err != nil {
 			return false, err
 		}
-		if raw, err = t.expiring(what, c); err != nil {
+		raw, err := t.expiring(what, c)
+		if err != nil {
 			return false, err
 		}
 		t.moved(what, c)

@@ -67,6 +67,11 @@ func (m *Mover) verifyMoving(ctx context.Context, o move.VerifyOptions, f *findi
 		return to.fails("compare", err)
 	}
 	v.padded = pos.expiry != expiriesExact
+	if v.padded && o.Repair {
+		if err := to.HSet(ctx, stateKey(m.stream), fieldRepaired, "1").Err(); err != nil {
+			return to.fails("note that keys are repaired", err)
+		}
+	}
 	counters, _, err := m.precision(ctx)
 	if err != nil {
 		return err

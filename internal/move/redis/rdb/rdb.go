@@ -258,7 +258,8 @@ func (r *Reader) value(typ byte, expiry int64) (Entry, error) {
 	if r.key, err = r.in.string(r.key[:0], maxKey); err != nil {
 		return Entry{}, err
 	}
-	r.in.rec, r.in.recording = append(r.payload[:0], typ), true
+	r.payload = append(r.payload[:0], typ)
+	r.in.rec, r.in.recording = r.payload, true
 	err = t.skip(&r.in)
 	r.payload, r.in.recording = r.in.rec, false
 	r.in.rec = nil
