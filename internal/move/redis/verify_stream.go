@@ -36,7 +36,10 @@ func (m *Mover) following(ctx context.Context, from, to *session) (pass func(con
 	for {
 		if _, err := m.isRunning(); err == nil {
 			m.log.Info("no process runs the change stream; the comparison runs it as long as it takes")
-			return func(ctx context.Context) error { return m.passHere(ctx, from) }, func() { cancel(); <-ended }, nil
+			return func(ctx context.Context) error { return m.passHere(ctx, from) }, func() {
+				cancel()
+				_ = <-ended // that it was told to end is no news
+			}, nil
 		}
 		select {
 		case err := <-ended:
