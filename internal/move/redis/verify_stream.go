@@ -38,7 +38,7 @@ func (m *Mover) following(ctx context.Context, from, to *session) (pass func(con
 			m.log.Info("no process runs the change stream; the comparison runs it as long as it takes")
 			return func(ctx context.Context) error { return m.passHere(ctx, from) }, func() {
 				cancel()
-				_ = <-ended // that it was told to end is no news
+				<-ended //nolint:errcheck // that it was told to end is no news
 			}, nil
 		}
 		select {
