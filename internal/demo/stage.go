@@ -47,6 +47,7 @@ type Stage struct {
 	secrets fleet.Secrets
 	places  map[estate.Side]Place
 	running map[string]*process.Process
+	ports   []*process.Port // kept until Close
 }
 
 // Place is where a side's services run.
@@ -168,13 +169,10 @@ func (s *Stage) databases() []string {
 	return names
 }
 
-// choosePorts asks the kernel for the ports that the estate file must name
-// before their owners run.
+// choosePorts reserves the ports that the estate file must name before their owners run.
 func (s *Stage) choosePorts() error {
-	var ports freePorts
-	defer ports.release() // all are held until each has one of its own
 	var err error
-	if s.Gate, err = ports.next(); err != nil {
+	if s.Gate, err = s.reserve(); err != nil {
 		return err
 	}
 	if s.places != nil {
@@ -184,7 +182,7 @@ func (s *Stage) choosePorts() error {
 	for _, side := range sides {
 		p := &processes{side: side, dir: s.Dir, superapp: s.cfg.Superapp, addresses: map[string]string{}, running: map[string]*process.Process{}}
 		for _, one := range s.services() {
-			if p.addresses[one.Name], err = ports.next(); err != nil {
+			if p.addresses[one.Name], err = s.reserve(); err != nil {
 				return err
 			}
 		}
@@ -193,22 +191,14 @@ func (s *Stage) choosePorts() error {
 	return nil
 }
 
-// freePorts are ports of the loopback address that nobody else gets meanwhile.
-type freePorts struct{ held []net.Listener }
-
-func (f *freePorts) next() (address string, err error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(loopback, "0")) //nolint:noctx // a bind that does not wait
+// reserve keeps a port of the loopback address until Close.
+func (s *Stage) reserve() (address string, err error) {
+	p, err := process.ReservePort()
 	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+		return "", err
 	}
-	f.held = append(f.held, l)
-	return l.Addr().String(), nil
-}
-
-func (f *freePorts) release() {
-	for _, l := range f.held {
-		_ = l.Close()
-	}
+	s.ports = append(s.ports, p)
+	return p.On(loopback), nil
 }
 
 func (s *Stage) startServers(ctx context.Context) error {
@@ -400,6 +390,9 @@ func (s *Stage) Close() error {
 		if server := s.Redis[side]; server != nil {
 			errs = append(errs, server.Stop(ctx))
 		}
+	}
+	for _, p := range s.ports {
+		p.Release()
 	}
 	return errors.Join(errs...)
 }

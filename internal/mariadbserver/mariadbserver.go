@@ -39,9 +39,6 @@ const (
 	stopTimeout = 20 * time.Second
 	// probeEvery is how often a starting server is asked whether it is ready.
 	probeEvery = 20 * time.Millisecond
-	// startTries is how often another port is tried: a free port that the kernel
-	// names can be taken by somebody else before the server binds it.
-	startTries = 3
 	loopback   = "127.0.0.1"
 )
 
@@ -66,6 +63,7 @@ type Server struct {
 	password string
 	account  *syscall.Credential
 	temp     bool
+	port     *process.Port // kept until Stop
 	proc     *process.Process
 }
 
@@ -96,16 +94,16 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		s.remove()
 		return nil, err
 	}
-	for try := 1; ; try++ {
-		if err = s.run(ctx, o); err == nil {
-			return s, nil
-		}
-		if try == startTries || ctx.Err() != nil || !strings.Contains(err.Error(), "Address already in use") {
-			s.remove()
-			return nil, err
-		}
-		s.Port = 0
+	if s.port, err = process.ReservePort(); err != nil {
+		s.remove()
+		return nil, err
 	}
+	s.Port = s.port.Number()
+	if err := s.run(ctx, o); err != nil {
+		s.remove()
+		return nil, err
+	}
+	return s, nil
 }
 
 // unprivileged is the account that servers run under when this process is root.
@@ -228,16 +226,6 @@ func (s *Server) configure(o Options) error {
 
 // run starts the server and returns once it answers.
 func (s *Server) run(ctx context.Context, o Options) error {
-	if s.Port == 0 {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(loopback, "0"))
-		if err != nil {
-			return fmt.Errorf("find a free port: %w", err)
-		}
-		s.Port = l.Addr().(*net.TCPAddr).Port
-		if err := l.Close(); err != nil {
-			return fmt.Errorf("release a free port: %w", err)
-		}
-	}
 	if err := s.configure(o); err != nil {
 		return err
 	}
@@ -340,7 +328,7 @@ func (s *Server) Exec(ctx context.Context, database, statements string) error {
 }
 
 // Stop shuts the server down and waits until it is gone; a temporary folder is
-// removed. It may be called again.
+// removed, and its port is given back. It may be called again.
 func (s *Server) Stop(ctx context.Context) error {
 	defer s.remove()
 	return s.shutdown(ctx)
@@ -372,6 +360,7 @@ func (s *Server) Restart(ctx context.Context) error {
 }
 
 func (s *Server) remove() {
+	s.port.Release()
 	if s.temp {
 		_ = os.RemoveAll(s.Dir) // only our own temporary folder; what cannot go is the system's to clean
 	}

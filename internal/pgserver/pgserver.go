@@ -38,9 +38,6 @@ const (
 	stopTimeout = 20 * time.Second
 	// probeEvery is how often a starting server is asked whether it is ready.
 	probeEvery = 20 * time.Millisecond
-	// startTries is how often another port is tried: a free port that the kernel
-	// names can be taken by somebody else before the server binds it.
-	startTries = 3
 )
 
 // Options say which server to run.
@@ -68,6 +65,7 @@ type Server struct {
 	temp     bool
 	log      string // the postmaster's output
 
+	port *process.Port // kept until Stop
 	proc *process.Process
 }
 
@@ -98,16 +96,16 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		s.remove()
 		return nil, err
 	}
-	for try := 1; ; try++ {
-		if err = s.run(ctx); err == nil {
-			return s, nil
-		}
-		if try == startTries || ctx.Err() != nil || !strings.Contains(err.Error(), "could not bind") {
-			s.remove()
-			return nil, err
-		}
-		s.Port = 0
+	if s.port, err = process.ReservePort(); err != nil {
+		s.remove()
+		return nil, err
 	}
+	s.Port = s.port.Number()
+	if err := s.run(ctx); err != nil {
+		s.remove()
+		return nil, err
+	}
+	return s, nil
 }
 
 // Binaries names the folder that holds initdb and postgres of a major version.
@@ -248,16 +246,6 @@ func (s *Server) admit() error {
 
 // run starts the postmaster and returns once it answers.
 func (s *Server) run(ctx context.Context) error {
-	if s.Port == 0 {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return fmt.Errorf("find a free port: %w", err)
-		}
-		s.Port = l.Addr().(*net.TCPAddr).Port
-		if err := l.Close(); err != nil {
-			return fmt.Errorf("release a free port: %w", err)
-		}
-	}
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port)) //nolint:noctx // it lives until Stop
 	s.prepare(cmd)
 	// SIGQUIT is PostgreSQL's immediate shutdown.
@@ -338,7 +326,7 @@ func (s *Server) Exec(ctx context.Context, database, sql string) error {
 }
 
 // Stop shuts the server down fast (sessions are ended) and waits until it is
-// gone; a temporary folder is removed. It may be called again.
+// gone; a temporary folder is removed, and its port is given back. It may be called again.
 func (s *Server) Stop(ctx context.Context) error {
 	defer s.remove()
 	return s.shutdown(ctx)
@@ -370,6 +358,7 @@ func (s *Server) Restart(ctx context.Context) error {
 }
 
 func (s *Server) remove() {
+	s.port.Release()
 	if s.temp {
 		_ = os.RemoveAll(s.Dir) // only our own temporary folder; what cannot go is the system's to clean
 	}

@@ -77,6 +77,7 @@ type Fleet struct {
 	cfg     Config
 	edge    *edge
 	running map[string]*process.Process
+	ports   []*process.Port // the services', kept until Close
 }
 
 // Launch starts everything, loads the data and returns once all services are ready.
@@ -202,15 +203,15 @@ func (s Stores) Seed(ctx context.Context, superapp string, args ...string) error
 	return err
 }
 
-// choosePorts asks the kernel for the services' ports, since they must know each other's.
+// choosePorts reserves the services' ports, since they must know each other's.
 func (f *Fleet) choosePorts() error {
 	for _, s := range Services() {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a bind that does not wait
+		p, err := process.ReservePort()
 		if err != nil {
-			return fmt.Errorf("find a free port: %w", err)
+			return err
 		}
-		defer l.Close() // all are held until each has one of its own
-		f.Addresses[s.Name] = l.Addr().String()
+		f.ports = append(f.ports, p)
+		f.Addresses[s.Name] = p.On("127.0.0.1")
 	}
 	return nil
 }
@@ -314,6 +315,9 @@ func (f *Fleet) Close() error {
 		}
 	}
 	maps.DeleteFunc(f.running, func(string, *process.Process) bool { return true })
+	for _, p := range f.ports {
+		p.Release()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), serverStop)
 	defer cancel()
 	if f.Postgres != nil {
