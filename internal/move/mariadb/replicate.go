@@ -30,7 +30,7 @@ const (
 // until ctx ends: then the target's replication is stopped, and ctx's error
 // returned. A connection that is lost on the way is sought again.
 func (m *Mover) Replicate(ctx context.Context, report func(move.Progress)) error {
-	return m.persistently(ctx, report, m.locked)
+	return m.persistence().Run(ctx, report, m.locked)
 }
 
 // locked replicates while this process holds the move's lock.
@@ -88,7 +88,7 @@ func (m *Mover) lock(ctx context.Context) (*sql.Conn, error) {
 	var from string
 	_ = conn.QueryRowContext(ctx, "SELECT CONCAT('from ', host, ' ') FROM information_schema.processlist WHERE id = ?", holder.Int64).Scan(&from) // only to be helpful
 	hangUp(conn)
-	return nil, &lockHeld{&move.Refused{Reason: fmt.Sprintf("another dhow moves database %s already %s", m.cfg.Name, from), Fix: "stop it, or look at it with `dhow status`"}}
+	return nil, move.HeldBy(m.cfg.Name, from)
 }
 
 // running is the change stream while it runs in this process.

@@ -29,7 +29,7 @@ func (v *verifier) followStream(ctx context.Context) (follows context.Context, s
 		return ctx, nothing, err
 	}
 	lock, err := m.lock(ctx)
-	if held := (*lockHeld)(nil); errors.As(err, &held) {
+	if held := (*move.LockHeld)(nil); errors.As(err, &held) {
 		return ctx, nothing, nil
 	}
 	if err != nil {

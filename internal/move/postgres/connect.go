@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -12,25 +11,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"dhow/internal/move"
 )
-
-// connectError is a session that could not be opened: which one, why, and what
-// to do next. It is not a move.Refused, because a server that is away may come
-// back: whoever waits for it asks the cause, which errors.As finds behind it.
-type connectError struct {
-	side, where string
-	why, fix    string
-	cause       error
-}
-
-func (e *connectError) Error() string {
-	if e.fix == "" {
-		return fmt.Sprintf("connect to the %s, %s: %s", e.side, e.where, e.why)
-	}
-	return fmt.Sprintf("connect to the %s, %s: %s: %s", e.side, e.where, e.why, e.fix)
-}
-
-func (e *connectError) Unwrap() error { return e.cause }
 
 // SQLSTATEs of a refused session.
 const (
@@ -48,26 +31,26 @@ func explainConnect(ctx context.Context, cfg *pgx.ConnConfig, side string, err e
 	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
 		return err
 	}
-	e := &connectError{side: side, where: fmt.Sprintf("%s:%d/%s as %s", cfg.Host, cfg.Port, cfg.Database, cfg.User), cause: err}
+	e := &move.ConnectError{Side: side, Where: fmt.Sprintf("%s:%d/%s as %s", cfg.Host, cfg.Port, cfg.Database, cfg.User), Cause: err}
 	key := func(k string) string { return "databases[]." + side + "." + k }
 	var pg *pgconn.PgError
 	var dns *net.DNSError
 	var network net.Error
 	switch {
 	case errors.As(err, &pg):
-		e.why, e.fix = explainRefusal(pg, cfg, key)
+		e.Why, e.Fix = explainRefusal(pg, cfg, key)
 	case errors.As(err, &dns):
-		e.why, e.fix = fmt.Sprintf("the name %s is not known", dns.Name), "check "+key("host")+" in the estate, and this machine's name servers"
+		e.Why, e.Fix = fmt.Sprintf("the name %s is not known", dns.Name), "check "+key("host")+" in the estate, and this machine's name servers"
 	case isTLS(err):
-		e.why, e.fix = explainTLS(err, cfg, key)
+		e.Why, e.Fix = explainTLS(err, cfg, key)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		e.why, e.fix = "nothing answers on that port", "check "+key("host")+" and "+key("port")+", and that the server runs and listens on that address (listen_addresses)"
+		e.Why, e.Fix = "nothing answers on that port", "check "+key("host")+" and "+key("port")+", and that the server runs and listens on that address (listen_addresses)"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		e.why, e.fix = "there is no route to that host", "check "+key("host")+", and this machine's routes, VPN and peering"
+		e.Why, e.Fix = "there is no route to that host", "check "+key("host")+", and this machine's routes, VPN and peering"
 	case errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err), errors.As(err, &network) && network.Timeout():
-		e.why, e.fix = "the server did not answer in time", "check "+key("host")+" and "+key("port")+", and that firewalls and security groups let this machine through"
+		e.Why, e.Fix = "the server did not answer in time", "check "+key("host")+" and "+key("port")+", and that firewalls and security groups let this machine through"
 	default:
-		e.why = err.Error()
+		e.Why = err.Error()
 	}
 	return e
 }
@@ -104,16 +87,7 @@ func explainRefusal(pg *pgconn.PgError, cfg *pgx.ConnConfig, key func(string) st
 // noTLS is what the driver says of a server that speaks no TLS; it has no type of its own.
 const noTLS = "server refused TLS connection"
 
-func isTLS(err error) bool {
-	var verification *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	var alert tls.AlertError
-	var unknown x509.UnknownAuthorityError
-	var name x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	return errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &unknown) ||
-		errors.As(err, &name) || errors.As(err, &invalid) || strings.Contains(err.Error(), noTLS)
-}
+func isTLS(err error) bool { return move.IsTLS(err) || strings.Contains(err.Error(), noTLS) }
 
 func explainTLS(err error, cfg *pgx.ConnConfig, key func(string) string) (why, fix string) {
 	var unknown x509.UnknownAuthorityError

@@ -356,7 +356,7 @@ func knowsItsEnds(t *testing.T, c couple) {
 	}
 	run(t, p.target, "CREATE SCHEMA full_already CREATE TABLE t (a int)")
 	issues, err = m.Preflight(ctx)
-	var refused *connectError
+	var refused *move.ConnectError
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "nothing answers on that port") || strings.Contains(err.Error(), c.source.Password()) {
 		t.Errorf("with the source away: %v", err)
 	}

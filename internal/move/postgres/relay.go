@@ -65,7 +65,7 @@ func (m *Mover) newRelay(_ context.Context, s streamState) (*relay, error) {
 // run streams until ctx ends or something stands in the way that trying again
 // does not mend. A lost connection, or a server that restarts, is waited for.
 func (r *relay) run(ctx context.Context) error {
-	pauses, since := reconnectPauses(), time.Now()
+	pauses, since := move.Pauses(reconnectFirst, reconnectMost), time.Now()
 	for {
 		began, opened := r.progressed(), time.Now()
 		err := r.session(ctx)

@@ -25,13 +25,13 @@ const (
 // Replicate brings the target from wherever it stands to the stream, and
 // streams until ctx ends. A connection that is lost on the way is sought again.
 func (m *Mover) Replicate(ctx context.Context, report func(move.Progress)) error {
-	return m.persistently(ctx, report, m.locked)
+	return m.persistence().Run(ctx, report, m.locked)
 }
 
 // locked replicates while this process holds the move's lock.
 func (m *Mover) locked(ctx context.Context, report func(move.Progress)) error {
 	unlock, err := m.lock(ctx)
-	var held *lockHeld
+	var held *move.LockHeld
 	for until := time.Now().Add(predecessorWait); errors.As(err, &held) && time.Now().Before(until); {
 		select {
 		case <-ctx.Done():
@@ -135,7 +135,7 @@ func (m *Mover) lock(ctx context.Context) (unlock func(), err error) {
 			FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted
 			AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended($1, 0)`, m.stream).Scan(&who)
 		hangUp(ctx, conn)
-		return nil, &lockHeld{&move.Refused{Reason: fmt.Sprintf("another dhow moves database %s already %s", m.cfg.Name, who), Fix: "stop it, or look at it with `dhow status`"}}
+		return nil, move.HeldBy(m.cfg.Name, who)
 	}
 	return func() {
 		ended, cancel := parting(ctx)

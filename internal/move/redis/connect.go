@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"dhow/internal/move"
 )
 
 const (
@@ -175,31 +177,14 @@ func refusal(err error) bool {
 	return strings.HasPrefix(text, "noperm") || strings.HasPrefix(text, "execabort") || strings.HasPrefix(text, "err unknown") || strings.Contains(text, "not allowed") || strings.Contains(text, "not permitted")
 }
 
-// connectError is a session that could not be opened: which one, why, and what
-// to do next. The cause stays behind it: a server that is away may come back.
-type connectError struct {
-	side, where string
-	why, fix    string
-	cause       error
-}
-
-func (e *connectError) Error() string {
-	if e.fix == "" {
-		return fmt.Sprintf("connect to the %s, %s: %s", e.side, e.where, e.why)
-	}
-	return fmt.Sprintf("connect to the %s, %s: %s: %s", e.side, e.where, e.why, e.fix)
-}
-
-func (e *connectError) Unwrap() error { return e.cause }
-
 // explainConnect makes of a failed attempt an error that a person can act upon.
 func explainConnect(ctx context.Context, o *redis.Options, side string, err error) error {
 	if err == nil || errors.Is(ctx.Err(), context.Canceled) {
 		return err
 	}
-	e := &connectError{side: side, where: o.Addr, cause: err}
+	e := &move.ConnectError{Side: side, Where: o.Addr, Cause: err}
 	if o.Username != "" {
-		e.where += " as " + o.Username
+		e.Where += " as " + o.Username
 	}
 	key := func(k string) string { return "databases[]." + side + "." + k }
 	var dns *net.DNSError
@@ -207,19 +192,19 @@ func explainConnect(ctx context.Context, o *redis.Options, side string, err erro
 	var answer redis.Error
 	switch {
 	case errors.As(err, &answer):
-		e.why, e.fix = explainRefusal(answer.Error(), o, key)
+		e.Why, e.Fix = explainRefusal(answer.Error(), o, key)
 	case errors.As(err, &dns):
-		e.why, e.fix = fmt.Sprintf("the name %s is not known", dns.Name), "check "+key("host")+" in the estate, and this machine's name servers"
-	case isTLS(err):
-		e.why, e.fix = explainTLS(err, key)
+		e.Why, e.Fix = fmt.Sprintf("the name %s is not known", dns.Name), "check "+key("host")+" in the estate, and this machine's name servers"
+	case move.IsTLS(err):
+		e.Why, e.Fix = explainTLS(err, key)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		e.why, e.fix = "nothing answers on that port", "check "+key("host")+" and "+key("port")+", and that the server runs and listens on that address (bind)"
+		e.Why, e.Fix = "nothing answers on that port", "check "+key("host")+" and "+key("port")+", and that the server runs and listens on that address (bind)"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		e.why, e.fix = "there is no route to that host", "check "+key("host")+", and this machine's routes, VPN and peering"
+		e.Why, e.Fix = "there is no route to that host", "check "+key("host")+", and this machine's routes, VPN and peering"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		e.why, e.fix = "the server did not answer in time", "check "+key("host")+" and "+key("port")+", and that firewalls and security groups let this machine through; a server that takes TLS only does not answer without"
+		e.Why, e.Fix = "the server did not answer in time", "check "+key("host")+" and "+key("port")+", and that firewalls and security groups let this machine through; a server that takes TLS only does not answer without"
 	default:
-		e.why = err.Error()
+		e.Why = err.Error()
 	}
 	return e
 }
@@ -246,17 +231,6 @@ func explainRefusal(text string, o *redis.Options, key func(string) string) (why
 		return "the server has no password, and one was given", "remove " + key("password")
 	}
 	return text, ""
-}
-
-func isTLS(err error) bool {
-	var verification *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	var alert tls.AlertError
-	var unknown x509.UnknownAuthorityError
-	var name x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	return errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &unknown) ||
-		errors.As(err, &name) || errors.As(err, &invalid)
 }
 
 func explainTLS(err error, key func(string) string) (why, fix string) {

@@ -26,7 +26,7 @@ func (m *Mover) Replicate(ctx context.Context, report func(move.Progress)) error
 	if m.cfg.SourceCluster || m.cfg.TargetCluster {
 		return &move.Refused{Reason: fmt.Sprintf("database %s is a cluster: clusters can not be moved yet", m.cfg.Name), Fix: "move to and from single servers"}
 	}
-	return m.persistently(ctx, report, m.replicate)
+	return m.persistence().Run(ctx, report, m.replicate)
 }
 
 // replicate goes as far as its connections do.
@@ -172,7 +172,7 @@ func (m *Mover) lockedLane(ctx context.Context) (*wire, error) {
 		}
 	}
 	if err == nil && other != "" {
-		err = &lockHeld{&move.Refused{Reason: fmt.Sprintf("another dhow moves database %s already, from %s", m.cfg.Name, other), Fix: "stop it, or look at it with `dhow status`"}}
+		err = move.HeldBy(m.cfg.Name, "from "+other)
 	}
 	if err != nil {
 		w.hangUp()

@@ -44,7 +44,7 @@ func (m *Mover) following(ctx context.Context, from, to *session) (pass func(con
 		select {
 		case err := <-ended:
 			cancel()
-			if held := (*lockHeld)(nil); errors.As(err, &held) {
+			if held := (*move.LockHeld)(nil); errors.As(err, &held) {
 				return func(ctx context.Context) error { return m.passElsewhere(ctx, from, to) }, func() {}, nil
 			}
 			return nil, nil, fmt.Errorf("run the change stream for the comparison: %w", err)

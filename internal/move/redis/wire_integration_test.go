@@ -18,6 +18,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"dhow/internal/move"
 	"dhow/internal/redisserver/redistest"
 )
 
@@ -112,7 +113,7 @@ func TestReplicateByTLSAsAUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A certificate that nobody here trusts is refused by our own connections too.
-	if _, err := dialWire(t.Context(), by(0, x509.NewCertPool())); err == nil || !isTLS(err) {
+	if _, err := dialWire(t.Context(), by(0, x509.NewCertPool())); err == nil || !move.IsTLS(err) {
 		t.Errorf("an unknown authority was trusted: %v", err)
 	}
 	wrong := by(0, pool)
