@@ -204,9 +204,9 @@ func (l *loader) copyAgain(ctx context.Context, names []Name) error {
 		if c.table(ch.Table) == nil {
 			return &move.Refused{Reason: fmt.Sprintf("table %s is gone from the source since the snapshot was taken", ch.Table), Fix: "start `dhow replicate` again"}
 		}
-		l.progress.board.expect(ch.Table, c.table(ch.Table).Rows*ch.Estimate/max(c.table(ch.Table).Bytes, 1), ch.Estimate)
+		l.progress.board.Expect(ch.Table.String(), c.table(ch.Table).Rows*ch.Estimate/max(c.table(ch.Table).Bytes, 1), ch.Estimate)
 	}
-	l.progress.board.stepsExpected(len(chunks))
+	l.progress.board.ExpectSteps(len(chunks))
 	// No table is copied alone: one whose keys exist is not written frozen, which would need a TRUNCATE.
 	if err := l.copyJobs(ctx, c, jobs(chunks), nil, nil, &counted{}); err != nil {
 		return err

@@ -73,12 +73,12 @@ func (l *loader) copyAll(ctx context.Context) error {
 		if t == nil {
 			return &move.Refused{Reason: fmt.Sprintf("table %s is gone from the source since the copy began", ch.Table), Fix: "run `dhow finish --abandon` and begin the move again"}
 		}
-		l.progress.board.expect(ch.Table, t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
+		l.progress.board.Expect(ch.Table.String(), t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
 		if ch.Done && seen.first(ch.ID) {
-			l.progress.board.copied(ch.Table, t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
+			l.progress.board.Done(ch.Table.String(), t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
 		}
 	}
-	l.progress.board.stepsExpected(left(chunks))
+	l.progress.board.ExpectSteps(left(chunks))
 	if left(chunks) > 0 {
 		if err := l.share(ctx); err != nil {
 			return err
@@ -111,8 +111,8 @@ func (l *loader) copyAll(ctx context.Context) error {
 func (l *loader) countOthers(c *Catalog, chunks []chunk, seen *counted) {
 	for _, ch := range chunks {
 		if t := c.table(ch.Table); t != nil && ch.Done && seen.first(ch.ID) {
-			l.progress.board.copied(ch.Table, t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
-			l.progress.board.stepDone()
+			l.progress.board.Done(ch.Table.String(), t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
+			l.progress.board.StepDone()
 		}
 	}
 }
@@ -260,7 +260,7 @@ type copyWorker struct {
 	catalog  *Catalog
 	snapshot snapshot
 	limit    *rate.Limiter
-	board    *board
+	board    *move.Board
 	alone    map[Name]bool
 	again    map[Name]bool
 	counted  *counted
@@ -343,10 +343,10 @@ func (w *copyWorker) copy(ctx context.Context, j job) error {
 		}
 		for _, ch := range chunks {
 			if w.counted.first(ch.ID) {
-				w.board.stepDone()
+				w.board.StepDone()
 			}
 			if w.alone[ch.Table] {
-				w.board.tableDone(ch.Table)
+				w.board.TableDone(ch.Table.String())
 			}
 		}
 		return nil
@@ -467,7 +467,7 @@ func (w *copyWorker) nothingButRows(ctx context.Context, t *Table, ch chunk) (ro
 // pipe streams a COPY of the source into a COPY of the target; memory is bounded by its buffers.
 func (w *copyWorker) pipe(ctx context.Context, table Name, from, to string) (rows, bytes int64, err error) {
 	r, pw := io.Pipe()
-	counter := &rowCounter{ctx: ctx, out: bufio.NewWriterSize(pw, copyBuffer), limit: w.limit, heard: func(rows, bytes int64) { w.board.copied(table, rows, bytes) }}
+	counter := &rowCounter{ctx: ctx, out: bufio.NewWriterSize(pw, copyBuffer), limit: w.limit, heard: func(rows, bytes int64) { w.board.Done(table.String(), rows, bytes) }}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		_, err := w.source.PgConn().CopyTo(gctx, counter, from)

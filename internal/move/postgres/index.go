@@ -106,7 +106,7 @@ func (l *loader) buildPost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.progress.board.stepsExpected(len(entries))
+	l.progress.board.ExpectSteps(len(entries))
 	for _, st := range stages {
 		var now, later []postEntry
 		for _, e := range entries {
@@ -152,7 +152,7 @@ func (l *loader) buildKeys(ctx context.Context, of func(Name) bool) error {
 			now = append(now, e)
 		}
 	}
-	l.progress.board.stepsExpected(len(now))
+	l.progress.board.ExpectSteps(len(now))
 	return l.build(ctx, settings, now, l.m.limits.Copies)
 }
 
@@ -188,7 +188,7 @@ func (l *loader) build(ctx context.Context, settings string, entries []postEntry
 				if err := l.buildOne(ctx, conn, e); err != nil {
 					return err
 				}
-				l.progress.board.stepDone()
+				l.progress.board.StepDone()
 			}
 			return nil
 		})

@@ -427,25 +427,20 @@ func (m *Mover) analyze(ctx context.Context, c *Catalog) error {
 
 // progress gathers what a load does and reports it from time to time.
 type progress struct {
-	database string
-	report   func(move.Progress)
-	board    board
+	report func(move.Progress)
+	board  move.Board
 }
 
 func newProgress(database string, report func(move.Progress)) *progress {
-	return &progress{database: database, report: report, board: board{tables: map[Name]*move.TableProgress{}}}
+	return &progress{report: report, board: move.Board{Database: database}}
 }
 
-func (p *progress) phase(ph move.Phase) { p.board.begin(ph) }
+func (p *progress) phase(ph move.Phase) { p.board.Begin(ph, 0) }
 
 func (p *progress) start(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
-	send := func() {
-		r := p.board.read(time.Now())
-		r.Database = p.database
-		p.report(r)
-	}
+	send := func() { p.report(p.board.Read(time.Now())) }
 	go func() {
 		defer close(ended)
 		tick := time.NewTicker(progressEvery)

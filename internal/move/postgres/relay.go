@@ -52,7 +52,7 @@ type relay struct {
 	bytes    int64
 	retained int64
 	leftOut  int64 // changes that a mending stream left out
-	rate     meter
+	rate     move.Meter
 }
 
 func (m *Mover) newRelay(_ context.Context, s streamState) (*relay, error) {
@@ -167,7 +167,7 @@ func (r *relay) count(rows, bytes int64) {
 	r.mu.Lock()
 	r.rows += rows
 	r.bytes += bytes
-	r.rate.add(time.Now(), rows, bytes)
+	r.rate.Add(time.Now(), rows, bytes)
 	r.mu.Unlock()
 }
 
@@ -213,7 +213,7 @@ func (r *relay) progress() move.Progress {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := move.Progress{Rows: r.rows, Bytes: r.bytes, Retained: r.retained, LagBytes: r.lag()}
-	p.RowsPerSecond, p.BytesPerSecond = r.rate.perSecond(time.Now())
+	p.RowsPerSecond, p.BytesPerSecond = r.rate.PerSecond(time.Now())
 	if !r.behind.IsZero() {
 		p.LagSeconds = time.Since(r.behind).Seconds()
 	}

@@ -121,7 +121,7 @@ func (v *verifier) run(ctx context.Context) (move.Comparison, error) {
 	v.progress.phase(move.PhaseVerify)
 	for _, t := range tables {
 		v.found.expect(t)
-		v.progress.board.expect(t.source.Name, estimate(t.source), t.source.Bytes)
+		v.progress.board.Expect(t.source.Name.String(), estimate(t.source), t.source.Bytes)
 	}
 	done := v.progress.start(ctx)
 	defer done()

@@ -72,7 +72,7 @@ func (v *verifier) plan(ctx context.Context, t *comparedTable) ([]*unit, error) 
 	list, err := v.cut(ctx, t)
 	t.left.Store(int64(len(list)))
 	for _, u := range list {
-		v.progress.board.stepsExpected(u.buckets)
+		v.progress.board.ExpectSteps(u.buckets)
 	}
 	return list, err
 }
@@ -255,17 +255,17 @@ func (v *verifier) compare(ctx context.Context, p *pair, u *unit) error {
 	}
 	v.found.compared(u.table, rows, u.buckets, began)
 	t := u.table.source
-	v.progress.board.copied(t.Name, rows, rows*(t.Bytes/max(1, estimate(t))))
+	v.progress.board.Done(t.Name.String(), rows, rows*(t.Bytes/max(1, estimate(t))))
 	if len(differing) > 0 {
 		if err := v.list(ctx, p, u, differing); err != nil {
 			return err
 		}
 	}
 	for range u.buckets {
-		v.progress.board.stepDone()
+		v.progress.board.StepDone()
 	}
 	if u.table.left.Add(-1) == 0 {
-		v.progress.board.tableDone(t.Name)
+		v.progress.board.TableDone(t.Name.String())
 	}
 	return nil
 }
