@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // redisVariable names the Redis server.
@@ -24,6 +25,7 @@ func openRedis(name string, size int) (*redis.Client, error) {
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = connectTime, pingTime, pingTime
 	// A command is not repeated behind the service's back: it may have been done.
 	o.MaxRetries = -1
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled} // no plain server knows them
 	return redis.NewClient(o), nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"dhow/internal/move"
 	"dhow/internal/move/redis/rdb"
@@ -34,6 +35,8 @@ func serverOptions(t testing.TB, s *redisserver.Server) *redis.Options {
 		t.Fatal(err)
 	}
 	o.MaxRetries = -1
+	// Several sessions of one client would change the setting at once, see go-redis' initConn.
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return o
 }
 
