@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -114,9 +113,10 @@ func (c *counted) first(id int) bool {
 }
 
 // Assist copies chunks of a copy that another process owns, until that copy is
-// over. It waits for one to begin. It changes nothing but the target's rows, so it
-// may be killed, and called again, at any time and in any number.
-func (m *Mover) Assist(ctx context.Context, report func(move.Progress)) error {
+// over. It waits for one to begin. part, from 0, of parts says where among the
+// chunks it begins, so that few want the same. It changes nothing but the target's
+// rows, so it may be killed, and called again, at any time and in any number.
+func (m *Mover) Assist(ctx context.Context, part, parts int, report func(move.Progress)) error {
 	if m.cfg.Back {
 		return nil
 	}
@@ -125,7 +125,7 @@ func (m *Mover) Assist(ctx context.Context, report func(move.Progress)) error {
 	defer stop()
 	p.phase(move.PhaseCopy)
 	for {
-		over, err := m.assistOnce(ctx, p)
+		over, err := m.assistOnce(ctx, p, part, parts)
 		if over || ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -141,7 +141,7 @@ func (m *Mover) Assist(ctx context.Context, report func(move.Progress)) error {
 }
 
 // assistOnce copies what is left under the snapshot that is shared now.
-func (m *Mover) assistOnce(ctx context.Context, p *progress) (over bool, err error) {
+func (m *Mover) assistOnce(ctx context.Context, p *progress, part, parts int) (over bool, err error) {
 	target, err := m.target(ctx)
 	if err != nil {
 		return false, err
@@ -182,12 +182,12 @@ func (m *Mover) assistOnce(ctx context.Context, p *progress) (over bool, err err
 	if err != nil {
 		return false, err
 	}
-	return false, m.assistUnder(ctx, p, c, s, chunks)
+	return false, m.assistUnder(ctx, p, c, s, chunks, part, parts)
 }
 
 // assistUnder copies chunks under a snapshot. A table of which a part was copied
 // under another one is the owner's alone: its rows have to be merged.
-func (m *Mover) assistUnder(ctx context.Context, p *progress, c *Catalog, s snapshot, chunks []chunk) error {
+func (m *Mover) assistUnder(ctx context.Context, p *progress, c *Catalog, s snapshot, chunks []chunk, part, parts int) error {
 	number, other := map[Name]int{}, map[Name]bool{}
 	for _, ch := range chunks {
 		number[ch.Table]++
@@ -205,7 +205,7 @@ func (m *Mover) assistUnder(ctx context.Context, p *progress, c *Catalog, s snap
 		return nil
 	}
 	list := jobs(todo)
-	at := rand.IntN(len(list)) // each helper begins elsewhere, so that few claim the same
+	at := len(list) * (part + 1) / (parts + 1) // the owner begins at the first
 	list = append(slices.Clone(list[at:]), list[:at]...)
 	limit, seen := m.rowLimit(), &counted{}
 	return m.workers(ctx, list, func() *copyWorker {

@@ -60,13 +60,13 @@ func TestAssist(t *testing.T) {
 				all.Go(func() {
 					for i == 0 && c.killHelper && ctx.Err() == nil { // killed over and over
 						short, kill := context.WithTimeout(ctx, 1500*time.Millisecond)
-						err := h.Assist(short, func(move.Progress) {})
+						err := h.Assist(short, i, len(helped), func(move.Progress) {})
 						kill()
 						if err == nil {
 							return
 						}
 					}
-					if err := h.Assist(ctx, func(p move.Progress) { helped[i].Store(p.Rows) }); err != nil && !errors.Is(err, context.Canceled) {
+					if err := h.Assist(ctx, i, len(helped), func(p move.Progress) { helped[i].Store(p.Rows) }); err != nil && !errors.Is(err, context.Canceled) {
 						t.Errorf("a helper ends with %v", err)
 					}
 				})
