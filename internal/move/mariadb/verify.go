@@ -53,7 +53,7 @@ type verifier struct {
 
 	lead     *pair   // plans
 	looks    *looker // looks again
-	found    findings
+	found    move.Findings
 	told     teller
 	suspects chan suspect
 }
@@ -79,8 +79,8 @@ func (m *Mover) verify(ctx context.Context, o move.VerifyOptions, report func(mo
 		o.Most = move.DefaultMostDifferences
 	}
 	v := &verifier{m: m, o: o, suspects: make(chan suspect, suspectBatch)}
-	v.told = teller{database: m.cfg.Name, report: report}
-	v.found.most = o.Most
+	v.told.report, v.told.board.Database = report, m.cfg.Name
+	v.found.Most = o.Most
 	switch {
 	case o.Pinned && (o.Repair || len(o.Tables) > 0):
 		return move.Comparison{}, errors.New("what is pinned can not be repaired, and is compared whole: compare the moving data")
@@ -139,7 +139,11 @@ func (v *verifier) run(ctx context.Context) (found move.Comparison, err error) {
 	if err != nil {
 		return move.Comparison{}, err
 	}
-	v.told.expect(tables)
+	v.told.board.Begin(move.PhaseVerify, 0)
+	for _, t := range tables {
+		v.found.Expect(t.source.String())
+		v.told.board.Expect(t.source.String(), t.source.Rows, t.source.Bytes)
+	}
 	if err := v.compareTables(ctx, tables); err != nil {
 		return move.Comparison{}, err
 	}
@@ -148,8 +152,8 @@ func (v *verifier) run(ctx context.Context) (found move.Comparison, err error) {
 			return move.Comparison{}, err
 		}
 	}
-	v.told.now()
-	return v.found.result(tables), nil
+	v.told.tell(true)
+	return v.found.Result(len(tables)), nil
 }
 
 // catalogs reads both sides', and makes sure that the servers can put a row's text together.
@@ -178,7 +182,7 @@ func (v *verifier) tables(catalogs [2]*Catalog) (tables []*comparedTable, err er
 	for i, kind := range []move.Kind{move.Missing, move.Extra} {
 		for _, t := range catalogs[i].Tables {
 			if catalogs[1-i].Table(t.Name) == nil {
-				v.found.object(t.String(), "table", kind)
+				v.found.Object(t.String(), "table", kind)
 			}
 		}
 	}
@@ -188,7 +192,7 @@ func (v *verifier) tables(catalogs [2]*Catalog) (tables []*comparedTable, err er
 		case t == nil:
 		case v.pins != nil && (!s.Transactional() || !t.Transactional()):
 			// A snapshot does not show such a table as it was.
-			v.found.undecided(max(1, s.Rows))
+			v.found.Undecided(max(1, s.Rows))
 			v.m.log.Warn("a table whose engine knows no snapshots can not be compared as it was under the fence", "table", s.String(), "engine", s.Engine)
 		default:
 			tables = append(tables, v.joined(s, t))

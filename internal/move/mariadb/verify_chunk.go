@@ -103,8 +103,14 @@ func (v *verifier) compare(ctx context.Context, p *pair, u *unit) error {
 	if err != nil {
 		return explainSnapshot(err)
 	}
-	v.found.compared(u.table, counts[0], began)
-	v.told.rows(u.table, counts[0], u.upTo == nil)
+	table := u.table.source.String()
+	v.found.Compared(table, counts[0], 1, began)
+	v.told.board.Done(table, counts[0], 0)
+	v.told.board.StepDone()
+	if u.upTo == nil { // the last in order
+		v.told.board.TableDone(table)
+	}
+	v.told.tell(false)
 	return nil
 }
 

@@ -19,7 +19,7 @@ func (v *verifier) compareCounters(ctx context.Context, catalogs [2]*Catalog) er
 	}
 	for _, s := range catalogs[0].Tables {
 		if t := now.Table(s.Name); t != nil && t.AutoIncrement < s.AutoIncrement {
-			v.found.object(s.String(), "AUTO_INCREMENT", move.Changed)
+			v.found.Object(s.String(), "AUTO_INCREMENT", move.Changed)
 		}
 	}
 	for i, kind := range []move.Kind{move.Missing, move.Extra} {
@@ -30,7 +30,7 @@ func (v *verifier) compareCounters(ctx context.Context, catalogs [2]*Catalog) er
 		for _, n := range catalogs[i].Sequences {
 			switch {
 			case !other[n]:
-				v.found.object(n.String(), "sequence", kind)
+				v.found.Object(n.String(), "sequence", kind)
 			case i == 0:
 				if err := v.compareSequence(ctx, n); err != nil {
 					return fmt.Errorf("compare sequence %s: %w", n, err)
@@ -62,7 +62,7 @@ func (v *verifier) compareSequence(ctx context.Context, n Name) error {
 	next := theirs.next
 	theirs.next = ours.next
 	if ours != theirs {
-		v.found.object(n.String(), "definition", move.Changed)
+		v.found.Object(n.String(), "definition", move.Changed)
 		return nil
 	}
 	behind := less(next, ours.next)
@@ -70,7 +70,7 @@ func (v *verifier) compareSequence(ctx context.Context, n Name) error {
 		behind = less(ours.next, next)
 	}
 	if behind && (ours.cycle == "0" || v.pins == nil) { // one that cycles may have begun anew since
-		v.found.object(n.String(), "next value", move.Changed)
+		v.found.Object(n.String(), "next value", move.Changed)
 	}
 	return nil
 }

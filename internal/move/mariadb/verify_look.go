@@ -152,7 +152,7 @@ func (l *looker) judge(ctx context.Context, t *comparedTable, batch []*doubt) er
 		found[i] = d.difference()
 	}
 	if t.keyless() && len(found) > 0 {
-		if err := l.v.print(ctx, l.pair, t, found[:min(int64(len(found)), l.v.found.room(t))]); err != nil {
+		if err := l.v.print(ctx, l.pair, t, found[:min(int64(len(found)), l.v.found.Room(t.source.String()))]); err != nil {
 			return err
 		}
 		if l.v.o.Repair {
@@ -162,12 +162,12 @@ func (l *looker) judge(ctx context.Context, t *comparedTable, batch []*doubt) er
 		}
 	}
 	for _, d := range found {
-		l.v.found.row(t, d)
+		l.v.note(t, d)
 	}
 	if len(open) == 0 {
 		return nil
 	}
-	l.v.found.undecided(int64(len(open)))
+	l.v.found.Undecided(int64(len(open)))
 	for _, d := range open[:min(len(open), namedUndecided)] {
 		l.v.m.log.Warn("a row changes too fast to be compared; the cutover compares it where it stands still", "table", t.source.String(), "row", d.id)
 	}

@@ -141,10 +141,10 @@ func (v *verifier) listRows(ctx context.Context, p *pair, u *unit) error {
 				case <-ctx.Done():
 					return ctx.Err()
 				}
-			case t.keyless() && int64(len(nameless)) < v.found.room(t):
+			case t.keyless() && int64(len(nameless)) < v.found.Room(t.source.String()):
 				nameless = append(nameless, d)
 			default:
-				v.found.row(t, d)
+				v.note(t, d)
 			}
 		}
 		if order <= 0 {
@@ -170,7 +170,7 @@ func (v *verifier) listRows(ctx context.Context, p *pair, u *unit) error {
 		return err
 	}
 	for _, d := range nameless {
-		v.found.row(t, d)
+		v.note(t, d)
 	}
 	return nil
 }
@@ -190,6 +190,15 @@ const (
 	// printBatch is how many such rows are looked for at once; it takes a scan of the table.
 	printBatch = 500
 )
+
+// note adds a difference to the findings.
+func (v *verifier) note(t *comparedTable, d difference) {
+	key := d.text
+	if d.suspect.key != nil {
+		key = t.describe(d.suspect.key)
+	}
+	v.found.Row(move.Difference{Table: t.source.String(), Key: key, Kind: d.kind, Repaired: d.repaired}, d.count)
+}
 
 // print reads what names rows that have no key.
 func (v *verifier) print(ctx context.Context, p *pair, t *comparedTable, of []difference) error {

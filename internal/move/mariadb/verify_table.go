@@ -43,11 +43,11 @@ func (v *verifier) joined(s, t *Table) *comparedTable {
 		other := t.Column(col.Name)
 		switch {
 		case other == nil:
-			v.found.object(name, "column "+col.Name, move.Missing)
+			v.found.Object(name, "column "+col.Name, move.Missing)
 		case col.Generated == "VIRTUAL" && other.Generated == "VIRTUAL":
 			// Nothing of it is stored, and it may tell another value each time.
 		case plainType(col) != plainType(other):
-			v.found.object(name, fmt.Sprintf("column %s: type %s instead of %s", col.Name, typeText(other), typeText(col)), move.Changed)
+			v.found.Object(name, fmt.Sprintf("column %s: type %s instead of %s", col.Name, typeText(other), typeText(col)), move.Changed)
 			if classOf(col) == classOf(other) {
 				c.columns = append(c.columns, comparedColumn{name: col.Name, class: classOf(col), charset: plainCharset(col), wide: plainCharset(col) != plainCharset(other)})
 			}
@@ -57,7 +57,7 @@ func (v *verifier) joined(s, t *Table) *comparedTable {
 	}
 	for _, col := range t.Columns {
 		if s.Column(col.Name) == nil {
-			v.found.object(name, "column "+col.Name, move.Extra)
+			v.found.Object(name, "column "+col.Name, move.Extra)
 		}
 	}
 	c.chooseKey()
@@ -66,7 +66,7 @@ func (v *verifier) joined(s, t *Table) *comparedTable {
 		if t.Versioned {
 			kind = move.Extra
 		}
-		v.found.object(name, "system versioning", kind)
+		v.found.Object(name, "system versioning", kind)
 		return c
 	}
 	c.addPeriod()

@@ -75,7 +75,7 @@ type verifier struct {
 	leading  sync.Mutex // guards lead, which plans and looks again
 	lead     *pair
 	progress *progress
-	found    findings
+	found    move.Findings
 	suspects chan suspect
 }
 
@@ -88,7 +88,7 @@ func (m *Mover) Verify(ctx context.Context, o move.VerifyOptions, report func(mo
 		report = func(move.Progress) {}
 	}
 	v := &verifier{m: m, o: o, progress: newProgress(m.cfg.Name, report), suspects: make(chan suspect, suspectBatch)}
-	v.found.most = o.Most
+	v.found.Most = o.Most
 	if o.Pinned {
 		if o.Repair || len(o.Tables) > 0 {
 			return move.Comparison{}, errors.New("what is pinned can not be repaired, and is compared whole: compare the moving data")
@@ -120,7 +120,7 @@ func (v *verifier) run(ctx context.Context) (move.Comparison, error) {
 	}
 	v.progress.phase(move.PhaseVerify)
 	for _, t := range tables {
-		v.found.expect(t)
+		v.found.Expect(t.source.Name.String())
 		v.progress.board.Expect(t.source.Name.String(), estimate(t.source), t.source.Bytes)
 	}
 	done := v.progress.start(ctx)
@@ -141,7 +141,7 @@ func (v *verifier) run(ctx context.Context) (move.Comparison, error) {
 			return move.Comparison{}, err
 		}
 	}
-	return v.found.result(len(tables)), nil
+	return v.found.Result(len(tables)), nil
 }
 
 // standing finds out what moves, and makes sure that moving data has a stream.
@@ -211,7 +211,7 @@ func (v *verifier) tables(ctx context.Context) (tables []*comparedTable, sealed 
 			other := Catalog{Tables: lists[1-i]}
 			for _, t := range lists[i] {
 				if other.table(t.Name) == nil {
-					v.found.object(t.Name.String(), "table", kind)
+					v.found.Object(t.Name.String(), "table", kind)
 				}
 			}
 		}
@@ -258,16 +258,16 @@ func (v *verifier) joined(s, t *Table) *comparedTable {
 		other := t.column(col.Name)
 		switch {
 		case other == nil:
-			v.found.object(s.Name.String(), "column "+col.Name, move.Missing)
+			v.found.Object(s.Name.String(), "column "+col.Name, move.Missing)
 		case col.TypeOID != other.TypeOID && min(col.TypeOID, other.TypeOID) < ownTypes:
-			v.found.object(s.Name.String(), fmt.Sprintf("column %s: type %s instead of %s", col.Name, other.Type, col.Type), move.Changed)
+			v.found.Object(s.Name.String(), fmt.Sprintf("column %s: type %s instead of %s", col.Name, other.Type, col.Type), move.Changed)
 		default:
 			c.columns = append(c.columns, col)
 		}
 	}
 	for _, col := range t.Columns {
 		if s.column(col.Name) == nil {
-			v.found.object(s.Name.String(), "column "+col.Name, move.Extra)
+			v.found.Object(s.Name.String(), "column "+col.Name, move.Extra)
 		}
 	}
 	c.text = rowText(c.columns, v.mixed)

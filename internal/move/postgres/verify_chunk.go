@@ -253,7 +253,7 @@ func (v *verifier) compare(ctx context.Context, p *pair, u *unit) error {
 			differing = append(differing, b)
 		}
 	}
-	v.found.compared(u.table, rows, u.buckets, began)
+	v.found.Compared(u.table.source.Name.String(), rows, u.buckets, began)
 	t := u.table.source
 	v.progress.board.Done(t.Name.String(), rows, rows*(t.Bytes/max(1, estimate(t))))
 	if len(differing) > 0 {

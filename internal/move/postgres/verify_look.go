@@ -182,12 +182,12 @@ func (v *verifier) judge(ctx context.Context, batch []*doubt) error {
 		}
 	}
 	for _, d := range proved {
-		v.found.row(d.suspect.table, d.difference)
+		v.note(d.suspect.table, d.difference)
 	}
 	if len(open) == 0 {
 		return nil
 	}
-	v.found.undecided(int64(len(open)))
+	v.found.Undecided(int64(len(open)))
 	for _, d := range open[:min(len(open), namedUndecided)] {
 		v.m.log.Warn("a row changes too fast to be compared; the cutover compares it where it stands still", "table", d.suspect.table.source.Name.String(), "row", d.suspect.name())
 	}

@@ -61,7 +61,7 @@ func (v *verifier) compareSequences(ctx context.Context) error {
 		s := states[0][n]
 		t, ok := states[1][n]
 		if !ok {
-			v.found.object(n.String(), "sequence", move.Missing)
+			v.found.Object(n.String(), "sequence", move.Missing)
 			continue
 		}
 		behind := t.Last < s.Last
@@ -70,12 +70,12 @@ func (v *verifier) compareSequences(ctx context.Context) error {
 		}
 		behind = behind || t.Last == s.Last && s.Called && !t.Called
 		if closed && s != t || behind {
-			v.found.object(n.String(), fmt.Sprintf("sequence: last_value=%d is_called=%t instead of last_value=%d is_called=%t", t.Last, t.Called, s.Last, s.Called), move.Changed)
+			v.found.Object(n.String(), fmt.Sprintf("sequence: last_value=%d is_called=%t instead of last_value=%d is_called=%t", t.Last, t.Called, s.Last, s.Called), move.Changed)
 		}
 	}
 	for _, n := range names[1] {
 		if _, ok := states[0][n]; !ok && closed {
-			v.found.object(n.String(), "sequence", move.Extra)
+			v.found.Object(n.String(), "sequence", move.Extra)
 		}
 	}
 	return nil
@@ -139,12 +139,12 @@ func (v *verifier) compareLargeObjects(ctx context.Context) error {
 				return err
 			}
 			if !same {
-				v.found.object(largeObjects, fmt.Sprintf("loid=%d", oid[0]), move.Changed)
+				v.found.Object(largeObjects, fmt.Sprintf("loid=%d", oid[0]), move.Changed)
 			}
 		case s && !t:
-			v.found.object(largeObjects, fmt.Sprintf("loid=%d", oid[0]), move.Missing)
+			v.found.Object(largeObjects, fmt.Sprintf("loid=%d", oid[0]), move.Missing)
 		case t && !s:
-			v.found.object(largeObjects, fmt.Sprintf("loid=%d", oid[1]), move.Extra)
+			v.found.Object(largeObjects, fmt.Sprintf("loid=%d", oid[1]), move.Extra)
 		}
 		for i, at := range [2]bool{s, t} {
 			if at {
@@ -180,10 +180,9 @@ func (v *verifier) sameObject(ctx context.Context, oid int64) (bool, error) {
 // rewritten refuses the verdict on tables that a snapshot can not show any more:
 // TRUNCATE and some forms of ALTER TABLE leave an older snapshot an empty table.
 func (v *verifier) rewritten(ctx context.Context, tables []*comparedTable) error {
-	differ := v.found.differing()
 	var names []string
 	for _, t := range tables {
-		if !differ[t] {
+		if !v.found.Differ(t.source.Name.String()) {
 			continue
 		}
 		for i, of := range []*Table{t.source, t.target} {

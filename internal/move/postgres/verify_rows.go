@@ -160,10 +160,10 @@ func (v *verifier) list(ctx context.Context, p *pair, u *unit, buckets []int64) 
 						d.kind, d.count = move.Extra, -d.count
 					}
 				}
-				if d.key == nil && int64(len(found)) < v.found.room(u.table) {
+				if d.key == nil && int64(len(found)) < v.found.Room(u.table.source.Name.String()) {
 					found = append(found, d)
 				} else {
-					v.found.row(u.table, d)
+					v.note(u.table, d)
 				}
 			}
 		}
@@ -184,7 +184,7 @@ func (v *verifier) list(ctx context.Context, p *pair, u *unit, buckets []int64) 
 		if err := v.print(ctx, p, u.table, &d); err != nil {
 			return err
 		}
-		v.found.row(u.table, d)
+		v.note(u.table, d)
 	}
 	return nil
 }
@@ -200,9 +200,18 @@ type difference struct {
 	repaired bool
 }
 
+// note adds a difference to the findings.
+func (v *verifier) note(t *comparedTable, d difference) {
+	key := d.text
+	if d.key != nil {
+		key = t.describe(d.key)
+	}
+	v.found.Row(move.Difference{Table: t.source.Name.String(), Key: key, Kind: d.kind, Repaired: d.repaired}, d.count)
+}
+
 // print fetches what names a row that has no key, where there is room to name it.
 func (v *verifier) print(ctx context.Context, p *pair, t *comparedTable, d *difference) (err error) {
-	if d.key == nil && v.found.room(t) > 0 {
+	if d.key == nil && v.found.Room(t.source.Name.String()) > 0 {
 		d.text, err = rowAt(ctx, [2]*pgx.Conn{p.source, p.target}[d.side], t, d.at)
 	}
 	return err
