@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math/bits"
 	"slices"
 	"strings"
@@ -32,6 +33,8 @@ type offers struct {
 	names []string
 	// instances are the regions of each class, by service.
 	instances map[string]map[string]set
+	// classes are the classes of each service, sorted.
+	classes map[string][]string
 
 	sources map[string]Source
 	codes   map[string]set
@@ -44,7 +47,7 @@ type offers struct {
 // type or a family stand the regions that lack it, each with a minus, or those that
 // alone have it, each with a plus; nothing means that all have it.
 func parseOffers(text []byte) (*offers, error) {
-	o := &offers{regions: map[string]offered{}, types: map[string]set{}, instances: map[string]map[string]set{},
+	o := &offers{regions: map[string]offered{}, types: map[string]set{}, instances: map[string]map[string]set{}, classes: map[string][]string{},
 		sources: map[string]Source{}, codes: map[string]set{}}
 	read := o.readHead
 	at := 0
@@ -78,6 +81,9 @@ func parseOffers(text []byte) (*offers, error) {
 	}
 	if !slices.IsSorted(o.names) {
 		return nil, errors.New("its types are not sorted")
+	}
+	for service, classes := range o.instances {
+		o.classes[service] = slices.Sorted(maps.Keys(classes))
 	}
 	return o, nil
 }

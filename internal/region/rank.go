@@ -50,6 +50,8 @@ type Question struct {
 	Users map[string]float64
 	// Residency are the countries and blocs that data may lie in; none allows all.
 	Residency []string
+	// Without are regions that are not wanted for reasons of one's own.
+	Without []string
 	// Types are the resource types that are needed; Instances the classes.
 	Types     []string
 	Instances []Instance
@@ -75,7 +77,7 @@ type Candidate struct {
 	Region  string `json:"region"`
 	Display string `json:"display"`
 	Country string `json:"country"`
-	// Allowed says that the residency rule allows it.
+	// Allowed says that the residency rule allows it, and that it was not left out.
 	Allowed bool `json:"allowed"`
 	// Fit says that no notice tells to leave it, and, for disaster recovery, that it is
 	// not within one disaster's reach of the primary.
@@ -206,10 +208,10 @@ func (c *Catalog) checked(q Question) (Question, error) {
 			return q, fmt.Errorf("the needed instances: %w", err)
 		}
 		if classes[i.Class] == 0 {
-			return q, fmt.Errorf("the needed instances: %w", unknown("class of "+i.Service, i.Class, slices.Sorted(maps.Keys(classes))))
+			return q, fmt.Errorf("the needed instances: %w", unknown("class of "+i.Service, i.Class, c.offers.classes[i.Service]))
 		}
 	}
-	for _, name := range []string{q.Primary, q.DR, q.Beside} {
+	for _, name := range append([]string{q.Primary, q.DR, q.Beside}, q.Without...) {
 		if name == "" {
 			continue
 		}
@@ -231,7 +233,7 @@ func (c *Catalog) checked(q Question) (Question, error) {
 // nil, and compares it with today's.
 func (c *Catalog) candidate(q Question, r, beside *Region, today string) Candidate {
 	_, unfit := r.Unfit()
-	k := Candidate{Region: r.Name, Display: r.Display, Country: r.Country, Allowed: r.AllowedBy(q.Residency), Fit: !unfit, LatencyMs: r.users(q.Users),
+	k := Candidate{Region: r.Name, Display: r.Display, Country: r.Country, Allowed: r.AllowedBy(q.Residency) && !slices.Contains(q.Without, r.Name), Fit: !unfit, LatencyMs: r.users(q.Users),
 		Lacks: c.lacks(q, r), OptIn: r.OptIn, Notices: r.Notices}
 	k.Cost = k.LatencyMs
 	for _, l := range k.Lacks {
@@ -294,21 +296,47 @@ func (c *Catalog) lacks(q Question, r *Region) []Lack {
 	return lacks
 }
 
-// otherClass is a class of the same size that the region has, of the family whose name
-// is nearest; empty where there is none.
+// strangeness is what another processor weighs beside letters of a family's name: the
+// images would have to be built anew for it.
+const strangeness = 10
+
+// otherClass is a class of the same size that the region has, of a family of the same
+// kind, on the same processor where there is one, whose name is nearest; empty where
+// there is none.
 func (c *Catalog) otherClass(r *Region, i Instance) string {
 	dot := strings.LastIndexByte(i.Class, '.')
 	family, size := i.Class[:dot], i.Class[dot:]
+	kind, arm := familyOf(family)
 	best, bestAt := "", math.MaxInt
-	for _, class := range slices.Sorted(maps.Keys(c.offers.instances[i.Service])) {
+	for _, class := range c.offers.classes[i.Service] {
 		other, ok := strings.CutSuffix(class, size)
-		if ok && c.offers.instances[i.Service][class].has(r.bit) {
-			if d := distance(family, other); d < bestAt {
-				best, bestAt = class, d
-			}
+		if !ok || !strings.HasPrefix(other, kind) || !c.offers.instances[i.Service][class].has(r.bit) {
+			continue
+		}
+		otherKind, otherArm := familyOf(other)
+		if otherKind != kind {
+			continue
+		}
+		d := distance(family, other)
+		if otherArm != arm {
+			d += strangeness
+		}
+		if d < bestAt {
+			best, bestAt = class, d
 		}
 	}
 	return best
+}
+
+// familyOf takes a family's name apart: m7gd is of kind m, and of Arm's processors,
+// which a g behind the generation tells.
+func familyOf(family string) (kind string, arm bool) {
+	digit := strings.IndexAny(family, "0123456789")
+	if digit < 0 {
+		return family, false
+	}
+	rest := strings.TrimLeft(family[digit:], "0123456789")
+	return family[:digit], strings.HasPrefix(rest, "g")
 }
 
 // reasons are why a candidate stands where it does, the weightiest first.
@@ -316,6 +344,8 @@ func (c *Catalog) reasons(q Question, r, beside *Region, k *Candidate) []string 
 	var why []string
 	where := c.countries[r.Country].name
 	switch {
+	case slices.Contains(q.Without, r.Name):
+		why = append(why, "it was left out by request")
 	case !k.Allowed:
 		why = append(why, fmt.Sprintf("its data would lie in %s, which the residency rule (%s) does not allow", where, strings.Join(q.Residency, ", ")))
 	case len(q.Residency) > 0:
@@ -325,7 +355,7 @@ func (c *Catalog) reasons(q Question, r, beside *Region, k *Candidate) []string 
 		why = append(why, fmt.Sprintf("notice of %s: %s", n.Date, n.Text))
 	}
 	if beside != nil {
-		text := fmt.Sprintf("%s km from %s", humanize.Comma(int64(k.DistanceKm)), beside.Name)
+		text := fmt.Sprintf("%s km and about %.0f ms from %s", humanize.Comma(int64(k.DistanceKm)), float64(r.RoundTrip(beside))/float64(time.Millisecond), beside.Name)
 		switch {
 		case k.DistanceKm <= tooNearKm:
 			text += ": within reach of one disaster"
@@ -338,17 +368,22 @@ func (c *Catalog) reasons(q Question, r, beside *Region, k *Candidate) []string 
 		why = append(why, fmt.Sprintf("about %.0f ms from its users", k.LatencyMs))
 	}
 	if needed := len(q.Types) + len(q.Instances); needed > 0 {
-		if len(k.Lacks) == 0 {
-			why = append(why, fmt.Sprintf("offers all %d types and classes that are needed", needed))
-		} else {
-			open := 0
-			for _, l := range k.Lacks {
-				if l.Instead == "" {
-					open++
-				}
+		open := 0
+		for _, l := range k.Lacks {
+			if l.Instead == "" {
+				open++
 			}
-			why = append(why, fmt.Sprintf("lacks %d of %d types and classes that are needed, %d of them without a known substitute", len(k.Lacks), needed, open))
 		}
+		text := fmt.Sprintf("lacks %d of the %d types and classes that are needed", len(k.Lacks), needed)
+		switch {
+		case len(k.Lacks) == 0:
+			text = fmt.Sprintf("offers all of the %d types and classes that are needed", needed)
+		case open == 0:
+			text += "; something stands in for each"
+		default:
+			text += fmt.Sprintf("; nothing is known to stand in for %d", open)
+		}
+		why = append(why, text)
 	}
 	if r.Offer.Source.Date != r.Offer.Known() || c.newest() != r.Offer.Source.Date {
 		why = append(why, fmt.Sprintf("what it offers was last told on %s", r.Offer.Known()))

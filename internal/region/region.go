@@ -16,6 +16,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -216,11 +217,7 @@ func (c *Catalog) Regions() []*Region { return slices.Clone(c.regions) }
 
 // Sources are where the facts are from that every region has, by what they are of.
 func (c *Catalog) Sources() map[string]Source {
-	all := make(map[string]Source, len(c.sources))
-	for k, s := range c.sources {
-		all[k] = s
-	}
-	return all
+	return maps.Clone(c.sources)
 }
 
 // Lookup finds a region by its name. An error names those that were probably meant.
@@ -230,13 +227,26 @@ func (c *Catalog) Lookup(name string) (*Region, error) {
 		return c.regions[at], nil
 	}
 	known := make([]string, len(c.regions))
+	var called []string
 	for i, r := range c.regions {
 		known[i] = r.Name
-		if folded := strings.ToLower(name); folded != "" && (folded == strings.ToLower(r.City) || folded == strings.ToLower(r.Display)) {
-			return nil, fmt.Errorf("%q is no region's name: did you mean %s?", name, r.Name)
+		if r.calledLike(name) {
+			called = append(called, r.Name)
 		}
 	}
+	if n := len(called); n > 0 && n <= offeredNames {
+		return nil, fmt.Errorf("%q is no region's name: did you mean %s?", name, strings.Join(called, " or "))
+	}
 	return nil, unknown("AWS region", name, known)
+}
+
+// leastCalled is how long a part of a name must be to tell a region by.
+const leastCalled = 3
+
+// calledLike says whether people call the region so: by its city or a part of its name.
+func (r *Region) calledLike(name string) bool {
+	name = strings.ToLower(name)
+	return len(name) >= leastCalled && (name == strings.ToLower(r.City) || strings.Contains(strings.ToLower(r.Display), name))
 }
 
 // Known says whether any region offers a type; the types of one's own are known.
@@ -315,24 +325,21 @@ func (r *Region) Instances(service string) ([]string, error) {
 		return nil, err
 	}
 	var have []string
-	for class, in := range classes {
-		if in.has(r.bit) {
+	for _, class := range r.catalog.offers.classes[service] {
+		if classes[class].has(r.bit) {
 			have = append(have, class)
 		}
 	}
-	slices.Sort(have)
 	return have, nil
 }
+
+// Services are those whose classes of instances are known, sorted; see HasInstance.
+func (c *Catalog) Services() []string { return slices.Sorted(maps.Keys(c.offers.instances)) }
 
 func (c *Catalog) classes(service string) (map[string]set, error) {
 	classes, ok := c.offers.instances[service]
 	if !ok {
-		known := make([]string, 0, len(c.offers.instances))
-		for s := range c.offers.instances {
-			known = append(known, s)
-		}
-		slices.Sort(known)
-		return nil, fmt.Errorf("%q has no classes of instances that are known: want one of %s", service, strings.Join(known, ", "))
+		return nil, fmt.Errorf("%q has no classes of instances that are known: want one of %s", service, strings.Join(c.Services(), ", "))
 	}
 	return classes, nil
 }
