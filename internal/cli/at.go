@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // for --zone where the system has no zones, as in a container
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"

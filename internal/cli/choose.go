@@ -77,9 +77,18 @@ func (a *app) load() (*estate.Estate, error) {
 	return e, err
 }
 
-// open reads the estate file and makes what it describes, of the named databases
-// alone where any are: what the others need is not asked for.
+// open reads the estate file and makes what it describes, as chosen does.
 func (a *app) open(ctx context.Context, databases ...string) (*voyage.Voyage, error) {
+	e, err := a.chosen(databases...)
+	if err != nil {
+		return nil, err
+	}
+	return voyage.Open(ctx, e, voyage.Options{Log: a.log})
+}
+
+// chosen reads the estate file, of the named databases alone where any are: what the
+// others need is not asked for.
+func (a *app) chosen(databases ...string) (*estate.Estate, error) {
 	e, err := a.load()
 	if err != nil {
 		return nil, err
@@ -97,7 +106,7 @@ func (a *app) open(ctx context.Context, databases ...string) (*voyage.Voyage, er
 	for _, d := range e.Databases {
 		a.engines[d.Name] = d.Engine
 	}
-	return voyage.Open(ctx, e, voyage.Options{Log: a.log})
+	return e, nil
 }
 
 func databaseNames(e *estate.Estate) []string {

@@ -150,7 +150,8 @@ func (a *app) moveTraffic(ctx context.Context, to cutover.Side, f moveFlags) err
 		}
 		return err
 	}
-	return errors.Join(err, a.stream(ctx, v, to.Other(), true, false))
+	_, streamed := a.stream(ctx, v, to.Other(), streaming{copied: true})
+	return errors.Join(err, streamed)
 }
 
 // replicateAgain reminds of a replication that was stopped for a run that did

@@ -16,6 +16,7 @@ import (
 	"dhow/internal/demo"
 	"dhow/internal/gate"
 	"dhow/internal/move"
+	"dhow/internal/pods"
 	"dhow/internal/voyage"
 	"dhow/internal/window"
 )
@@ -133,7 +134,7 @@ func TestManualFields(t *testing.T) {
 	for page, values := range map[string][]any{
 		"demo.md":        {demo.Report{}},
 		"preflight.md":   {inspected{}, move.Issue{}},
-		"replicate.md":   {move.Progress{}, move.TableProgress{}, voyage.Standing{}},
+		"replicate.md":   {move.Progress{}, move.TableProgress{}, voyage.Standing{}, pods.Standing{}},
 		"verify.md":      {compared{}},
 		"cutover.md":     {cutover.Result{}, cutover.Timing{}, schedule{}, window.Plan{}, window.Sure{}},
 		"finish.md":      {voyage.Leftover{}},

@@ -135,6 +135,13 @@ func (r *reporter) line(format string, args ...any) {
 	stamped(r.lines, time.Now(), format, args...)
 }
 
+// event prints a line of JSON from another goroutine than those that report.
+func (r *reporter) event(v any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.object(v)
+}
+
 func (r *reporter) object(v any) {
 	out := json.NewEncoder(r.objects)
 	out.SetEscapeHTML(false)

@@ -131,6 +131,22 @@ func (r *Replication) Failures(ctx context.Context, said func(database string, e
 	}
 }
 
+// Copied says whether the copies of all of some databases are over, or given up.
+func (r *Replication) Copied(databases []string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range databases {
+		s := r.standing[name]
+		if s == nil || s.err != nil {
+			continue
+		}
+		if s.Progress == nil || s.Progress.Phase != move.PhaseIndex && s.Progress.Phase != move.PhaseStream {
+			return false
+		}
+	}
+	return true
+}
+
 // Standings are how the databases stand, in the estate's order.
 func (r *Replication) Standings() []Standing {
 	r.mu.Lock()

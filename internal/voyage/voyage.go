@@ -161,6 +161,28 @@ func (v *Voyage) TakeOver(ctx context.Context, what string) (lock *cutover.Lock,
 	}
 }
 
+// TakeBack takes the lock again after the estate was handed over: once the command
+// that asked for it has had it and given it back, or did not take it in time. It
+// waits for as long as anybody holds it.
+func (v *Voyage) TakeBack(ctx context.Context, what string) (*cutover.Lock, error) {
+	until := time.Now().Add(takeOverTime)
+	for had := false; ; {
+		_, pid := v.Holder()
+		had = had || pid != 0
+		if had && pid == 0 || time.Now().After(until) {
+			lock, err := v.Lock(what)
+			if !errors.Is(err, cutover.ErrLocked) {
+				return lock, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for the estate to be handed back: %w", ctx.Err())
+		case <-time.After(takeOverPoll):
+		}
+	}
+}
+
 // Close ends the movers' sessions and the client of the gate.
 func (v *Voyage) Close(ctx context.Context) {
 	for _, list := range [][]move.Mover{v.Movers, v.Back} {
