@@ -172,6 +172,7 @@ estate file is not valid.`,
 		a.finishCommand(),
 		a.gateCommand(),
 		a.statusCommand(),
+		a.regionsCommand(),
 		a.completionCommand(),
 		a.versionCommand(),
 	)

@@ -16,6 +16,7 @@ import (
 	"dhow/internal/demo"
 	"dhow/internal/gate"
 	"dhow/internal/move"
+	"dhow/internal/region"
 	"dhow/internal/pods"
 	"dhow/internal/voyage"
 	"dhow/internal/window"
@@ -141,6 +142,8 @@ func TestManualFields(t *testing.T) {
 		"gate-status.md": {gate.Status{}, gate.RouteStatus{}},
 		"status.md":      {estateStatus{}, databaseStatus{}, replicateStatus{}, cutover.Run{}, move.State{}},
 		"version.md":     {version{}},
+		"regions.md": {region.Region{}, region.Notice{}, region.Source{}, region.Offer{}, region.Ranking{}, region.Candidate{}, region.Lack{},
+			region.Change{}},
 	} {
 		text := read(t, page)
 		for _, v := range values {

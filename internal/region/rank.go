@@ -374,14 +374,12 @@ func (c *Catalog) reasons(q Question, r, beside *Region, k *Candidate) []string 
 				open++
 			}
 		}
-		text := fmt.Sprintf("lacks %d of the %d types and classes that are needed", len(k.Lacks), needed)
+		text := fmt.Sprintf("offers %d of %d needed types and classes", needed-len(k.Lacks), needed)
 		switch {
-		case len(k.Lacks) == 0:
-			text = fmt.Sprintf("offers all of the %d types and classes that are needed", needed)
-		case open == 0:
-			text += "; something stands in for each"
-		default:
+		case open > 0:
 			text += fmt.Sprintf("; nothing is known to stand in for %d", open)
+		case len(k.Lacks) > 0:
+			text += "; something stands in for each that it lacks"
 		}
 		why = append(why, text)
 	}

@@ -1,0 +1,3 @@
+types: dict[str, str] = {
+    "AWS::EC2::VPC": "0123456789abcdef",
+}

@@ -1,0 +1,4 @@
+types: list[str] = [
+    "AWS::EC2::VPC",
+    "AWS::S3::Bucket",
+]

@@ -1,0 +1,4 @@
+types: dict[str, str] = {
+    "AWS::EC2::VPC": "0123456789abcdef",
+    "AWS::Old::Type": "0123456789abcdef",
+}

@@ -1,0 +1,5 @@
+types: list[str] = [
+    "AWS::DMS::Endpoint",
+    "AWS::EC2::VPC",
+    "AWS::S3::Bucket",
+]
