@@ -65,7 +65,7 @@ type Object struct {
 	APIVersion string
 	// Content is as written: no defaults are filled in but those that a live server
 	// filled in. It is shared: change a DeepCopy. A Secret has its keys, each with an
-	// empty value, in Data; those of a live cluster may lack, see KeysKnown.
+	// empty value, in Data and StringData; those of a live cluster may lack, see KeysKnown.
 	Content Content
 	Source  Source
 	// Live is the same object of the cluster where Content is of the files, else nil.
@@ -115,7 +115,8 @@ type Inventory struct {
 	// Files are those beside the manifests that are not of Kubernetes but tell how
 	// the application is reached: the configuration of proxies above all.
 	Files []File
-	// Pods are those of a live cluster.
+	// Pods are those of a live cluster. Among Objects are only the pods that nobody owns,
+	// and no ReplicaSet of a Deployment that has no pods left.
 	Pods []Pod
 	// Usage is of each container of each workload, from metrics; empty without.
 	Usage []Usage
@@ -316,6 +317,8 @@ type Database struct {
 	Server *Ref `json:"server,omitempty"`
 	// Service is the Service through which it is reached, nil if by an address or foreign name.
 	Service *Ref `json:"service,omitempty"`
+	// Secret is the Secret that has the connection string or the password, nil if none is known.
+	Secret *Ref `json:"secret,omitempty"`
 	// Managed is the provider's product if the name tells: rds, aurora, elasticache,
 	// memorydb, documentdb, cloudsql, azure, or "". Region is the provider's if the name tells.
 	Managed string `json:"managed,omitempty"`

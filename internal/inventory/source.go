@@ -127,3 +127,8 @@ func KeyPath(field, key string) string {
 	}
 	return field + "." + key
 }
+
+func sortLines(lines []lineAt) []lineAt {
+	slices.SortFunc(lines, func(a, b lineAt) int { return cmp.Compare(a.hash, b.hash) })
+	return slices.Clip(lines)
+}
