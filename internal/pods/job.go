@@ -101,4 +101,13 @@ func takes(cpu, cpuLimit, memory, memoryLimit string) corev1.ResourceRequirement
 	}
 }
 
+func parseQuantity(text string) (resource.Quantity, error) {
+	q, err := resource.ParseQuantity(text)
+	if err != nil || q.Sign() <= 0 {
+		return q, fmt.Errorf("%q is no size: want one as %s", text, DefaultStorage)
+	}
+	return q, nil
+}
+
+// quantity is one of this package's own.
 func quantity(text string) *resource.Quantity { return new(resource.MustParse(text)) }

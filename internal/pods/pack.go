@@ -20,6 +20,8 @@ import (
 const (
 	// estateKey is the estate's file in a pack.
 	estateKey = estate.FileName
+	// gateToken is the key of the secret of the gate's control address.
+	gateToken = "gate.token"
 	// maxPack bounds a pack, in bytes; a Secret takes 1 MiB.
 	maxPack = 1000 << 10
 	// gatePort and metricsPort are where a gate in a pod listens, whatever the
@@ -67,7 +69,7 @@ func NewPack(ctx context.Context, e *estate.Estate) (*Pack, error) {
 		if strings.Contains(in.Gate.Control, "/") {
 			in.Gate.Control = path.Join(stateDir, estate.DefaultControl)
 		}
-		fault("the gate's token", p.secret(ctx, &in.Gate.Token, "gate.token"))
+		fault("the gate's token", p.secret(ctx, &in.Gate.Token, gateToken))
 		for _, r := range e.Gate.Routes {
 			for side, to := range map[string]string{"source": r.Source, "target": r.Target} {
 				if u, err := url.Parse(to); err == nil {

@@ -153,3 +153,34 @@ func TestPlaceRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestWorkload keeps the gate and the movers as they are applied: with all that they
+// may have, and with as little as they can do with.
+func TestWorkload(t *testing.T) {
+	p := pack(t)
+	least := pods.Workload{Place: pods.Place{Namespace: "moves", Image: "dhow"}, Volatile: true, NodePort: 30070}
+	whole := pods.Workload{Place: somewhere, Parts: 4, StorageClass: "gp3", Storage: "2Gi"}
+	own := pods.Workload{Place: pods.Place{Namespace: "moves", Image: "dhow"}, Parts: 1}
+	for name, w := range map[string]pods.Workload{"least.yaml": least, "whole.yaml": whole, "own-account.yaml": own} {
+		objects, err := p.Objects(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := pods.YAML(objects...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, text)
+		if strings.Contains(string(text), "s3cret") {
+			t.Errorf("%s holds a secret", name)
+		}
+	}
+	for want, w := range map[string]pods.Workload{
+		`"much" is no size`: {Place: somewhere, Storage: "much"}, `"0" is no size`: {Place: somewhere, Storage: "0"},
+		"65 parts of a copy": {Place: somewhere, Parts: 65}, "need an image": {},
+	} {
+		if _, err := p.Objects(w); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("it is refused with %v, want %q", err, want)
+		}
+	}
+}

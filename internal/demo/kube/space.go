@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -78,6 +79,11 @@ func (s *space) connect(at *slot) error {
 	defer host.Close()
 	if err := raise(host, at.id(), at.host(), linkBits); err != nil {
 		return err
+	}
+	// What comes from the cluster may go on to others side by side with it: over this
+	// link alone, for the machine's own setting is not the cluster's to change.
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+at.id()+"/forwarding", []byte("1"), 0); err != nil {
+		return fmt.Errorf("let the link %s pass packets on: %w", at.id(), err)
 	}
 	ns, err := netns.GetFromPid(s.init.Pid())
 	if err != nil {
