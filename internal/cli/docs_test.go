@@ -16,8 +16,8 @@ import (
 	"dhow/internal/demo"
 	"dhow/internal/gate"
 	"dhow/internal/move"
-	"dhow/internal/region"
 	"dhow/internal/pods"
+	"dhow/internal/region"
 	"dhow/internal/voyage"
 	"dhow/internal/window"
 )
