@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
+	"dhow/bench/sidebyside"
 	"dhow/internal/move/postgres"
 )
 
@@ -23,81 +22,77 @@ const copyDatabase = "copied"
 var pgcopydbJobs = strconv.Itoa(postgres.DefaultCopies)
 
 // copyRace lets pgcopydb and the mover copy a shape in turns.
-func copyRace(ctx context.Context, l *lab, s shape, o options) (*copyResult, error) {
-	l.say("%s: make the data", s.name)
-	if err := l.source.CreateDatabase(ctx, copyDatabase); err != nil {
+func copyRace(ctx context.Context, l lab, s sidebyside.Shape, o sidebyside.Options) (*sidebyside.Copies, error) {
+	l.Say("%s: make the data", s.Name)
+	if err := l.Source.CreateDatabase(ctx, copyDatabase); err != nil {
 		return nil, err
 	}
 	defer l.drop(ctx)
-	for _, sql := range s.sql(o.divisor) {
-		if err := l.source.Exec(ctx, copyDatabase, sql); err != nil {
+	for _, sql := range append(s.SQL(o.Divisor), "VACUUM ANALYZE") {
+		if err := l.Source.Exec(ctx, copyDatabase, sql); err != nil {
 			return nil, err
 		}
 	}
-	if err := l.source.Exec(ctx, copyDatabase, "VACUUM ANALYZE"); err != nil {
-		return nil, err
-	}
-	want, err := read(ctx, l.source, copyDatabase)
+	want, err := read(ctx, l.Source, copyDatabase)
 	if err != nil {
 		return nil, err
 	}
-	wantObjects, err := l.objects(ctx, l.source, copyDatabase)
+	wantObjects, err := l.objects(ctx, l.Source, copyDatabase)
 	if err != nil {
 		return nil, err
 	}
-	res := &copyResult{Shape: s.name, What: s.what, Rows: want.rows()}
+	res := &sidebyside.Copies{Shape: s.Name, What: s.What, Rows: want.Rows()}
 	if err := l.size(ctx, res); err != nil {
 		return nil, err
 	}
-	for pair := range o.pairs {
-		turns := []func(context.Context, *lab, string, options) (turn, error){clone, moveCopy}
-		order := []int{pair % 2, 1 - pair%2} // who is first takes turns too
-		var t [2]turn
-		for _, who := range order {
-			if err := l.fresh(ctx, copyDatabase); err != nil {
-				return nil, err
-			}
-			if err := l.calm(ctx); err != nil {
-				return nil, err
-			}
-			before := [2]float64{cpu(l.source), cpu(l.target)}
-			if t[who], err = turns[who](ctx, l, fmt.Sprintf("copy-%s-%d", s.name, pair+1), o); err != nil {
-				return nil, err
-			}
-			t[who].SourceCPU, t[who].TargetCPU = cpu(l.source)-before[0], cpu(l.target)-before[1]
-			got, err := read(ctx, l.target, copyDatabase)
-			if err != nil {
-				return nil, err
-			}
-			if err := want.same(got); err != nil {
-				return nil, fmt.Errorf("after %s: %w", t[who].Who, err)
-			}
-			gotObjects, err := l.objects(ctx, l.target, copyDatabase)
-			if err != nil {
-				return nil, err
-			}
-			if wantObjects != gotObjects {
-				return nil, fmt.Errorf("after %s: %+v became %+v", t[who].Who, wantObjects, gotObjects)
-			}
-			l.say("%s: %s", s.name, t[who])
+	for n := range o.Pairs {
+		pair, err := l.Pair(ctx, n, sidebyside.Race{
+			Name: s.Name,
+			Ready: func(ctx context.Context) error {
+				if err := l.fresh(ctx, copyDatabase); err != nil {
+					return err
+				}
+				return l.calm(ctx)
+			},
+			Turns: [2]func(context.Context) (sidebyside.Turn, error){l.clone, func(ctx context.Context) (sidebyside.Turn, error) {
+				return l.moveCopy(ctx, o.Profile(fmt.Sprintf("copy-%s-%d", s.Name, n+1)))
+			}},
+			Check: func(ctx context.Context, _ int) error {
+				got, err := read(ctx, l.Target, copyDatabase)
+				if err != nil {
+					return err
+				}
+				if err := want.Same(got); err != nil {
+					return err
+				}
+				gotObjects, err := l.objects(ctx, l.Target, copyDatabase)
+				if err == nil && wantObjects != gotObjects {
+					err = fmt.Errorf("%+v became %+v", wantObjects, gotObjects)
+				}
+				return err
+			},
+		})
+		if err != nil {
+			return nil, err
 		}
-		res.Pairs = append(res.Pairs, copyPair{Peer: t[0], Ours: t[1], Ratio: t[1].Seconds / t[0].Seconds})
+		pair.Ratio = pair.Ours.Seconds / pair.Peer.Seconds
+		res.Pairs = append(res.Pairs, pair)
 	}
 	return res, nil
 }
 
 // drop removes the shape from both servers.
-func (l *lab) drop(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+func (l lab) drop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sidebyside.StopTimeout)
 	defer cancel()
-	if err := errors.Join(l.dropStreams(ctx, copyDatabase), l.source.Exec(ctx, "postgres", "DROP DATABASE "+copyDatabase),
-		l.target.Exec(ctx, "postgres", "DROP DATABASE IF EXISTS "+copyDatabase)); err != nil {
-		l.say("remove the data: %v", err)
+	if err := errors.Join(l.dropStreams(ctx, copyDatabase), l.Source.Exec(ctx, "postgres", "DROP DATABASE "+copyDatabase),
+		l.Target.Exec(ctx, "postgres", "DROP DATABASE IF EXISTS "+copyDatabase)); err != nil {
+		l.Say("remove the data: %v", err)
 	}
 }
 
-func (l *lab) size(ctx context.Context, res *copyResult) error {
-	conn, err := connect(ctx, l.source, copyDatabase)
+func (l lab) size(ctx context.Context, res *sidebyside.Copies) error {
+	conn, err := connect(ctx, l.Source, copyDatabase)
 	if err != nil {
 		return err
 	}
@@ -109,8 +104,8 @@ func (l *lab) size(ctx context.Context, res *copyResult) error {
 }
 
 // clone is pgcopydb's turn.
-func clone(ctx context.Context, l *lab, _ string, _ options) (turn, error) {
-	t := turn{Who: "pgcopydb"}
+func (l lab) clone(ctx context.Context) (sidebyside.Turn, error) {
+	t := sidebyside.Turn{Who: "pgcopydb"}
 	path, err := exec.LookPath("pgcopydb")
 	if err != nil {
 		return t, errors.New("pgcopydb is not installed: run `make bench-postgres`, which installs it")
@@ -121,66 +116,21 @@ func clone(ctx context.Context, l *lab, _ string, _ options) (turn, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // the system cleans its temporary folder as well
 	cmd := exec.CommandContext(ctx, path, "clone", "--table-jobs", pgcopydbJobs, "--index-jobs", pgcopydbJobs, "--dir", filepath.Join(dir, "work"))
-	cmd.Env = append(os.Environ(), "PGCOPYDB_SOURCE_PGURI="+l.source.URL(copyDatabase), "PGCOPYDB_TARGET_PGURI="+l.target.URL(copyDatabase))
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.Env = append(os.Environ(), "PGCOPYDB_SOURCE_PGURI="+l.Source.URL(copyDatabase), "PGCOPYDB_TARGET_PGURI="+l.Target.URL(copyDatabase))
 	began := time.Now()
-	if err := cmd.Run(); err != nil {
-		return t, fmt.Errorf("pgcopydb clone: %w: %s", err, tail(said.String()))
+	if t.OwnCPU, err = sidebyside.Run(cmd); err != nil {
+		return t, fmt.Errorf("pgcopydb clone: %w", err)
 	}
 	t.Seconds = time.Since(began).Seconds()
-	t.OwnCPU = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 	return t, nil
 }
 
-// moveCopy is the mover's turn: a process of its own, from its start until it streams.
-func moveCopy(ctx context.Context, l *lab, name string, o options) (turn, error) {
-	t := turn{Who: "dhow"}
+// moveCopy is the mover's turn.
+func (l lab) moveCopy(ctx context.Context, profile string) (sidebyside.Turn, error) {
 	defer func() {
 		if err := l.dropStreams(context.WithoutCancel(ctx), copyDatabase); err != nil {
-			l.say("remove the move's slot: %v", err)
+			l.Say("remove the move's slot: %v", err)
 		}
 	}()
-	c, err := startChild(ctx, task{Source: l.source.URL(copyDatabase), Target: l.target.URL(copyDatabase), Profile: profilePath(o, name)})
-	if err != nil {
-		return t, err
-	}
-	defer c.kill()
-	if _, err := c.await(eventStreaming); err != nil {
-		return t, err
-	}
-	t.Seconds = time.Since(c.began).Seconds()
-	if err := c.tell(orderStop); err != nil {
-		return t, err
-	}
-	end, err := c.await(eventEnd)
-	if err != nil {
-		return t, err
-	}
-	t.PeakMiB, t.Phases = end.PeakMiB, end.Phases
-	if err := c.wait(); err != nil {
-		return t, err
-	}
-	t.OwnCPU = (c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()).Seconds()
-	return t, nil
-}
-
-func profilePath(o options, name string) string {
-	if o.profile == "" {
-		return ""
-	}
-	path, err := filepath.Abs(filepath.Join(o.profile, name+".pprof"))
-	if err != nil {
-		return ""
-	}
-	return path
-}
-
-// tail is a text's end, for errors.
-func tail(text string) string {
-	const most = 2000 // bytes
-	if len(text) > most {
-		text = text[len(text)-most:]
-	}
-	return strings.TrimSpace(text)
+	return sidebyside.MoverCopies(ctx, profile, task{Source: l.Source.URL(copyDatabase), Target: l.Target.URL(copyDatabase)})
 }

@@ -8,140 +8,24 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 
+	"github.com/jackc/pgx/v5"
+
+	"dhow/bench/sidebyside"
+	"dhow/internal/move"
 	"dhow/internal/move/postgres"
 )
 
-const (
-	// fullPairs and quickPairs are how often each rival has its turn.
-	fullPairs  = 3
-	quickPairs = 1
-	// quickDivisor makes the data of a quick run smaller.
-	quickDivisor = 10
-	// serverVersion is both servers' major version: the newest that this
-	// pgcopydb and Debian's pg_dump know.
-	serverVersion = 15
-)
-
-// options are what the command line says.
-type options struct {
-	pairs   int
-	divisor int
-	shapes  []string
-	races   []string
-	profile string
-	lanes   int
-	verbose bool
-}
-
-// errUsage is a command line that does not make sense.
-var errUsage = errors.New("see `go run ./bench/postgres -h`")
-
-func main() {
-	os.Exit(status())
-}
-
-// status runs the program and tells how the process ends.
-func status() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	if err == nil || errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	fmt.Fprintln(os.Stderr, "bench:", err)
-	if errors.Is(err, errUsage) {
-		return 2
-	}
-	return 1
-}
-
-// run is the program without its process.
-func run(ctx context.Context, args []string, out, log io.Writer) error {
-	if len(args) > 0 && args[0] == childCommand {
-		return child(ctx, os.Stdin, out)
-	}
-	o, asJSON, err := parse(args, log)
-	if err != nil {
-		return err
-	}
-	progress := log
-	if !o.verbose && asJSON {
-		progress = io.Discard
-	}
-	rep, err := measure(ctx, o, progress)
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(rep)
-	}
-	return rep.print(out)
-}
-
-// parse reads the command line.
-func parse(args []string, log io.Writer) (o options, asJSON bool, err error) {
-	fs := flag.NewFlagSet("bench/postgres", flag.ContinueOnError)
-	fs.SetOutput(log)
-	quick := fs.Bool("quick", false, "a tenth of the data and one pair: to see that it works, not to measure")
-	pairs := fs.Int("pairs", 0, fmt.Sprintf("turns of each rival (default %d, with -quick %d)", fullPairs, quickPairs))
-	shape := fs.String("shape", "", "comma-separated shapes to copy: "+strings.Join(shapeNames(), ", ")+" (default all)")
-	race := fs.String("race", "copy,stream", "what to measure: copy, stream or both")
-	output := fs.String("o", "text", "text or json")
-	fs.StringVar(&o.profile, "profile", "", "write CPU profiles of our own process into this folder")
-	fs.IntVar(&o.lanes, "lanes", min(runtime.NumCPU(), postgres.DefaultLanes), "lanes of the mover's change stream: as many as cores, at most its default")
-	fs.BoolVar(&o.verbose, "v", false, "with -o json: progress on standard error too")
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return o, false, err
-		}
-		return o, false, errUsage
-	}
-	if fs.NArg() > 0 {
-		return o, false, fmt.Errorf("unknown argument %q: %w", fs.Arg(0), errUsage)
-	}
-	o.pairs, o.divisor = fullPairs, 1
-	if *quick {
-		o.pairs, o.divisor = quickPairs, quickDivisor
-	}
-	if *pairs < 0 {
-		return o, false, fmt.Errorf("-pairs %d: at least 1: %w", *pairs, errUsage)
-	}
-	if *pairs > 0 {
-		o.pairs = *pairs
-	}
-	o.shapes = shapeNames()
-	if *shape != "" {
-		o.shapes = strings.Split(*shape, ",")
-	}
-	for _, s := range o.shapes {
-		if !slices.Contains(shapeNames(), s) {
-			return o, false, fmt.Errorf("-shape %s: one of %s: %w", s, strings.Join(shapeNames(), ", "), errUsage)
-		}
-	}
-	o.races = strings.Split(*race, ",")
-	for _, r := range o.races {
-		if r != raceCopy && r != raceStream {
-			return o, false, fmt.Errorf("-race %s: copy or stream: %w", r, errUsage)
-		}
-	}
-	if *output != "text" && *output != "json" {
-		return o, false, fmt.Errorf("-o %s: text or json: %w", *output, errUsage)
-	}
-	return o, *output == "json", nil
-}
+// serverVersion is both servers' major version: the newest that this pgcopydb
+// and Debian's pg_dump know.
+const serverVersion = 15
 
 // The races.
 const (
@@ -149,34 +33,77 @@ const (
 	raceStream = "stream"
 )
 
-// measure runs the races that were asked for.
-func measure(ctx context.Context, o options, log io.Writer) (*report, error) {
-	if o.profile != "" {
-		if err := os.MkdirAll(o.profile, 0o755); err != nil {
-			return nil, fmt.Errorf("create the folder for profiles: %w", err)
-		}
+func main() {
+	var race string
+	var lanes int
+	os.Exit(sidebyside.Bench{
+		Name:   "postgres",
+		Shapes: shapes,
+		Flags: func(fs *flag.FlagSet) {
+			fs.StringVar(&race, "race", raceCopy+","+raceStream, "what to measure: copy, stream or both")
+			fs.IntVar(&lanes, "lanes", min(runtime.NumCPU(), postgres.DefaultLanes), "lanes of the mover's change stream: as many as cores, at most its default")
+		},
+		Check: func() error {
+			for r := range strings.SplitSeq(race, ",") {
+				if r != raceCopy && r != raceStream {
+					return fmt.Errorf("-race %s: copy or stream", r)
+				}
+			}
+			return nil
+		},
+		Open: openMover,
+		Measure: func(ctx context.Context, o sidebyside.Options, log io.Writer) (sidebyside.Printer, error) {
+			return measure(ctx, o, strings.Split(race, ","), lanes, log)
+		},
+	}.Main())
+}
+
+// task is what a mover's process does.
+type task struct {
+	Source string `json:"source"`
+	Target string `json:"target"`
+	// Lanes are the change stream's; 0 is the mover's default.
+	Lanes int `json:"lanes,omitempty"`
+}
+
+func openMover(text json.RawMessage) (move.Mover, error) {
+	var t task
+	if err := json.Unmarshal(text, &t); err != nil {
+		return nil, fmt.Errorf("read the task: %w", err)
 	}
-	rep := &report{Machine: machine(ctx), Lanes: o.lanes, Quick: o.divisor > 1, Pairs: o.pairs, LoadBefore: load()}
+	source, err := pgx.ParseConfig(t.Source)
+	if err != nil {
+		return nil, fmt.Errorf("read the source's address: %w", err)
+	}
+	target, err := pgx.ParseConfig(t.Target)
+	if err != nil {
+		return nil, fmt.Errorf("read the target's address: %w", err)
+	}
+	return postgres.New(postgres.Config{Estate: "bench", Name: "copied", Source: source, Target: target, Limits: postgres.Limits{Lanes: t.Lanes}})
+}
+
+// measure runs the races that were asked for.
+func measure(ctx context.Context, o sidebyside.Options, races []string, lanes int, log io.Writer) (*report, error) {
+	rep := &report{Report: sidebyside.NewReport(ctx, o, fmt.Sprintf("/usr/lib/postgresql/%d/bin/postgres", serverVersion), "pgcopydb"), Lanes: lanes}
 	l, err := openLab(ctx, log)
 	if err != nil {
 		return nil, err
 	}
-	defer l.close(ctx)
-	if slices.Contains(o.races, raceCopy) {
-		for _, name := range o.shapes {
-			r, err := copyRace(ctx, l, shapeNamed(name), o)
+	defer l.Close(ctx)
+	if slices.Contains(races, raceCopy) {
+		for _, s := range o.Shapes {
+			r, err := copyRace(ctx, l, s, o)
 			if err != nil {
-				return nil, fmt.Errorf("shape %s: %w", name, err)
+				return nil, fmt.Errorf("shape %s: %w", s.Name, err)
 			}
 			rep.Copies = append(rep.Copies, *r)
 		}
 	}
-	if slices.Contains(o.races, raceStream) {
-		if rep.Stream, err = streamRace(ctx, l, o); err != nil {
+	if slices.Contains(races, raceStream) {
+		if rep.Stream, err = streamRace(ctx, l, o, lanes); err != nil {
 			return nil, fmt.Errorf("stream: %w", err)
 		}
 	}
-	rep.LoadAfter = load()
 	rep.conclude()
 	return rep, nil
 }

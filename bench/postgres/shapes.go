@@ -3,41 +3,17 @@ package main
 import (
 	"fmt"
 	"strings"
-)
 
-// shape is a data set to copy.
-type shape struct {
-	name string
-	what string
-	// sql makes it in an empty database; divisor makes it smaller.
-	sql func(divisor int) []string
-}
+	"dhow/bench/sidebyside"
+)
 
 // seed makes the same data in every run.
 const seed = "SELECT setseed(0.2026)"
 
-var shapes = []shape{
-	{"large", "one table of 5 million rows (pgbench accounts)", largeTable},
-	{"small", "1,000 small tables", smallTables},
-	{"wide", "wide rows with TOAST", wideRows},
-}
-
-func shapeNames() []string {
-	names := make([]string, len(shapes))
-	for i, s := range shapes {
-		names[i] = s.name
-	}
-	return names
-}
-
-// shapeNamed finds a shape; its name was checked.
-func shapeNamed(name string) shape {
-	for _, s := range shapes {
-		if s.name == name {
-			return s
-		}
-	}
-	return shape{}
+var shapes = []sidebyside.Shape{
+	{Name: "large", What: "one table of 5 million rows (pgbench accounts)", SQL: largeTable},
+	{Name: "small", What: "1,000 small tables", SQL: smallTables},
+	{Name: "wide", What: "wide rows with TOAST", SQL: wideRows},
 }
 
 // largeTable is what pgbench makes at scale 50: one large table, three tiny ones.

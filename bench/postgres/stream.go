@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	"dhow/bench/sidebyside"
 	"dhow/internal/pgserver"
 )
 
@@ -110,59 +111,69 @@ func backlogRows(divisor int) int64 {
 }
 
 // streamRace lets native replication and the mover drain the same backlogs in turns.
-func streamRace(ctx context.Context, l *lab, o options) (*streamResult, error) {
-	l.say("stream: make the data")
+func streamRace(ctx context.Context, l lab, o sidebyside.Options, lanes int) (*streamResult, error) {
+	l.Say("stream: make the data")
 	defer l.dropStream(ctx)
-	if err := l.prepareStream(ctx, o); err != nil {
+	relay := task{Source: l.Source.URL(streamDatabase), Target: l.Target.URL(streamDatabase), Lanes: lanes}
+	if err := l.prepareStream(ctx, o, relay); err != nil {
 		return nil, err
 	}
-	res := &streamResult{Rows: backlogRows(o.divisor)}
-	for pair := range o.pairs {
-		l.say("stream: write a backlog of %d rows", res.Rows)
-		if err := l.produce(ctx, pair, o); err != nil {
+	res := &streamResult{Rows: backlogRows(o.Divisor)}
+	for n := range o.Pairs {
+		l.Say("stream: write a backlog of %d rows", res.Rows)
+		if err := l.produce(ctx, n, o); err != nil {
 			return nil, err
 		}
-		want, err := read(ctx, l.source, streamDatabase)
+		want, err := read(ctx, l.Source, streamDatabase)
 		if err != nil {
 			return nil, err
 		}
-		turns := []func(context.Context, *lab, int, options) (turn, error){drainNative, drainOurs}
-		names := []string{nativeDatabase, streamDatabase}
-		var t [2]turn
-		for _, who := range []int{pair % 2, 1 - pair%2} {
-			if err := l.calm(ctx); err != nil {
-				return nil, err
+		// drains is a turn within its time, and what of it is a rate.
+		drains := func(turn func(context.Context) (sidebyside.Turn, error)) func(context.Context) (sidebyside.Turn, error) {
+			return func(ctx context.Context) (sidebyside.Turn, error) {
+				ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+				defer cancel()
+				t, err := turn(ctx)
+				t.RowsPerSecond = float64(res.Rows) / t.Seconds
+				return t, err
 			}
-			before := [2]float64{cpu(l.source), cpu(l.target)}
-			if t[who], err = turns[who](ctx, l, pair, o); err != nil {
-				return nil, err
-			}
-			t[who].SourceCPU, t[who].TargetCPU = cpu(l.source)-before[0], cpu(l.target)-before[1]
-			t[who].RowsPerSecond = float64(res.Rows) / t[who].Seconds
-			got, err := read(ctx, l.target, names[who])
-			if err != nil {
-				return nil, err
-			}
-			if err := want.same(got); err != nil {
-				return nil, fmt.Errorf("after %s: %w", t[who].Who, err)
-			}
-			l.say("stream: %s", t[who])
 		}
-		res.Pairs = append(res.Pairs, streamPair{Peer: t[0], Ours: t[1], Ratio: t[1].RowsPerSecond / t[0].RowsPerSecond})
+		pair, err := l.Pair(ctx, n, sidebyside.Race{
+			Name:  "stream",
+			Ready: l.calm,
+			Turns: [2]func(context.Context) (sidebyside.Turn, error){
+				drains(func(ctx context.Context) (sidebyside.Turn, error) { return l.drainNative(ctx, n) }),
+				drains(func(ctx context.Context) (sidebyside.Turn, error) {
+					return sidebyside.MoverDrains(ctx, o.Profile(fmt.Sprintf("stream-%d", n+1)), relay)
+				}),
+			},
+			Check: func(ctx context.Context, who int) error {
+				got, err := read(ctx, l.Target, []string{nativeDatabase, streamDatabase}[who])
+				if err != nil {
+					return err
+				}
+				return want.Same(got)
+			},
+		})
+		if err != nil {
+			return nil, err
+		}
+		pair.Ratio = pair.Ours.RowsPerSecond / pair.Peer.RowsPerSecond
+		res.Pairs = append(res.Pairs, pair)
 	}
 	return res, nil
 }
 
 // prepareStream makes the same rows on the source and on native replication's
 // target, lets the mover copy them to its own, and leaves both consumers off.
-func (l *lab) prepareStream(ctx context.Context, o options) error {
+func (l lab) prepareStream(ctx context.Context, o sidebyside.Options, relay task) error {
 	rows := fmt.Sprintf(`INSERT INTO branches SELECT i, 0, '' FROM generate_series(1, %d) i; INSERT INTO tellers SELECT i, 1 + i %% %d, 0, '' FROM generate_series(1, %d) i;
-		INSERT INTO accounts SELECT i, 1 + i %% %d, 0, '' FROM generate_series(1, %d) i`, branches, branches, branches*tellersEach, branches, accounts/o.divisor)
+		INSERT INTO accounts SELECT i, 1 + i %% %d, 0, '' FROM generate_series(1, %d) i`, branches, branches, branches*tellersEach, branches, accounts/o.Divisor)
 	for _, db := range []struct {
 		s    *pgserver.Server
 		name string
 		more string
-	}{{l.source, streamDatabase, producer}, {l.target, nativeDatabase, ""}} {
+	}{{l.Source, streamDatabase, producer}, {l.Target, nativeDatabase, ""}} {
 		if err := db.s.CreateDatabase(ctx, db.name); err != nil {
 			return err
 		}
@@ -172,36 +183,31 @@ func (l *lab) prepareStream(ctx context.Context, o options) error {
 			}
 		}
 	}
-	if err := l.source.Exec(ctx, streamDatabase, "CREATE PUBLICATION "+nativeName+" FOR TABLE "+streamTables); err != nil {
+	if err := l.Source.Exec(ctx, streamDatabase, "CREATE PUBLICATION "+nativeName+" FOR TABLE "+streamTables); err != nil {
 		return err
 	}
 	// Without "create_slot" this is native replication's default in every way.
 	for _, sql := range []string{
-		fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION '%s' PUBLICATION %s WITH (copy_data = false)", nativeName, libpq(l.source, streamDatabase), nativeName),
+		fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION '%s' PUBLICATION %s WITH (copy_data = false)", nativeName, libpq(l.Source, streamDatabase), nativeName),
 		"ALTER SUBSCRIPTION " + nativeName + " DISABLE",
 	} {
-		if err := l.target.Exec(ctx, nativeDatabase, sql); err != nil {
+		if err := l.Target.Exec(ctx, nativeDatabase, sql); err != nil {
 			return err
 		}
 	}
 	if err := l.fresh(ctx, streamDatabase); err != nil {
 		return err
 	}
-	c, err := startChild(ctx, task{Source: l.source.URL(streamDatabase), Target: l.target.URL(streamDatabase), Lanes: o.lanes})
+	p, err := sidebyside.Start(ctx, "", relay)
 	if err != nil {
 		return err
 	}
-	defer c.kill()
-	if _, err := c.await(eventStreaming); err != nil {
+	defer p.Kill()
+	if _, err := p.Await(sidebyside.Streaming); err != nil {
 		return err
 	}
-	if err := c.tell(orderStop); err != nil {
-		return err
-	}
-	if _, err := c.await(eventEnd); err != nil {
-		return err
-	}
-	return c.wait()
+	_, err = p.Stop()
+	return err
 }
 
 // libpq is a server's address in libpq's words, as a subscription takes it.
@@ -215,25 +221,25 @@ func libpq(s *pgserver.Server, database string) string {
 }
 
 // dropStream removes both consumers and the data.
-func (l *lab) dropStream(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+func (l lab) dropStream(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sidebyside.StopTimeout)
 	defer cancel()
 	var errs []error
-	errs = append(errs, l.target.Exec(ctx, nativeDatabase, "DROP SUBSCRIPTION IF EXISTS "+nativeName), l.dropStreams(ctx, streamDatabase))
+	errs = append(errs, l.Target.Exec(ctx, nativeDatabase, "DROP SUBSCRIPTION IF EXISTS "+nativeName), l.dropStreams(ctx, streamDatabase))
 	for _, db := range []struct {
 		s    *pgserver.Server
 		name string
-	}{{l.source, streamDatabase}, {l.target, streamDatabase}, {l.target, nativeDatabase}} {
+	}{{l.Source, streamDatabase}, {l.Target, streamDatabase}, {l.Target, nativeDatabase}} {
 		errs = append(errs, db.s.Exec(ctx, "postgres", "DROP DATABASE IF EXISTS "+db.name))
 	}
 	if err := errors.Join(errs...); err != nil {
-		l.say("remove the stream's data: %v", err)
+		l.Say("remove the stream's data: %v", err)
 	}
 }
 
 // produce writes a backlog while both consumers are off; its last row is the end's mark.
-func (l *lab) produce(ctx context.Context, pair int, o options) error {
-	for step, statements := range backlog(o.divisor) {
+func (l lab) produce(ctx context.Context, pair int, o sidebyside.Options) error {
+	for step, statements := range backlog(o.Divisor) {
 		g, gctx := errgroup.WithContext(ctx)
 		for i, sql := range statements {
 			seed := fmt.Sprintf("SELECT setseed(0.%d)", 1+pair*100+step*10+i)
@@ -247,8 +253,8 @@ func (l *lab) produce(ctx context.Context, pair int, o options) error {
 }
 
 // write runs statements at the source in a session of their own.
-func (l *lab) write(ctx context.Context, statements ...string) error {
-	conn, err := connect(ctx, l.source, streamDatabase)
+func (l lab) write(ctx context.Context, statements ...string) error {
+	conn, err := connect(ctx, l.Source, streamDatabase)
 	if err != nil {
 		return err
 	}
@@ -264,11 +270,9 @@ func (l *lab) write(ctx context.Context, statements ...string) error {
 // drainNative is native replication's turn: from the moment the subscription is
 // enabled until the end's mark is on the target. Its one worker applies in the
 // source's order, so all is there then.
-func drainNative(ctx context.Context, l *lab, pair int, _ options) (turn, error) {
-	t := turn{Who: "native"}
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	conn, err := connect(ctx, l.target, nativeDatabase)
+func (l lab) drainNative(ctx context.Context, pair int) (sidebyside.Turn, error) {
+	t := sidebyside.Turn{Who: "native"}
+	conn, err := connect(ctx, l.Target, nativeDatabase)
 	if err != nil {
 		return t, err
 	}
@@ -295,8 +299,8 @@ func drainNative(ctx context.Context, l *lab, pair int, _ options) (turn, error)
 }
 
 // slotIdle waits until nobody reads from a slot.
-func (l *lab) slotIdle(ctx context.Context, slot string) error {
-	conn, err := connect(ctx, l.source, streamDatabase)
+func (l lab) slotIdle(ctx context.Context, slot string) error {
+	conn, err := connect(ctx, l.Source, streamDatabase)
 	if err != nil {
 		return err
 	}
@@ -313,37 +317,4 @@ func (l *lab) slotIdle(ctx context.Context, slot string) error {
 		}
 		<-tick.C
 	}
-}
-
-// drainOurs is the mover's turn: from the start of its process until a marker,
-// written behind the backlog, has been applied by all lanes.
-func drainOurs(ctx context.Context, l *lab, pair int, o options) (turn, error) {
-	t := turn{Who: "dhow"}
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	c, err := startChild(ctx, task{Source: l.source.URL(streamDatabase), Target: l.target.URL(streamDatabase), Profile: profilePath(o, fmt.Sprintf("stream-%d", pair+1)), Lanes: o.lanes})
-	if err != nil {
-		return t, err
-	}
-	defer c.kill()
-	if err := c.tell(orderDrain); err != nil {
-		return t, err
-	}
-	if _, err := c.await(eventApplied); err != nil {
-		return t, err
-	}
-	t.Seconds = time.Since(c.began).Seconds()
-	if err := c.tell(orderStop); err != nil {
-		return t, err
-	}
-	end, err := c.await(eventEnd)
-	if err != nil {
-		return t, err
-	}
-	t.PeakMiB = end.PeakMiB
-	if err := c.wait(); err != nil {
-		return t, err
-	}
-	t.OwnCPU = (c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()).Seconds()
-	return t, nil
 }

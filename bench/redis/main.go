@@ -4,9 +4,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -14,14 +13,14 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
-	"runtime/pprof"
-	"slices"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"dhow/bench/sidebyside"
 	"dhow/internal/move"
 	mover "dhow/internal/move/redis"
 	"dhow/internal/redisserver"
@@ -30,10 +29,8 @@ import (
 const (
 	// patience bounds each turn.
 	patience = 5 * time.Minute
-	// sourceVariable and targetVariable carry the servers to the mover's process:
-	// they hold passwords, which are no matter for a process list.
-	sourceVariable = "DHOW_BENCH_SOURCE"
-	targetVariable = "DHOW_BENCH_TARGET"
+	// memoryLimit is what Go is told to keep the mover's process below, in bytes.
+	memoryLimit = 200 << 20
 	// pipelined is how many commands are sent at once.
 	pipelined = 1000
 	pollEvery = 2 * time.Millisecond
@@ -54,65 +51,41 @@ func main() {
 }
 
 func run() error {
+	if sidebyside.IsChild(os.Args[1:]) {
+		return sidebyside.Child(context.Background(), os.Stdin, os.Stdout, openMover)
+	}
 	var b bench
-	var child bool
 	flag.IntVar(&b.keys, "keys", 1_000_000, "keys that are copied")
 	flag.IntVar(&b.commands, "commands", 2_000_000, "commands of the backlog")
 	flag.IntVar(&b.pairs, "pairs", 3, "turns of each rival")
 	flag.StringVar(&b.profile, "profile", "", "write the mover's CPU profile to this file")
-	flag.BoolVar(&child, "child", false, "be the mover's process")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if child {
-		return moveOnce(ctx, b.profile)
-	}
 	return b.run(ctx)
 }
 
-// moveOnce is the mover's process: it prints a line when the copy is complete, and
-// another whenever the stream has no lag. It ends with its parent.
-func moveOnce(ctx context.Context, profile string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() { // the parent ends us by closing our input
-		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
-		cancel()
-	}()
-	if profile != "" {
-		f, err := os.Create(profile)
-		if err != nil {
-			return err
-		}
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+// task is what a mover's process does.
+type task struct {
+	Source string `json:"source"`
+	Target string `json:"target"`
+}
+
+func openMover(text json.RawMessage) (move.Mover, error) {
+	debug.SetMemoryLimit(memoryLimit)
+	var t task
+	if err := json.Unmarshal(text, &t); err != nil {
+		return nil, fmt.Errorf("read the task: %w", err)
 	}
-	from, err := redis.ParseURL(os.Getenv(sourceVariable))
+	from, err := redis.ParseURL(t.Source)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	to, err := redis.ParseURL(os.Getenv(targetVariable))
+	to, err := redis.ParseURL(t.Target)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m, err := mover.New(mover.Config{Estate: "bench", Name: "redis", Source: from, Target: to})
-	if err != nil {
-		return err
-	}
-	defer m.Close(context.WithoutCancel(ctx))
-	said := false
-	err = m.Replicate(ctx, func(p move.Progress) {
-		if p.Phase == move.PhaseStream && !said {
-			said = true
-			fmt.Println("streaming")
-		}
-	})
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
+	return mover.New(mover.Config{Estate: "bench", Name: "redis", Source: from, Target: to})
 }
 
 func (b *bench) run(ctx context.Context) error {
@@ -128,7 +101,7 @@ func (b *bench) run(ctx context.Context) error {
 	if err := b.fill(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("%s, %d cores; %s; %s; %d keys, load average before: %s\n\n", runtime.GOARCH, runtime.NumCPU(), version(), runtime.Version(), b.keys, load())
+	fmt.Printf("%s, %d cores; %s; %s; %d keys, load average before: %s\n\n", runtime.GOARCH, runtime.NumCPU(), version(), runtime.Version(), b.keys, sidebyside.Load())
 	fmt.Println("full sync  pair  REPLICAOF, s  dhow, s  ratio  memory, MiB")
 	var ratios []float64
 	memory := 0.0
@@ -149,10 +122,9 @@ func (b *bench) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	slices.Sort(ratios)
-	fmt.Printf("\nload average after: %s; of one rival at a time it is about 2\n", load())
+	fmt.Printf("\nload average after: %s; of one rival at a time it is about 2\n", sidebyside.Load())
 	fmt.Printf("memory: %.0f MiB\n", max(memory, used))
-	fmt.Printf("full sync: %.2f x REPLICAOF's time\n", ratios[len(ratios)/2])
+	fmt.Printf("full sync: %.2f x REPLICAOF's time\n", sidebyside.Median(ratios))
 	fmt.Printf("stream: %.0f commands a second\n", rate)
 	return nil
 }
@@ -265,53 +237,9 @@ func until(ctx context.Context, is func() (bool, error)) error {
 	}
 }
 
-// process is a mover's process.
-type process struct {
-	cmd  *exec.Cmd
-	stop func() error
-	says *bufio.Scanner
-}
-
-func (b *bench) launch(ctx context.Context, target *redisserver.Server) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, "-child", "-profile", b.profile)
-	cmd.Env = append(os.Environ(), sourceVariable+"="+b.source.URL(), targetVariable+"="+target.URL(), "GOMEMLIMIT=200MiB")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	return &process{cmd: cmd, says: bufio.NewScanner(out), stop: func() error { _ = in.Close(); return cmd.Wait() }}, nil
-}
-
-// streaming waits until the process streams.
-func (p *process) streaming() error {
-	if !p.says.Scan() {
-		return errors.Join(errors.New("the mover's process ended"), p.stop())
-	}
-	return nil
-}
-
-// peak is the greatest memory of the process so far, in MiB.
-func (p *process) peak() float64 {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
-	kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	n, _ := strconv.ParseFloat(kib, 64)
-	return n / 1024
+// launch starts the mover's process.
+func (b *bench) launch(ctx context.Context, target *redisserver.Server) (*sidebyside.Process, error) {
+	return sidebyside.Start(ctx, b.profile, task{Source: b.source.URL(), Target: target.URL()})
 }
 
 // copy times our full copy, from the start of the process to the stream.
@@ -326,18 +254,21 @@ func (b *bench) copy(ctx context.Context) (took time.Duration, memory float64, e
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := p.streaming(); err != nil {
+	defer p.Kill()
+	if _, err := p.Await(sidebyside.Streaming); err != nil {
 		return 0, 0, err
 	}
 	took = time.Since(began)
-	memory = p.peak()
 	c, err := client(target)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer func() { _ = c.Close() }()
-	err = b.complete(ctx, c)
-	return took, memory, errors.Join(err, p.stop())
+	if err := b.complete(ctx, c); err != nil {
+		return 0, 0, err
+	}
+	end, err := p.Stop()
+	return took, end.PeakMiB, err
 }
 
 // stream times a backlog: it is written while the mover is away.
@@ -348,13 +279,14 @@ func (b *bench) stream(ctx context.Context) (rate, memory float64, err error) {
 	}
 	defer target.Kill()
 	p, err := b.launch(ctx, target)
-	if err == nil {
-		err = p.streaming()
-	}
-	if err == nil {
-		err = p.stop()
-	}
 	if err != nil {
+		return 0, 0, err
+	}
+	defer p.Kill()
+	if _, err := p.Await(sidebyside.Streaming); err != nil {
+		return 0, 0, err
+	}
+	if _, err := p.Stop(); err != nil {
 		return 0, 0, err
 	}
 	r := rand.New(rand.NewPCG(3, 4))
@@ -394,6 +326,7 @@ func (b *bench) stream(ctx context.Context) (rate, memory float64, err error) {
 	if p, err = b.launch(ctx, target); err != nil {
 		return 0, 0, err
 	}
+	defer p.Kill()
 	if err := until(ctx, func() (bool, error) { // the process is up and the first batch is there
 		at, err := b.position(ctx, c)
 		return at != first, err
@@ -406,11 +339,14 @@ func (b *bench) stream(ctx context.Context) (rate, memory float64, err error) {
 		return n == 1, err
 	})
 	took := time.Since(began)
-	memory = p.peak()
 	if err == nil {
 		err = b.complete(ctx, c)
 	}
-	return float64(b.commands) / took.Seconds(), memory, errors.Join(err, p.stop())
+	if err != nil {
+		return 0, 0, err
+	}
+	end, err := p.Stop()
+	return float64(b.commands) / took.Seconds(), end.PeakMiB, err
 }
 
 // position is how far the stream is, as the target holds it.
@@ -425,12 +361,4 @@ func version() string {
 	}
 	words := strings.Fields(string(out))
 	return strings.Join(words[:min(3, len(words))], " ")
-}
-
-func load() string {
-	b, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	return strings.Fields(string(b))[0]
 }

@@ -1,4 +1,4 @@
-package main
+package sidebyside
 
 import (
 	"bufio"
@@ -10,58 +10,61 @@ import (
 	"os"
 	"os/exec"
 	"runtime/pprof"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"dhow/internal/move"
-	"dhow/internal/move/postgres"
 )
 
-// This program runs itself as a child that does the mover's work, so that the
-// memory and the CPU time of the mover are a process's own. The two speak
-// through pipes: the task and orders in, events out, a line of JSON each.
+// A benchmark runs itself as a child that does the mover's work, so that the
+// memory and the CPU time of the mover are a process's own. The two speak through
+// pipes: the task and orders in, events out, a line of JSON each.
 
 const childCommand = "mover-child"
 
+// IsChild says whether a command line is a child's.
+func IsChild(args []string) bool { return len(args) > 0 && args[0] == childCommand }
+
 // task is what a child does. It goes through a pipe because it holds passwords.
 type task struct {
-	Source  string `json:"source"`
-	Target  string `json:"target"`
 	Profile string `json:"profile,omitempty"`
-	// Lanes are the change stream's; 0 is the mover's default.
-	Lanes int `json:"lanes,omitempty"`
+	// Move is for the child's Opener.
+	Move json.RawMessage `json:"move"`
 }
+
+// Opener makes the mover of a task, as it was given to Start.
+type Opener func(task json.RawMessage) (move.Mover, error)
 
 // The events of a child and the orders for it.
 const (
-	eventStreaming = "streaming" // the copy is complete and the stream runs
-	eventApplied   = "applied"   // all that was written before orderDrain is on the target
-	eventEnd       = "end"
-	orderDrain     = "drain"
-	orderStop      = "stop"
+	Streaming = "streaming" // the copy is complete and the stream runs
+	applied   = "applied"   // all that was written before orderDrain is on the target
+	ended     = "end"
+
+	orderDrain = "drain"
+	orderStop  = "stop"
 )
 
-// event is what a child says.
-type event struct {
-	Event   string  `json:"event"`
-	Error   string  `json:"error,omitempty"`
+// Event is what a child says.
+type Event struct {
+	Event string `json:"event"`
+	Error string `json:"error,omitempty"`
+	// PeakMiB and Phases come with the end.
 	PeakMiB float64 `json:"peak_mib,omitempty"`
-	Phases  []phase `json:"phases,omitempty"`
+	Phases  []Phase `json:"phases,omitempty"`
 }
 
-// phase is a part of a copy and how long it took.
-type phase struct {
+// Phase is a part of a copy and how long it took.
+type Phase struct {
 	Name    string  `json:"name"`
 	Seconds float64 `json:"seconds"`
 }
 
-// child is the child's main: it replicates until it is told to stop.
-func child(ctx context.Context, in io.Reader, out io.Writer) error {
+// Child is a child's main: it replicates until it is told to stop. What goes wrong
+// is told to the parent.
+func Child(ctx context.Context, in io.Reader, out io.Writer, open Opener) error {
 	lines := bufio.NewScanner(in)
 	if !lines.Scan() {
 		return fmt.Errorf("read the task: %w", errors.Join(lines.Err(), io.ErrUnexpectedEOF))
@@ -71,14 +74,14 @@ func child(ctx context.Context, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("read the task: %w", err)
 	}
 	var mu sync.Mutex
-	say := func(e event) {
+	say := func(e Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		_ = json.NewEncoder(out).Encode(e) // a parent that is gone has no ear
 	}
 	var phases phaseClock
-	err := t.run(ctx, lines, say, &phases)
-	e := event{Event: eventEnd, PeakMiB: peakMiB(), Phases: phases.list()}
+	err := t.run(ctx, open, lines, say, &phases)
+	e := Event{Event: ended, PeakMiB: peakMiB(), Phases: phases.list()}
 	if err != nil {
 		e.Error = err.Error()
 	}
@@ -86,15 +89,7 @@ func child(ctx context.Context, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-func (t task) run(ctx context.Context, orders *bufio.Scanner, say func(event), phases *phaseClock) error {
-	source, err := pgx.ParseConfig(t.Source)
-	if err != nil {
-		return fmt.Errorf("read the source's address: %w", err)
-	}
-	target, err := pgx.ParseConfig(t.Target)
-	if err != nil {
-		return fmt.Errorf("read the target's address: %w", err)
-	}
+func (t task) run(ctx context.Context, open Opener, orders *bufio.Scanner, say func(Event), phases *phaseClock) error {
 	if t.Profile != "" {
 		f, err := os.Create(t.Profile)
 		if err != nil {
@@ -106,7 +101,7 @@ func (t task) run(ctx context.Context, orders *bufio.Scanner, say func(event), p
 		}
 		defer pprof.StopCPUProfile()
 	}
-	m, err := postgres.New(postgres.Config{Estate: "bench", Name: "copied", Source: source, Target: target, Limits: postgres.Limits{Lanes: t.Lanes}})
+	m, err := open(t.Move)
 	if err != nil {
 		return err
 	}
@@ -123,7 +118,7 @@ func (t task) run(ctx context.Context, orders *bufio.Scanner, say func(event), p
 			phases.enter(string(p.Phase), p.At)
 			if p.Phase == move.PhaseStream {
 				once.Do(func() {
-					say(event{Event: eventStreaming})
+					say(Event{Event: Streaming})
 					close(streaming)
 				})
 			}
@@ -162,7 +157,7 @@ func (t task) run(ctx context.Context, orders *bufio.Scanner, say func(event), p
 				stop()
 				return fmt.Errorf("wait for the end of the stream: %w", err)
 			}
-			say(event{Event: eventApplied})
+			say(Event{Event: applied})
 		}
 	})
 	return g.Wait()
@@ -185,45 +180,36 @@ func (c *phaseClock) enter(name string, at time.Time) {
 }
 
 // list is each phase but the last with its length.
-func (c *phaseClock) list() []phase {
+func (c *phaseClock) list() []Phase {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var list []phase
+	var list []Phase
 	for i := 0; i+1 < len(c.names); i++ {
-		list = append(list, phase{c.names[i], c.began[i+1].Sub(c.began[i]).Seconds()})
+		list = append(list, Phase{c.names[i], c.began[i+1].Sub(c.began[i]).Seconds()})
 	}
 	return list
 }
 
-// peakMiB is the most memory that this process ever had, as the kernel counts it.
-func peakMiB() float64 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0 // no Linux: the report shows zero
-	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64) // the kernel wrote it
-			return kib / 1024
-		}
-	}
-	return 0
-}
-
-// process is the parent's hold on a child.
-type process struct {
+// Process is the parent's hold on a child.
+type Process struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	out   *bufio.Scanner
 	began time.Time
 }
 
-func startChild(ctx context.Context, t task) (*process, error) {
+// Start starts a child with a task for its Opener; profile is a file for its CPU
+// profile, or empty.
+func Start(ctx context.Context, profile string, move any) (*Process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	p := &process{cmd: exec.CommandContext(ctx, self, childCommand)}
+	t := task{Profile: profile}
+	if t.Move, err = json.Marshal(move); err != nil {
+		return nil, fmt.Errorf("write the mover's task: %w", err)
+	}
+	p := &Process{cmd: exec.CommandContext(ctx, self, childCommand)}
 	p.cmd.Stderr = os.Stderr
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("start the mover: %w", err)
@@ -238,16 +224,16 @@ func startChild(ctx context.Context, t task) (*process, error) {
 		return nil, fmt.Errorf("start the mover: %w", err)
 	}
 	if err := json.NewEncoder(p.in).Encode(t); err != nil {
-		p.kill()
+		p.Kill()
 		return nil, fmt.Errorf("give the mover its task: %w", err)
 	}
 	return p, nil
 }
 
-// await returns when the child says an event; the end comes early only with an error.
-func (p *process) await(name string) (event, error) {
+// Await returns when the child says an event; the end comes early only with an error.
+func (p *Process) Await(name string) (Event, error) {
 	for p.out.Scan() {
-		var e event
+		var e Event
 		if err := json.Unmarshal(p.out.Bytes(), &e); err != nil {
 			return e, fmt.Errorf("the mover said %q: %w", p.out.Text(), err)
 		}
@@ -258,25 +244,33 @@ func (p *process) await(name string) (event, error) {
 			return e, nil
 		}
 	}
-	return event{}, fmt.Errorf("the mover ended before it said %q", name)
+	return Event{}, fmt.Errorf("the mover ended before it said %q", name)
 }
 
-func (p *process) tell(order string) error {
+func (p *Process) tell(order string) error {
 	if _, err := fmt.Fprintln(p.in, order); err != nil {
 		return fmt.Errorf("tell the mover to %s: %w", order, err)
 	}
 	return nil
 }
 
-func (p *process) wait() error {
-	if err := p.cmd.Wait(); err != nil {
-		return fmt.Errorf("the mover ended: %w", err)
+// Stop lets the child end and gives its last event.
+func (p *Process) Stop() (Event, error) {
+	if err := p.tell(orderStop); err != nil {
+		return Event{}, err
 	}
-	return nil
+	end, err := p.Await(ended)
+	if err != nil {
+		return end, err
+	}
+	if err := p.cmd.Wait(); err != nil {
+		return end, fmt.Errorf("the mover ended: %w", err)
+	}
+	return end, nil
 }
 
-// kill ends a child that still runs; one that is gone is no error.
-func (p *process) kill() {
+// Kill ends a child that still runs; one that is gone is no error.
+func (p *Process) Kill() {
 	if p.cmd.ProcessState == nil {
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
