@@ -157,6 +157,16 @@ func newCatalog(regions, offered, countries []byte) (*Catalog, error) {
 		c.sources = map[string]Source{}
 	}
 	c.sources["countries"] = from
+	if slices.Contains(c.regions, nil) {
+		return nil, errors.New("regions.yaml: one of its regions is empty")
+	}
+	for name, b := range c.blocs {
+		for _, m := range b.Members {
+			if _, known := c.countries[m]; !known {
+				return nil, fmt.Errorf("regions.yaml: the member %q of %s is no country that is known", m, name)
+			}
+		}
+	}
 	slices.SortFunc(c.regions, func(a, b *Region) int { return strings.Compare(a.Name, b.Name) })
 	for i, r := range c.regions {
 		if i > 0 && c.regions[i-1].Name == r.Name {

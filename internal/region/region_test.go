@@ -55,6 +55,12 @@ func TestEmbedded(t *testing.T) {
 	if n := len(c.Types()); n < 1800 || !slices.IsSorted(c.Types()) {
 		t.Errorf("there are %d types", n)
 	}
+	for name := range c.instead {
+		start, open := strings.CutSuffix(name, "*")
+		if !slices.ContainsFunc(c.Types(), func(typ string) bool { return typ == name || open && strings.HasPrefix(typ, start) }) {
+			t.Errorf("something stands in for %s, which is no type of any region", name)
+		}
+	}
 	for _, s := range c.Sources() {
 		if s.Title == "" || !isDate(s.Date) {
 			t.Errorf("a source is %+v", s)
@@ -210,6 +216,8 @@ func TestBadData(t *testing.T) {
 		{"regions", "name: us-x-1", "name: eu-x-1", "eu-x-1 stands there twice"},
 		{"regions", "name: us-x-1", "name: us-y-1", "offers.txt does not tell of it"},
 		{"regions", "display: X", "displey: X", "displey"},
+		{"regions", "regions:\n", "regions:\n  -\n", "is empty"},
+		{"regions", "regions:\n", "blocs: {EU: {name: Europe, members: [DE, XX]}}\nregions:\n", `the member "XX" of EU`},
 		{"regions", "zones: [usx1-az1]", "zones: [usx1-az1], notices: [{date: 2026-01-02, severity: bad, text: t, source: s}]", `severity is "bad"`},
 		{"regions", "zones: [usx1-az1]", "zones: [usx1-az1], notices: [{date: soon, severity: note, text: t, source: s}]", "lacks its date"},
 		{"regions", "zones: [usx1-az1]", "zones: [usx1-az1], notices: [{date: 2026-01-02, severity: note, text: t, source: s, zones: [usx1-az9]}]", `the zone "usx1-az9"`},
