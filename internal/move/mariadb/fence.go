@@ -86,7 +86,7 @@ type fence struct {
 
 // glance is what the seal must know of a fenced source, which does not change any more.
 type glance struct {
-	unguarded []guarded
+	unguarded []gap
 	next      map[Name]uint64 // of AUTO_INCREMENT
 	err       error
 }

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+	"golang.org/x/sync/errgroup"
 )
 
 // The fence has two forms, see docs/adr/0012. This file is the durable one: the guard.
@@ -44,8 +46,13 @@ const (
 	ddlWait = 50 * time.Millisecond
 	// ddlPause is left to the application between two tries.
 	ddlPause = 50 * time.Millisecond
-	// ddlTries bounds the tries for one trigger; with both above, half a minute.
-	ddlTries = 300
+	// ddlPatience bounds all tries for one trigger.
+	ddlPatience = 30 * time.Second
+	// ddlWaitIdle is that wait at a target where nothing works yet, neither the
+	// application nor the stream: only its disk is slow then.
+	ddlWaitIdle = 2 * time.Second
+	// guardTables is how many tables are worth one more session that guards them.
+	guardTables = 16
 	// generations bounds how often missing triggers are made anew, under other names.
 	generations = 4
 )
@@ -133,14 +140,25 @@ func (m *Mover) askGuard(ctx context.Context, q querier, side string) (refusal, 
 	return noGuard, fmt.Errorf("ask the guard of database %s: %w", m.cfg.Name, err)
 }
 
-// guardTarget closes the target for all but the stream, until it is opened. It may
-// be called again; a target that is open stays open.
+// guardTarget closes the target for all but the stream, before that runs and until the
+// target is opened. It may be called again; a target that is open stays open.
 func (m *Mover) guardTarget(ctx context.Context) error {
-	return m.quietly(ctx, target, m.ensureGuard)
+	return m.quietly(ctx, target, func(ctx context.Context, w *worker) error {
+		return m.ensureGuard(ctx, w, guarding{ddlSessions * m.limits.Copies, ddlWaitIdle})
+	})
 }
 
+// guarding is with how much force a guard is made or removed.
+type guarding struct {
+	sessions int           // at most
+	wait     time.Duration // for a table's lock, in one try
+}
+
+// gently is for servers that applications, or the stream, use meanwhile.
+func (m *Mover) gently() guarding { return guarding{m.limits.Copies, ddlWait} }
+
 // ensureGuard makes the guard where it is missing: at a source it admits, at a target it refuses.
-func (m *Mover) ensureGuard(ctx context.Context, w *worker) error {
+func (m *Mover) ensureGuard(ctx context.Context, w *worker, by guarding) error {
 	if err := ensureState(ctx, w); err != nil {
 		return err
 	}
@@ -151,24 +169,58 @@ func (m *Mover) ensureGuard(ctx context.Context, w *worker) error {
 	if _, err := w.ExecContext(ctx, "INSERT IGNORE INTO dhow.gate (move, side, refuses) VALUES (?, ?, ?)", m.forward(), m.named(w.side), w.side == target); err != nil {
 		return fmt.Errorf("make the guard at the %s: %w", m.named(w.side), err)
 	}
-	var first map[guarded]string
 	for generation := range generations {
-		missing, err := m.unguarded(ctx, w)
-		if err != nil || len(missing) == 0 {
+		gaps, err := m.unguarded(ctx, w)
+		if err != nil || len(gaps) == 0 {
 			return err
 		}
-		if first == nil {
-			if first, err = m.firstTriggers(ctx, w); err != nil {
-				return err
+		err = spread(ctx, m, w, byTable(gaps, func(g gap) Name { return g.Name }), by.sessions, func(ctx context.Context, w *worker, table []gap) error {
+			for _, g := range table {
+				if err := m.createTrigger(ctx, w, g, generation, by.wait); err != nil {
+					return err
+				}
 			}
-		}
-		for _, g := range missing {
-			if err := m.createTrigger(ctx, w, g, generation, first[g]); err != nil {
-				return err
-			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return fmt.Errorf("the guard's triggers at the %s do not last: does somebody change its tables just now?", m.named(w.side))
+}
+
+// byTable parts a list that is sorted by tables.
+func byTable[T any](list []T, of func(T) Name) [][]T {
+	var parts [][]T
+	for i, x := range list {
+		if i == 0 || of(x) != of(list[i-1]) {
+			parts = append(parts, nil)
+		}
+		parts[len(parts)-1] = append(parts[len(parts)-1], x)
+	}
+	return parts
+}
+
+// spread does something for each of many tables, over a session and as many more of
+// its side as pay. What they write stays out of the binary log where that session's does.
+func spread[T any](ctx context.Context, m *Mover, w *worker, tables []T, sessions int, do func(context.Context, *worker, T) error) error {
+	var next atomic.Int64
+	each := func(ctx context.Context, w *worker) error {
+		for i := int(next.Add(1)) - 1; i < len(tables); i = int(next.Add(1)) - 1 {
+			if err := do(ctx, w, tables[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return each(gctx, w) })
+	for range min(len(tables)/guardTables, sessions-1) {
+		g.Go(func() error {
+			return m.quietly(gctx, w.side, each)
+		})
+	}
+	return g.Wait()
 }
 
 // guarded is one event of one table: INSERT, UPDATE or DELETE.
@@ -194,34 +246,47 @@ func (m *Mover) ofMove() string {
 // asks is the question of a side's triggers.
 func (m *Mover) asks(side string) string { return m.ofMove() + quoteText(m.named(side)) + ")" }
 
-// unguarded lists what has no trigger of ours yet.
-func (m *Mover) unguarded(ctx context.Context, w *worker) ([]guarded, error) {
+// gap is an event of a table that has no trigger of ours yet.
+type gap struct {
+	guarded
+	// first is the application's trigger that fires first before the event: ours must
+	// precede it, or what it does in other tables would come before the refusal.
+	first string
+}
+
+// unguarded lists what has no trigger of ours yet, table by table.
+func (m *Mover) unguarded(ctx context.Context, w *worker) ([]gap, error) {
 	tables, _, err := m.tableNames(ctx, w)
 	if err != nil || len(tables) == 0 {
 		return nil, err
 	}
-	has := map[guarded]bool{}
-	err = scan(ctx, w, "SELECT event_object_schema, event_object_table, event_manipulation, action_statement FROM information_schema.triggers WHERE trigger_schema"+inSchemas(tables)+" AND trigger_name LIKE 'dhow\\_guard\\_%'", func(row func(...any) error) error {
+	has, first := map[guarded]bool{}, map[guarded]string{}
+	err = scan(ctx, w, "SELECT event_object_schema, event_object_table, event_manipulation, action_timing, trigger_name, action_statement FROM information_schema.triggers WHERE trigger_schema"+inSchemas(tables)+
+		" ORDER BY event_object_schema, event_object_table, event_manipulation, action_timing, action_order", func(row func(...any) error) error {
 		var g guarded
-		var does string
-		if err := row(&g.Schema, &g.Name.Name, &g.event, &does); err != nil {
+		var timing, name, does string
+		if err := row(&g.Schema, &g.Name.Name, &g.event, &timing, &name, &does); err != nil {
 			return err
 		}
-		has[g] = has[g] || strings.Contains(does, m.asks(w.side))
+		if strings.HasPrefix(name, ourPrefix) {
+			has[g] = has[g] || strings.HasPrefix(name, guardTrigger) && strings.Contains(does, m.asks(w.side))
+		} else if first[g] == "" && timing == "BEFORE" {
+			first[g] = name
+		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list the guard's triggers: %w", err)
+		return nil, fmt.Errorf("list the triggers: %w", err)
 	}
-	var missing []guarded
+	var gaps []gap
 	for _, t := range tables {
 		for _, event := range guardedEvents {
 			if g := (guarded{t.Name, event}); !has[g] {
-				missing = append(missing, g)
+				gaps = append(gaps, gap{g, first[g]})
 			}
 		}
 	}
-	return missing, nil
+	return gaps, nil
 }
 
 // inSchemas is a condition that bounds a look at information_schema to the databases of these tables.
@@ -235,32 +300,15 @@ func inSchemas(tables []lockable) string {
 	return " IN (" + strings.Join(names, ", ") + ")"
 }
 
-// firstTriggers are the application's triggers that fire first before each event:
-// ours must precede them, or what they do in other tables would come before the refusal.
-func (m *Mover) firstTriggers(ctx context.Context, q querier) (map[guarded]string, error) {
-	c, err := m.catalog(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	first := map[guarded]string{}
-	for _, t := range c.Triggers { // in the order in which they fire
-		g := guarded{Name{t.Schema, t.Table}, t.Event}
-		if _, has := first[g]; !has && t.Timing == "BEFORE" {
-			first[g] = t.Name.Name
-		}
-	}
-	return first, nil
-}
-
-func (m *Mover) createTrigger(ctx context.Context, w *worker, g guarded, generation int, first string) error {
+func (m *Mover) createTrigger(ctx context.Context, w *worker, g gap, generation int, wait time.Duration) error {
 	precedes := ""
-	if first != "" {
-		precedes = "PRECEDES " + quote(first) + " "
+	if g.first != "" {
+		precedes = "PRECEDES " + quote(g.first) + " "
 	}
 	// IF NOT EXISTS: where the statement is replicated the other side has the trigger already.
 	sql := fmt.Sprintf("CREATE TRIGGER IF NOT EXISTS %s BEFORE %s ON %s FOR EACH ROW %sBEGIN IF %s THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %d, MESSAGE_TEXT = %s; END IF; END",
-		m.trigger(g, w.side, generation).SQL(), g.event, g.SQL(), precedes, m.asks(w.side), errRefused, quoteText(guardText))
-	if err := m.shortDDL(ctx, w, sql); err != nil {
+		m.trigger(g.guarded, w.side, generation).SQL(), g.event, g.SQL(), precedes, m.asks(w.side), errRefused, quoteText(guardText))
+	if err := m.shortDDL(ctx, w, wait, sql); err != nil {
 		return fmt.Errorf("guard table %s at the %s: %w", g.Name, m.named(w.side), err)
 	}
 	return nil
@@ -268,16 +316,17 @@ func (m *Mover) createTrigger(ctx context.Context, w *worker, g guarded, generat
 
 // shortDDL runs a statement that needs a table for itself, in tries so short that
 // the application, which queues behind each, does not notice.
-func (m *Mover) shortDDL(ctx context.Context, w *worker, sql string) error {
+func (m *Mover) shortDDL(ctx context.Context, w *worker, wait time.Duration, sql string) error {
+	began := time.Now()
 	for try := 1; ; try++ {
-		err := m.bounded(ctx, w, ddlWait, sql)
+		err := m.bounded(ctx, w, wait, sql)
 		if err == nil {
 			return nil
 		}
 		if !isNumber(err, errLockWait, errDeadlock, errInterrupted) {
 			return err
 		}
-		if try == ddlTries {
+		if time.Since(began) > ddlPatience {
 			return fmt.Errorf("transactions held the table open at each of %d tries, run it again when long ones have ended: %w", try, err)
 		}
 		select {
@@ -372,10 +421,16 @@ func (m *Mover) dropGuard(ctx context.Context, w *worker) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range triggers {
-		if err := m.shortDDL(ctx, w, "DROP TRIGGER IF EXISTS "+t.SQL()); err != nil {
-			return fmt.Errorf("remove trigger %s at the %s (run `dhow finish` again): %w", t, m.named(w.side), err)
+	err = spread(ctx, m, w, byTable(triggers, func(t guardName) Name { return t.table }), m.limits.Copies, func(ctx context.Context, w *worker, table []guardName) error {
+		for _, t := range table {
+			if err := m.shortDDL(ctx, w, ddlWait, "DROP TRIGGER IF EXISTS "+t.SQL()); err != nil {
+				return fmt.Errorf("remove trigger %s at the %s (run `dhow finish` again): %w", t.Name, m.named(w.side), err)
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	_, err = w.ExecContext(ctx, "DELETE FROM dhow.gate WHERE move = ?", m.forward())
 	if err != nil && !isNumber(err, errNoDatabase, errNoTable) {
@@ -384,13 +439,19 @@ func (m *Mover) dropGuard(ctx context.Context, w *worker) error {
 	return nil
 }
 
-// guardTriggers are this move's triggers.
-func (m *Mover) guardTriggers(ctx context.Context, q querier) ([]Name, error) {
-	var names []Name
-	err := scan(ctx, q, "SELECT trigger_schema, trigger_name, action_statement FROM information_schema.triggers WHERE trigger_name LIKE 'dhow\\_guard\\_%'", func(row func(...any) error) error {
-		var n Name
+// guardName is a trigger of the guard, and its table.
+type guardName struct {
+	Name
+	table Name
+}
+
+// guardTriggers are this move's triggers, table by table.
+func (m *Mover) guardTriggers(ctx context.Context, q querier) ([]guardName, error) {
+	var names []guardName
+	err := scan(ctx, q, "SELECT trigger_schema, trigger_name, event_object_schema, event_object_table, action_statement FROM information_schema.triggers WHERE trigger_name LIKE 'dhow\\_guard\\_%' ORDER BY event_object_schema, event_object_table, event_manipulation", func(row func(...any) error) error {
+		var n guardName
 		var does string
-		if err := row(&n.Schema, &n.Name, &does); err != nil {
+		if err := row(&n.Schema, &n.Name.Name, &n.table.Schema, &n.table.Name, &does); err != nil {
 			return err
 		}
 		if m.moves(n.Schema) && strings.Contains(does, m.ofMove()) {

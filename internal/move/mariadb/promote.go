@@ -31,7 +31,7 @@ func (m *Mover) Prepare(ctx context.Context) error {
 		}
 	}
 	for _, w := range []*worker{t, s} {
-		if err := m.ensureGuard(ctx, w); err != nil {
+		if err := m.ensureGuard(ctx, w, m.gently()); err != nil {
 			return err
 		}
 	}

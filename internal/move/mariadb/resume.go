@@ -339,30 +339,41 @@ func (f ForeignKey) cascades() bool {
 
 // remake drops the tables that are copied again, and makes them as they are now.
 func (l *loader) remake(ctx context.Context, conn querier, chunks []chunk, keep map[Name]bool, again []*Table) error {
-	gone := map[Name]bool{}
-	for _, ch := range chunks {
-		if !keep[ch.Table] && !gone[ch.Table] {
-			gone[ch.Table] = true
-			for _, sql := range []string{"DELETE FROM dhow.chunk WHERE stream = " + quoteText(l.m.stream) + " AND schema_name = " + quoteText(ch.Table.Schema) + " AND table_name = " + quoteText(ch.Table.Name), "DROP TABLE IF EXISTS " + ch.Table.SQL()} {
-				if _, err := conn.ExecContext(ctx, sql); err != nil {
-					return fmt.Errorf("begin the copy of table %s anew: %w", ch.Table, err)
-				}
+	// Their pieces are undone first, and stay until the new plan takes their place: a
+	// copy that is cut off here never takes such a table for whole.
+	err := l.inTransaction(ctx, func(q querier) error {
+		undone := map[Name]bool{}
+		for _, ch := range chunks {
+			if keep[ch.Table] || undone[ch.Table] {
+				continue
+			}
+			undone[ch.Table] = true
+			if _, err := q.ExecContext(ctx, "UPDATE dhow.chunk SET done_gtid = NULL WHERE stream = ? AND schema_name = ? AND table_name = ?", l.m.stream, ch.Table.Schema, ch.Table.Name); err != nil {
+				return fmt.Errorf("begin the copy of table %s anew: %w", ch.Table, err)
 			}
 		}
-	}
-	defs, err := definitions(ctx, l.snapshots.conns[0], &Catalog{Tables: again}, func(t *Table) waiting { return waiting{l.deferred(t), true} })
+		return nil
+	})
 	if err != nil {
 		return err
+	}
+	there, err := l.m.catalog(ctx, conn)
+	if err != nil {
+		return err
+	}
+	for _, t := range there.Tables {
+		if keep[t.Name] {
+			continue
+		}
+		if _, err := conn.ExecContext(ctx, "DROP TABLE IF EXISTS "+t.SQL()); err != nil {
+			return fmt.Errorf("begin the copy of table %s anew: %w", t.Name, err)
+		}
 	}
 	w, err := l.m.writer(ctx)
 	if err != nil {
 		return err
 	}
 	defer hangUp(w)
-	there, err := l.m.catalog(ctx, w)
-	if err != nil {
-		return err
-	}
 	for _, n := range l.catalog.Sequences {
 		if !slices.Contains(there.Sequences, n) {
 			if err := makeSequence(ctx, l.snapshots.conns[0], w, n); err != nil {
@@ -370,12 +381,7 @@ func (l *loader) remake(ctx context.Context, conn querier, chunks []chunk, keep 
 			}
 		}
 	}
-	for _, t := range again {
-		if err := makeTable(ctx, w, t.Name, defs[t.Name]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.makeTables(ctx, again, func(t *Table) waiting { return waiting{l.deferred(t), true} })
 }
 
 // complete makes what waited for the rows, and lets the stream begin.

@@ -1,11 +1,13 @@
 package mariadb
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -172,28 +174,33 @@ func cmpErr(err, otherwise error) error {
 // errHidden says that the server has a definition but does not show it to us.
 var errHidden = &move.Refused{Reason: "the server does not show its definition", Fix: "grant our account SELECT on the database mysql, or SHOW CREATE ROUTINE, and the rights on the object"}
 
-// definitions reads the tables' definitions at the source.
-func definitions(ctx context.Context, q querier, c *Catalog, waits func(*Table) waiting) (map[Name]definition, error) {
-	all := make(map[Name]definition, len(c.Tables))
-	for _, t := range c.Tables {
-		text, err := show(ctx, q, "SHOW CREATE TABLE "+t.SQL(), "Create Table")
-		if err != nil {
-			return nil, fmt.Errorf("read the definition of table %s: %w", t.Name, err)
-		}
-		if all[t.Name], err = definitionOf(text[0], t, waits(t)); err != nil {
-			return nil, err
-		}
+// readDefinition reads a table's definition at the source.
+func readDefinition(ctx context.Context, q querier, t *Table, w waiting) (definition, error) {
+	text, err := show(ctx, q, "SHOW CREATE TABLE "+t.SQL(), "Create Table")
+	if err != nil {
+		return definition{}, fmt.Errorf("read the definition of table %s: %w", t.Name, err)
 	}
-	return all, nil
+	return definitionOf(text[0], t, w)
+}
+
+// definitions reads some tables' definitions at the source, in their order, over a few sessions.
+func definitions(ctx context.Context, conns []*sql.Conn, tables []*Table, waits func(*Table) waiting) ([]definition, error) {
+	all := make([]definition, len(tables))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, conn := range conns {
+		g.Go(func() (err error) {
+			for k := i; k < len(tables) && err == nil; k += len(conns) {
+				all[k], err = readDefinition(ctx, conn, tables[k], waits(tables[k]))
+			}
+			return err
+		})
+	}
+	return all, g.Wait()
 }
 
 // makeSchema makes the databases, sequences and tables on the target, without what waits for the rows.
 func (l *loader) makeSchema(ctx context.Context) error {
 	l.board.begin(move.PhaseSchema, len(l.catalog.Tables)+len(l.catalog.Sequences))
-	defs, err := definitions(ctx, l.snapshots.conns[0], l.catalog, func(t *Table) waiting { return waiting{l.deferred(t), l.deferred(t)} })
-	if err != nil {
-		return err
-	}
 	conn, err := l.m.writer(ctx)
 	if err != nil {
 		return err
@@ -214,22 +221,24 @@ func (l *loader) makeSchema(ctx context.Context) error {
 		}
 		l.board.stepDone()
 	}
-	return l.eachTable(ctx, l.catalog.Tables, func(ctx context.Context, conn *sql.Conn, t *Table) error {
-		if err := makeTable(ctx, conn, t.Name, defs[t.Name]); err != nil {
-			return err
+	return l.makeTables(ctx, l.catalog.Tables, func(t *Table) waiting { return waiting{l.deferred(t), l.deferred(t)} })
+}
+
+// makeTables makes tables that the target does not have, without what waits for the rows.
+func (l *loader) makeTables(ctx context.Context, tables []*Table, waits func(*Table) waiting) error {
+	defs, err := definitions(ctx, l.snapshots.conns, tables, waits)
+	if err != nil {
+		return err
+	}
+	return l.eachTable(ctx, len(tables), ddlSessions*l.m.limits.Copies, func(ctx context.Context, conn *sql.Conn, i int) error {
+		for _, sql := range []string{"USE " + quote(tables[i].Schema), defs[i].create()} {
+			if _, err := conn.ExecContext(ctx, sql); err != nil {
+				return fmt.Errorf("create table %s: %w", tables[i].Name, err)
+			}
 		}
 		l.board.stepDone()
 		return nil
 	})
-}
-
-func makeTable(ctx context.Context, conn *sql.Conn, n Name, d definition) error {
-	for _, sql := range []string{"USE " + quote(n.Schema), "DROP TABLE IF EXISTS " + quote(n.Name), d.create()} {
-		if _, err := conn.ExecContext(ctx, sql); err != nil {
-			return fmt.Errorf("create table %s: %w", n, err)
-		}
-	}
-	return nil
 }
 
 // makeSequence makes a sequence in the state that it has at the source.
@@ -258,30 +267,23 @@ func carrySequence(ctx context.Context, from querier, to *sql.Conn, n Name) erro
 	return nil
 }
 
-// eachTable does something for each table, over a few sessions of the target.
-func (l *loader) eachTable(ctx context.Context, tables []*Table, do func(context.Context, *sql.Conn, *Table) error) error {
-	queue := make(chan *Table)
+// ddlSessions is how many sessions make tables and triggers for each one that copies
+// rows: such a statement waits for the server's disk most of its time.
+const ddlSessions = 2
+
+// eachTable does something for each of n tables, over a few sessions of the target.
+func (l *loader) eachTable(ctx context.Context, n, sessions int, do func(context.Context, *sql.Conn, int) error) error {
+	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		defer close(queue)
-		for _, t := range tables {
-			select {
-			case queue <- t:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
-	for range min(l.m.limits.Copies, len(tables)) {
+	for range min(sessions, n) {
 		g.Go(func() error {
 			conn, err := l.m.writer(ctx)
 			if err != nil {
 				return err
 			}
 			defer hangUp(conn)
-			for t := range queue {
-				if err := do(ctx, conn, t); err != nil {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if err := do(ctx, conn, i); err != nil {
 					return err
 				}
 			}
@@ -323,15 +325,6 @@ func (l *loader) makeIndexes(ctx context.Context) error {
 }
 
 func (l *loader) makeIndexesOf(ctx context.Context, chosen func(*Table) bool, foreign func(ForeignKey) bool) error {
-	src, err := l.m.session(ctx, source)
-	if err != nil {
-		return err
-	}
-	defer hangUp(src)
-	defs, err := definitions(ctx, src, l.catalog, func(*Table) waiting { return waiting{true, true} })
-	if err != nil {
-		return err
-	}
 	dst, err := l.m.session(ctx, target)
 	if err != nil {
 		return err
@@ -341,7 +334,6 @@ func (l *loader) makeIndexesOf(ctx context.Context, chosen func(*Table) bool, fo
 	if err != nil {
 		return err
 	}
-	statements := map[Name][]string{}
 	var tables []*Table
 	for _, t := range l.catalog.Tables {
 		if !chosen(t) {
@@ -351,21 +343,42 @@ func (l *loader) makeIndexesOf(ctx context.Context, chosen func(*Table) bool, fo
 		if has == nil {
 			return &move.Refused{Reason: fmt.Sprintf("table %s is gone from the target", t.Name), Fix: "run `dhow finish --abandon` and begin the move again"}
 		}
-		if list := missing(t, has, defs[t.Name], foreign); len(list) > 0 {
-			statements[t.Name] = list
+		if lacks(t, has, foreign) {
 			tables = append(tables, t)
 		}
 	}
-	slices.SortStableFunc(tables, func(a, b *Table) int { return int(min(1, max(-1, b.Bytes-a.Bytes))) })
+	slices.SortStableFunc(tables, func(a, b *Table) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	l.board.begin(move.PhaseIndex, len(tables))
-	return l.eachTable(ctx, tables, func(ctx context.Context, conn *sql.Conn, t *Table) error {
-		for _, sql := range append([]string{"USE " + quote(t.Schema)}, statements[t.Name]...) {
+	if len(tables) == 0 {
+		return nil
+	}
+	src, err := l.m.session(ctx, source)
+	if err != nil {
+		return err
+	}
+	defer hangUp(src)
+	defs, err := definitions(ctx, []*sql.Conn{src}, tables, func(*Table) waiting { return waiting{true, true} })
+	if err != nil {
+		return err
+	}
+	return l.eachTable(ctx, len(tables), l.m.limits.Copies, func(ctx context.Context, conn *sql.Conn, i int) error {
+		t := tables[i]
+		for _, sql := range append([]string{"USE " + quote(t.Schema)}, missing(t, there.Table(t.Name), defs[i], foreign)...) {
 			if _, err := conn.ExecContext(ctx, sql); err != nil {
 				return fmt.Errorf("make the indexes and foreign keys of table %s: %w", t.Name, withoutValues(err))
 			}
 		}
 		l.board.stepDone()
 		return nil
+	})
+}
+
+// lacks says whether a table of the target lacks an index, or a foreign key that is wanted.
+func lacks(t, has *Table, foreign func(ForeignKey) bool) bool {
+	return slices.ContainsFunc(t.Indexes, func(x Index) bool {
+		return x.Name != has.KeyIndex && !slices.ContainsFunc(has.Indexes, func(h Index) bool { return h.Name == x.Name })
+	}) || slices.ContainsFunc(t.ForeignKeys, func(f ForeignKey) bool {
+		return foreign(f) && !slices.ContainsFunc(has.ForeignKeys, func(h ForeignKey) bool { return h.Name == f.Name })
 	})
 }
 
