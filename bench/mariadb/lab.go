@@ -40,6 +40,7 @@ var settings = map[string]string{
 	"innodb_io_capacity_max":         "20000",
 	"max_allowed_packet":             "256M",
 	"event_scheduler":                "OFF",
+	"innodb_lock_wait_timeout":       "600", // myloader's threads wait for one another
 }
 
 // lab is a source and a target server.
