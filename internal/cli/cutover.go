@@ -216,8 +216,10 @@ func (a *app) printRun(r *run, err error) error {
 			Budget   time.Duration `json:"budget_ns"`
 			Schedule *schedule     `json:"schedule,omitempty"`
 			Report   string        `json:"report,omitempty"`
-			Error    string        `json:"error,omitempty"`
-		}{r.id, r.result, r.budget, r.schedule, r.report, text}))
+			// OverBudget says that it was refused or undone for its stall alone.
+			OverBudget bool   `json:"over_budget,omitempty"`
+			Error      string `json:"error,omitempty"`
+		}{r.id, r.result, r.budget, r.schedule, r.report, errors.Is(err, cutover.ErrOverBudget), text}))
 	}
 	if r.result.Outcome == cutover.Done {
 		if err := a.printProof("compared as it stood at the cutover", r.to, r.result.Compared); err != nil {

@@ -31,8 +31,9 @@ on, and says what they noticed: failed requests, the longest wait, lost or doubl
 writes, and whether every row and key is equal. A report is left in ` + demoDir + `.
 
 With --kubernetes the services run in the pods of two real clusters of one node: at
-the source as they were deployed carelessly, at the target as they should be. That
-takes root, some packages and a build of Kubernetes: ` + "`hack/setup --kube`" + `.
+the source as they were deployed carelessly, at the target as they should be. There
+the gate and the movers are pods too, and a Job of more pods helps with the copies.
+That takes root, some packages and a build of Kubernetes: ` + "`hack/setup --kube`" + `.
 
 Ctrl-C stops everything that it started.`,
 		Example: `  dhow demo
@@ -59,7 +60,7 @@ Ctrl-C stops everything that it started.`,
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&o.Kubernetes, "kubernetes", false, "run the application in the pods of two clusters")
+	f.BoolVar(&o.Kubernetes, "kubernetes", false, "run the application, the gate and the movers in the pods of two clusters")
 	f.BoolVar(&clean, "clean", false, "remove what killed clusters left, and do nothing else; with --kubernetes")
 	f.IntVar(&o.Rate, "rate", demo.DefaultRate, "operations a `second`; some are several requests")
 	f.IntVar(&o.Accounts, "accounts", demo.DefaultAccounts, "accounts in the ledger, with five entries each")

@@ -74,6 +74,8 @@ type replicateStatus struct {
 	Pid     int          `json:"pid"`
 	Started time.Time    `json:"started"`
 	To      cutover.Side `json:"to"`
+	// PeakRSS is the most memory that the process had, in bytes; 0 where the system does not say.
+	PeakRSS int64 `json:"peak_rss_bytes,omitempty"`
 }
 
 func (a *app) status(ctx context.Context) error {
@@ -143,7 +145,7 @@ func (a *app) ask(ctx context.Context, v *voyage.Voyage) *estateStatus {
 		}
 	}
 	if running != nil {
-		s.Replicate = &replicateStatus{Pid: running.Pid, Started: running.Started, To: running.To}
+		s.Replicate = &replicateStatus{Pid: running.Pid, Started: running.Started, To: running.To, PeakRSS: running.PeakRSS}
 		for _, r := range running.Databases {
 			for i := range s.Databases {
 				if s.Databases[i].Database != r.Database {

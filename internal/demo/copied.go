@@ -14,16 +14,16 @@ type copyMeter struct {
 	mu          sync.Mutex
 	from, until time.Time
 	last        map[string]move.Progress
-	// copied is when a database's copy was over.
-	copied map[string]time.Time
+	// heard is when a database was heard of first, copied when its copy was over.
+	heard, copied map[string]time.Time
 }
 
-// over is when the copy of a database was over, from the beginning.
+// over is how long a database's copy took, with all that belongs to it.
 func (c *copyMeter) over(database string) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if at := c.copied[database]; !at.IsZero() {
-		return at.Sub(c.began)
+		return at.Sub(c.heard[database])
 	}
 	return 0
 }
@@ -31,6 +31,9 @@ func (c *copyMeter) over(database string) time.Duration {
 func (c *copyMeter) hear(p move.Progress) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.heard[p.Database].IsZero() {
+		c.heard[p.Database] = p.At
+	}
 	if c.copied[p.Database].IsZero() && (p.Phase == move.PhaseIndex || p.Phase == move.PhaseStream) {
 		c.copied[p.Database] = p.At
 	}

@@ -13,9 +13,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"dhow/internal/cutover"
 	"dhow/internal/estate"
@@ -102,9 +101,13 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		}
 		defer func() { err = errors.Join(err, p.harbour.Close()) }() //nolint:contextcheck // also when ctx has ended
 		places, p.report.ClustersUpS = p.harbour.Places(), p.harbour.UpSeconds
+		p.say("building dhow's own image, for the gate and the movers in the target's pods")
+		if err := p.harbour.Provision(ctx); err != nil {
+			return nil, err
+		}
 	}
 	p.say("starting PostgreSQL %d and %d, two of MariaDB and of Redis, and filling the ledger: %d accounts, %d entries", o.From, o.To, o.Accounts, o.Accounts*entriesPerAccount)
-	p.stage, err = NewStage(ctx, StageConfig{Whole: true, Places: places,
+	p.stage, err = NewStage(ctx, StageConfig{Whole: true, Places: places, Harbour: p.harbour,
 		Dir: o.Dir, Dhow: o.Dhow, Superapp: o.Superapp, From: o.From, To: o.To,
 		Accounts: o.Accounts, Entries: o.Accounts * entriesPerAccount, StallBudget: o.StallBudget,
 		Copies: copies, Lanes: lanes, RowsPerSecond: rowsPerSecond, TargetSettings: map[string]string{"max_parallel_maintenance_workers": "0"}})
@@ -137,6 +140,8 @@ type play struct {
 	report  *Report
 	// engines are the databases', by their names in the estate.
 	engines map[string]estate.Engine
+	// databases are those names, in the estate's order.
+	databases []string
 	// windows are the stalls, with the stretches of the same length before them.
 	windows []window
 }
@@ -163,22 +168,18 @@ func (p *play) voyage(ctx context.Context) error {
 	p.engines = map[string]estate.Engine{}
 	for _, d := range e.Databases {
 		p.engines[d.Name] = d.Engine
+		p.databases = append(p.databases, d.Name)
 	}
-	v, err := voyage.Open(ctx, e, voyage.Options{Log: p.o.Log})
+	h, err := p.takeHelm(ctx, e)
 	if err != nil {
 		return err
 	}
-	defer v.Close(context.WithoutCancel(ctx))
-	lock, err := v.Lock("demo")
-	if err != nil {
-		return err
-	}
-	defer lock.Release()
+	defer h.close(ctx)
 
-	if err := p.preflight(ctx, v); err != nil {
+	if err := p.preflight(ctx, h); err != nil {
 		return err
 	}
-	if err := p.replicate(ctx, v); err != nil {
+	if err := p.replicate(ctx, h); err != nil {
 		return err
 	}
 	if err := s.StartServices(ctx, estate.Target); err != nil {
@@ -197,7 +198,7 @@ func (p *play) voyage(ctx context.Context) error {
 		if i > 0 {
 			p.say("going to the %s again, with all that was written since", to)
 		}
-		if err := p.cutover(ctx, v, to); err != nil {
+		if err := p.cutover(ctx, h, to); err != nil {
 			return err
 		}
 		serving, switches = to, switches+1
@@ -206,16 +207,23 @@ func (p *play) voyage(ctx context.Context) error {
 		}
 	}
 	p.report.RolledBack, p.report.Again = p.o.Rollback, p.o.Again
+	p.report.PeakRSSMB = h.memory(ctx)
 	if err := p.judge(ctx, serving, switches); err != nil {
 		return err
 	}
-	for _, m := range v.Movers {
-		if err := m.Finish(ctx); err != nil {
-			return fmt.Errorf("clean up database %s: %w", m.Name(), err)
-		}
+	if err := h.finish(ctx, serving); err != nil {
+		return err
 	}
 	p.say("cleaned up: nothing of the move is left in the databases")
 	return nil
+}
+
+// takeHelm steers from where the movers are.
+func (p *play) takeHelm(ctx context.Context, e *estate.Estate) (helm, error) {
+	if p.harbour != nil {
+		return newAshore(p.harbour, e, p.say), nil
+	}
+	return newAboard(ctx, e, voyage.Options{Log: p.o.Log}, p.say)
 }
 
 // legs are the sides that the traffic is moved to, one after the other.
@@ -243,16 +251,16 @@ func (p *play) sail(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (p *play) preflight(ctx context.Context, v *voyage.Voyage) error {
-	for _, m := range v.Movers {
-		issues, err := m.Preflight(ctx)
-		if err != nil {
-			return err
-		}
-		for _, i := range issues {
-			p.say("preflight, %s: %s %s: %s", m.Name(), i.Severity, i.Object, i.Consequence)
+func (p *play) preflight(ctx context.Context, h helm) error {
+	found, err := h.preflight(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range p.databases {
+		for _, i := range found[name] {
+			p.say("preflight, %s: %s %s: %s", name, i.Severity, i.Object, i.Consequence)
 			if i.Severity == move.Loses {
-				return fmt.Errorf("the preflight of database %s found %s at %s: %s", m.Name(), i.Rule, i.Object, i.Fix)
+				return fmt.Errorf("the preflight of database %s found %s at %s: %s", name, i.Rule, i.Object, i.Fix)
 			}
 		}
 	}
@@ -265,14 +273,9 @@ func (p *play) preflight(ctx context.Context, v *voyage.Voyage) error {
 const attempts = 3
 
 // cutover moves the traffic to a side and notes the figures.
-func (p *play) cutover(ctx context.Context, v *voyage.Voyage, to estate.Side) error {
-	j, err := v.Journal(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = j.Close() }() // every step was written when it was taken
+func (p *play) cutover(ctx context.Context, h helm, to estate.Side) error {
 	for attempt := 1; ; attempt++ {
-		err := p.attempt(ctx, v, j, to)
+		err := p.attempt(ctx, h, to)
 		if !errors.Is(err, cutover.ErrOverBudget) || attempt == attempts {
 			return err
 		}
@@ -281,23 +284,9 @@ func (p *play) cutover(ctx context.Context, v *voyage.Voyage, to estate.Side) er
 }
 
 // attempt is one run of the cutover.
-func (p *play) attempt(ctx context.Context, v *voyage.Voyage, j *cutover.Journal, to estate.Side) error {
-	cfg := v.Config(to, j)
-	cfg.Verify = cfg.Verify && len(p.report.Legs) == 0 // later the proof of the cutover before stands
-	cfg.Report = func(e cutover.Event) {
-		switch {
-		case e.Text != "":
-			p.say("%s", e.Text)
-		case e.Step != "":
-			p.say("  %-9s %6.1f ms", e.Step, milliseconds(e.Took))
-		}
-	}
-	m, err := cutover.New(cfg)
-	if err != nil {
-		return err
-	}
-	r, err := m.Run(ctx)
-	if !r.HeldAt.IsZero() && !r.ReleasedAt.IsZero() { // clients waited, whatever came of it
+func (p *play) attempt(ctx context.Context, h helm, to estate.Side) error {
+	r, err := h.move(ctx, to, len(p.report.Legs) == 0) // later the proof of the cutover before stands
+	if !r.HeldAt.IsZero() && !r.ReleasedAt.IsZero() {  // clients waited, whatever came of it
 		p.note(r)
 	}
 	if err != nil {
@@ -346,39 +335,24 @@ func (p *play) engine(database string) *EngineFigures {
 }
 
 // replicate copies all databases and returns once all streams follow closely.
-func (p *play) replicate(ctx context.Context, v *voyage.Voyage) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	r := v.Replication(estate.Target)
-	copied := &copyMeter{began: time.Now(), last: map[string]move.Progress{}, copied: map[string]time.Time{}}
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.Run(gctx, copied.hear) })
-	g.Go(func() error {
-		defer stop()
-		return r.Following(gctx)
+func (p *play) replicate(ctx context.Context, h helm) error {
+	copied := &copyMeter{began: time.Now(), last: map[string]move.Progress{}, heard: map[string]time.Time{}, copied: map[string]time.Time{}}
+	var reports latest
+	telling, stop := context.WithCancel(ctx)
+	var told sync.WaitGroup
+	told.Go(func() { reports.tell(telling, p.databases, p.say) })
+	err := h.replicate(ctx, func(now move.Progress) {
+		copied.hear(now)
+		reports.hear(now)
 	})
-	g.Go(func() error {
-		tick := time.NewTicker(tellEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-gctx.Done():
-				return nil
-			case <-tick.C:
-				for _, s := range r.Standings() {
-					if s.Progress != nil {
-						p.say("%s", describe(*s.Progress))
-					}
-				}
-			}
-		}
-	})
-	if err := g.Wait(); err != nil {
+	stop()
+	told.Wait()
+	if err != nil {
 		return err
 	}
-	for _, m := range v.Movers {
-		e := p.engine(m.Name())
-		e.CopyS = max(e.CopyS, copied.over(m.Name()).Seconds())
+	for _, name := range p.databases {
+		e := p.engine(name)
+		e.CopyS = max(e.CopyS, copied.over(name).Seconds())
 	}
 	p.report.CopyRowsPerS, p.report.CopyMBPerS = copied.rates()
 	p.say("copied %.0f rows a second, %.1f MB a second; the streams follow", p.report.CopyRowsPerS, p.report.CopyMBPerS)

@@ -21,7 +21,10 @@ var estateText string
 // writeEstate writes dhow.yaml and the files with the passwords that it names.
 func (s *Stage) writeEstate() error {
 	type route struct{ Name, Path, Source, Target string }
-	type end struct{ Host, Port, User, Password string }
+	type end struct {
+		Host, Port, User, Password string
+		Clear                      bool // the network is this machine's own
+	}
 	data := struct {
 		Postgres    []string       // databases
 		MariaDB     []string       // databases of one server
@@ -40,11 +43,11 @@ func (s *Stage) writeEstate() error {
 			if name == "" {
 				name = one.Name
 			}
-			data.Routes = append(data.Routes, route{name, path, s.places[estate.Source].Address(one.Name), s.places[estate.Target].Address(one.Name)})
+			data.Routes = append(data.Routes, route{name, path, s.places[estate.Source].Route(one.Name), s.places[estate.Target].Route(one.Name)})
 		}
 	}
 	for _, one := range s.servers() {
-		address := net.JoinHostPort(loopback, strconv.Itoa(one.port))
+		address := net.JoinHostPort(s.places[one.side].Host(), strconv.Itoa(one.port))
 		if s.cfg.Address != nil {
 			address = s.cfg.Address(one.side, one.engine, address)
 		}
@@ -53,6 +56,7 @@ func (s *Stage) writeEstate() error {
 		if e.Host, e.Port, err = net.SplitHostPort(address); err != nil {
 			return fmt.Errorf("read the %s's address: %w", one.side, err)
 		}
+		e.Clear = e.Host != loopback
 		if err := os.WriteFile(filepath.Join(s.Dir, e.Password), []byte(one.password+"\n"), 0o600); err != nil {
 			return fmt.Errorf("write the %s's password: %w", one.side, err)
 		}

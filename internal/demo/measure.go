@@ -2,9 +2,6 @@ package demo
 
 import (
 	"fmt"
-	"os"
-	"runtime"
-	"strings"
 	"time"
 
 	"dhow/superapp/check"
@@ -91,7 +88,6 @@ func (r *Report) fill(sum traffic.Summary, c check.Report, path string, windows 
 	}
 	r.P50MS, r.P99MS = milliseconds(waits.Quantile(0.50)), milliseconds(waits.Quantile(0.99))
 	r.take(sum, c)
-	r.PeakRSSMB = peakRSS()
 	r.TookS = time.Since(r.Began).Seconds()
 	return nil
 }
@@ -109,23 +105,4 @@ func (r *Report) take(sum traffic.Summary, c check.Report) {
 	for _, f := range c.Findings {
 		r.Findings = append(r.Findings, fmt.Sprintf("%s: %s: %s", f.Kind, f.Of, f.What))
 	}
-}
-
-// peakRSS is the most memory that this process had, in 10^6 bytes; 0 where the
-// system does not say.
-func peakRSS() float64 {
-	if runtime.GOOS != "linux" {
-		return 0
-	}
-	text, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		var kib float64
-		if n, err := fmt.Sscanf(line, "VmHWM: %f kB", &kib); n == 1 && err == nil {
-			return kib * 1024 / 1e6
-		}
-	}
-	return 0
 }

@@ -26,6 +26,8 @@ const (
 	clusterDown = time.Minute
 	// imageTag is what the old deployment asks for.
 	imageTag = "latest"
+	// servicePort is that of the services in the new deployment.
+	servicePort = 8080
 	// imagePrefix comes before the images' names in a registry.
 	imagePrefix = "superapp"
 )
@@ -44,6 +46,7 @@ type dock struct {
 	cluster  kube.Cluster
 	registry string // host and port
 	images   map[string]string
+	dhow     string             // its own image, once it is provisioned
 	end      context.CancelFunc // of the registry
 	served   chan error
 	pods     int // that stood ready
@@ -151,6 +154,15 @@ func (d *dock) Host() string { return d.cluster.Host() }
 // Address is the service's NodePort.
 func (d *dock) Address(service string) string {
 	return net.JoinHostPort(d.cluster.Address(), strconv.Itoa(deploy.NodePorts()[service]))
+}
+
+// Route is how the gate in the target's pods reaches a service: by its name in the
+// same cluster, and from outside of the other one.
+func (d *dock) Route(service string) string {
+	if d.side == estate.Target {
+		return fmt.Sprintf("%s.%s.svc.cluster.local:%d", service, deploy.Namespace, servicePort)
+	}
+	return d.Address(service)
 }
 
 // Stop leaves the pods to the end of their cluster.

@@ -56,6 +56,8 @@ type Place interface {
 	Host() string
 	// Address is where clients reach a service: host and port.
 	Address(service string) string
+	// Route is where the gate reaches a service.
+	Route(service string) string
 	// Start starts the services and returns once they answer.
 	Start(ctx context.Context, services []fleet.Service, stores fleet.Stores) error
 	// Stop ends them, also when they were not started. It may be called again.
@@ -77,6 +79,9 @@ type StageConfig struct {
 	Whole bool
 	// Places are where the services of each side run; nil means as processes.
 	Places map[estate.Side]Place
+	// Harbour runs the gate, and the movers with it, in the pods of the target's
+	// cluster; nil runs the gate as a process.
+	Harbour *Harbour
 	// SourceSettings and TargetSettings override the servers' settings.
 	SourceSettings, TargetSettings map[string]string
 	// TargetDir is the folder of the target's cluster; empty means a temporary one.
@@ -171,6 +176,10 @@ func (s *Stage) databases() []string {
 
 // choosePorts reserves the ports that the estate file must name before their owners run.
 func (s *Stage) choosePorts() error {
+	if h := s.cfg.Harbour; h != nil {
+		s.Gate = h.gateAddress()
+		return nil
+	}
 	var err error
 	if s.Gate, err = s.reserve(); err != nil {
 		return err
@@ -309,6 +318,7 @@ type processes struct {
 
 func (p *processes) Host() string                  { return loopback }
 func (p *processes) Address(service string) string { return p.addresses[service] }
+func (p *processes) Route(service string) string   { return p.addresses[service] }
 
 func (p *processes) Start(ctx context.Context, services []fleet.Service, stores fleet.Stores) error {
 	for _, one := range services {
@@ -339,6 +349,13 @@ func (p *processes) Stop() error {
 
 // StartGate starts the gate, or starts it again after KillGate.
 func (s *Stage) StartGate(ctx context.Context) error {
+	if h := s.cfg.Harbour; h != nil {
+		e, err := estate.Load(s.EstateFile)
+		if err != nil {
+			return err
+		}
+		return h.startMove(ctx, e)
+	}
 	p, err := s.start("gate", exec.Command(s.cfg.Dhow, "gate", "--file", s.EstateFile)) //nolint:noctx // it lives until Close
 	if err != nil {
 		return err

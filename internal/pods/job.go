@@ -69,7 +69,7 @@ func (p *Pack) Job(j Job) *batchv1.Job {
 		}},
 		Containers: []corev1.Container{{
 			Name: partComponent, Image: j.Image, ImagePullPolicy: corev1.PullIfNotPresent,
-			Args:                     []string{"replicate", "--file", estateDir + "/" + estateKey, "--part", fmt.Sprintf("$(JOB_COMPLETION_INDEX)/%d", j.Parts), "--output", "json", "--verbose", "--log-format", "json"},
+			Args:                     []string{"replicate", "--file", EstateFile, "--part", fmt.Sprintf("$(JOB_COMPLETION_INDEX)/%d", j.Parts), "--output", "json", "--verbose", "--log-format", "json"},
 			Env:                      []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: memoryTarget}},
 			Resources:                takes(moverCPU, moverCPULimit, moverMemory, moverMemoryLimit),
 			SecurityContext:          containerSecurity(),

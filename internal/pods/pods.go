@@ -26,6 +26,8 @@ const (
 	// estateDir is where a pod finds its estate, stateDir where it keeps state.
 	estateDir = "/etc/dhow"
 	stateDir  = "/var/lib/dhow"
+	// EstateFile is the estate's file in every pod.
+	EstateFile = estateDir + "/" + estateKey
 	// secretMode lets the pod's account read what it must not change, and nobody else.
 	secretMode = 0o440
 	// memoryTarget is what Go's garbage collector keeps a process to, in Kubernetes'
@@ -99,6 +101,11 @@ func choosing(e *estate.Estate, component string) map[string]string {
 	all := labels(e, component)
 	delete(all, managedLabel)
 	return all
+}
+
+// Selector finds the pod of an estate's gate and movers, as kubectl's --selector does.
+func Selector(e *estate.Estate) string {
+	return fmt.Sprintf("%s=%s,%s=%s", instanceLabel, Name(e), componentLabel, moveComponent)
 }
 
 // podSecurity lets a pod do nothing that dhow does not need.

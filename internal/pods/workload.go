@@ -203,7 +203,7 @@ func (p *Pack) deployment(w Workload) *appsv1.Deployment {
 func (p *Pack) dhow(w Workload, name string, resources corev1.ResourceRequirements, args ...string) corev1.Container {
 	return corev1.Container{
 		Name: name, Image: w.Image, ImagePullPolicy: corev1.PullIfNotPresent,
-		Args:                     append(args, "--file", estateDir+"/"+estateKey, "--output", "json", "--log-format", "json", "--verbose"),
+		Args:                     append(args, "--file", EstateFile, "--output", "json", "--log-format", "json", "--verbose"),
 		Env:                      []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: memoryTarget}},
 		Resources:                resources,
 		SecurityContext:          containerSecurity(),

@@ -41,6 +41,8 @@ type Status struct {
 	Pid     int          `json:"pid"`
 	Started time.Time    `json:"started"`
 	To      cutover.Side `json:"to"`
+	// PeakRSS is the most memory that the process had, in bytes; 0 where the system does not say.
+	PeakRSS int64 `json:"peak_rss_bytes,omitempty"`
 	// Databases are in the estate's order.
 	Databases []Standing `json:"databases"`
 }
@@ -100,7 +102,7 @@ func (r *Replication) Serve(ctx context.Context, l net.Listener, log *slog.Logge
 	var once sync.Once
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, Status{Pid: os.Getpid(), Started: r.began, To: r.to, Databases: r.Standings()})
+		answer(w, Status{Pid: os.Getpid(), Started: r.began, To: r.to, PeakRSS: PeakRSS(), Databases: r.Standings()})
 	})
 	mux.HandleFunc("POST /yield", func(w http.ResponseWriter, q *http.Request) {
 		var y yieldRequest
