@@ -10,19 +10,17 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
-	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -32,14 +30,7 @@ import (
 const (
 	// superuser may do everything, from every address; its password is random.
 	superuser = "dhow"
-	// startTimeout bounds the wait for a server that was started; one that recovers
-	// after a crash needs seconds.
-	startTimeout = time.Minute
-	// stopTimeout bounds a shutdown before the server is killed.
-	stopTimeout = 20 * time.Second
-	// probeEvery is how often a starting server is asked whether it is ready.
-	probeEvery = 20 * time.Millisecond
-	loopback   = "127.0.0.1"
+	loopback  = "127.0.0.1"
 )
 
 // Options say which server to run.
@@ -57,14 +48,9 @@ type Options struct {
 
 // Server is a running MariaDB server.
 type Server struct {
-	Dir  string
-	Port int
-
+	*process.Server
 	password string
 	account  *syscall.Credential
-	temp     bool
-	port     *process.Port // kept until Stop
-	proc     *process.Process
 }
 
 // Start creates the data folder when there is none and starts the server. It ends
@@ -75,51 +61,25 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 			return nil, fmt.Errorf("no %s on this machine: run `make setup`", program)
 		}
 	}
-	s := &Server{Dir: o.Dir}
-	if os.Getuid() == 0 {
-		if s.account, err = unprivileged(); err != nil {
-			return nil, err
-		}
-	}
-	if s.Dir == "" {
-		if s.Dir, err = os.MkdirTemp("", "dhow-mariadb"); err != nil {
-			return nil, fmt.Errorf("create a folder for mariadb: %w", err)
-		}
-		s.temp = true
-	}
-	if s.Dir, err = filepath.Abs(s.Dir); err != nil {
-		return nil, fmt.Errorf("find the folder of mariadb: %w", err)
-	}
-	if err := s.create(ctx); err != nil {
-		s.remove()
+	s := &Server{}
+	if s.account, err = process.Unprivileged("mariadb", "mysql", "nobody"); err != nil {
 		return nil, err
 	}
-	if s.port, err = process.ReservePort(); err != nil {
-		s.remove()
+	s.Server, err = process.NewServer(process.ServerOptions{Name: "mariadb", Dir: o.Dir, Command: s.command, Probe: s.probe, Orderly: syscall.SIGTERM, Crash: syscall.SIGKILL})
+	if err != nil {
 		return nil, err
 	}
-	s.Port = s.port.Number()
-	if err := s.run(ctx, o); err != nil {
-		s.remove()
+	if err = s.create(ctx); err == nil {
+		err = s.configure(o)
+	}
+	if err == nil {
+		err = s.Restart(ctx)
+	}
+	if err != nil {
+		_ = s.Stop(ctx) // nothing runs
 		return nil, err
 	}
 	return s, nil
-}
-
-// unprivileged is the account that servers run under when this process is root.
-func unprivileged() (*syscall.Credential, error) {
-	for _, name := range []string{"mysql", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, errUID := strconv.ParseUint(u.Uid, 10, 32)
-		gid, errGID := strconv.ParseUint(u.Gid, 10, 32)
-		if errUID == nil && errGID == nil {
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
-		}
-	}
-	return nil, errors.New("mariadb should not run as root and there is no account mysql or nobody to run it as: create one, or run as another user")
 }
 
 func (s *Server) data() string    { return filepath.Join(s.Dir, "data") }
@@ -205,17 +165,10 @@ func (s *Server) configure(o Options) error {
 	if o.Listen != "" {
 		all["bind_address"] += "," + o.Listen
 	}
-	for k, v := range o.Settings {
-		all[k] = v
-	}
-	keys := make([]string, 0, len(all))
-	for k := range all {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
+	maps.Copy(all, o.Settings)
 	var conf strings.Builder
 	conf.WriteString("[mariadbd]\n")
-	for _, k := range keys {
+	for _, k := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&conf, "%s = %s\n", k, all[k])
 	}
 	if err := os.WriteFile(s.options(), []byte(conf.String()), 0o600); err != nil {
@@ -224,51 +177,19 @@ func (s *Server) configure(o Options) error {
 	return s.hand(s.options())
 }
 
-// run starts the server and returns once it answers.
-func (s *Server) run(ctx context.Context, o Options) error {
-	if err := s.configure(o); err != nil {
-		return err
-	}
-	return s.launch(ctx)
-}
-
-func (s *Server) launch(ctx context.Context) error {
+func (s *Server) command() *exec.Cmd {
 	cmd := exec.Command("mariadbd", "--defaults-file="+s.options()) //nolint:noctx // it lives until Stop
 	s.prepare(cmd)
-	proc, err := process.Start(cmd, process.Options{Name: "mariadb", Log: filepath.Join(s.Dir, "server.log"), DeathSignal: syscall.SIGKILL})
-	if err != nil {
-		return err
-	}
-	s.proc = proc
-	if err := s.ready(ctx); err != nil {
-		s.Kill()
-		return err
-	}
-	return nil
+	return cmd
 }
 
-func (s *Server) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
+func (s *Server) probe(ctx context.Context) error {
 	db, err := s.open("mysql", false)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.Close() }() // nothing is written behind the answer
-	tick := time.NewTicker(probeEvery)
-	defer tick.Stop()
-	for {
-		if db.PingContext(ctx) == nil {
-			return nil
-		}
-		select {
-		case <-s.proc.Done():
-			return fmt.Errorf("mariadb ended while it started: %s", s.proc.LogTail())
-		case <-ctx.Done():
-			return fmt.Errorf("wait for mariadb on port %d: %w: %s", s.Port, ctx.Err(), s.proc.LogTail())
-		case <-tick.C:
-		}
-	}
+	return db.PingContext(ctx)
 }
 
 // prepare gives a command the server's account, folder and a plain environment.
@@ -290,9 +211,6 @@ func (s *Server) Password() string { return s.password }
 
 // User is the superuser's name.
 func (s *Server) User() string { return superuser }
-
-// Pid is the server's process.
-func (s *Server) Pid() int { return s.proc.Pid() }
 
 // Open is a pool of sessions to a database, as the superuser.
 func (s *Server) Open(database string) (*sql.DB, error) { return s.open(database, false) }
@@ -325,43 +243,4 @@ func (s *Server) Exec(ctx context.Context, database, statements string) error {
 		return fmt.Errorf("run statements in database %s: %w", database, err)
 	}
 	return nil
-}
-
-// Stop shuts the server down and waits until it is gone; a temporary folder is
-// removed, and its port is given back. It may be called again.
-func (s *Server) Stop(ctx context.Context) error {
-	defer s.remove()
-	return s.shutdown(ctx)
-}
-
-func (s *Server) shutdown(ctx context.Context) error {
-	if s.proc == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	return s.proc.Stop(ctx, syscall.SIGTERM)
-}
-
-// Kill ends the server at once, as a crash would, and waits until it is gone.
-// The next Restart recovers from its redo log.
-func (s *Server) Kill() {
-	if s.proc != nil {
-		s.proc.Kill()
-	}
-}
-
-// Restart stops the server if it runs and starts it again on the same port.
-func (s *Server) Restart(ctx context.Context) error {
-	if err := s.shutdown(ctx); err != nil {
-		return err
-	}
-	return s.launch(ctx)
-}
-
-func (s *Server) remove() {
-	s.port.Release()
-	if s.temp {
-		_ = os.RemoveAll(s.Dir) // only our own temporary folder; what cannot go is the system's to clean
-	}
 }

@@ -9,36 +9,25 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"dhow/internal/process"
 )
 
-const (
-	// superuser is the role that initdb creates; its password is random.
-	superuser = "postgres"
-	// startTimeout bounds the wait for a server that was started; a cluster that
-	// recovers after a crash needs seconds, never a minute.
-	startTimeout = time.Minute
-	// stopTimeout bounds a fast shutdown before it becomes an immediate one.
-	stopTimeout = 20 * time.Second
-	// probeEvery is how often a starting server is asked whether it is ready.
-	probeEvery = 20 * time.Millisecond
-)
+// superuser is the role that initdb creates; its password is random.
+const superuser = "postgres"
 
 // Options say which server to run.
 type Options struct {
@@ -56,17 +45,11 @@ type Options struct {
 
 // Server is a running PostgreSQL server.
 type Server struct {
+	*process.Server
 	Version  int
-	Dir      string
-	Port     int
 	password string
 	bin      string
 	account  *syscall.Credential
-	temp     bool
-	log      string // the postmaster's output
-
-	port *process.Port // kept until Stop
-	proc *process.Process
 }
 
 // Start creates the cluster when there is none and starts it. The server ends
@@ -76,33 +59,20 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Version: o.Version, Dir: o.Dir, bin: bin}
-	if os.Getuid() == 0 {
-		if s.account, err = unprivileged(); err != nil {
-			return nil, err
-		}
-	}
-	if s.Dir == "" {
-		if s.Dir, err = os.MkdirTemp("", "dhow-pg"); err != nil {
-			return nil, fmt.Errorf("create a folder for postgresql %d: %w", o.Version, err)
-		}
-		s.temp = true
-	}
-	if s.Dir, err = filepath.Abs(s.Dir); err != nil {
-		return nil, fmt.Errorf("find the folder of postgresql %d: %w", o.Version, err)
-	}
-	s.log = filepath.Join(s.Dir, "server.log")
-	if err := s.create(ctx, o); err != nil {
-		s.remove()
+	s := &Server{Version: o.Version, bin: bin}
+	if s.account, err = process.Unprivileged("postgresql", "postgres", "nobody"); err != nil {
 		return nil, err
 	}
-	if s.port, err = process.ReservePort(); err != nil {
-		s.remove()
+	// SIGINT ends sessions; SIGQUIT is PostgreSQL's immediate shutdown.
+	s.Server, err = process.NewServer(process.ServerOptions{Name: fmt.Sprintf("postgresql %d", o.Version), Dir: o.Dir, Command: s.command, Probe: s.probe, Orderly: syscall.SIGINT, Crash: syscall.SIGQUIT})
+	if err != nil {
 		return nil, err
 	}
-	s.Port = s.port.Number()
-	if err := s.run(ctx); err != nil {
-		s.remove()
+	if err = s.create(ctx, o); err == nil {
+		err = s.Restart(ctx)
+	}
+	if err != nil {
+		_ = s.Stop(ctx) // nothing runs
 		return nil, err
 	}
 	return s, nil
@@ -125,23 +95,6 @@ func Binaries(version int) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("no postgresql %d server on this machine (looked in %s): run `make setup`", version, strings.Join(places, ", "))
-}
-
-// unprivileged is the account that servers run under when this process is root,
-// which PostgreSQL refuses.
-func unprivileged() (*syscall.Credential, error) {
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, errUID := strconv.ParseUint(u.Uid, 10, 32)
-		gid, errGID := strconv.ParseUint(u.Gid, 10, 32)
-		if errUID == nil && errGID == nil {
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
-		}
-	}
-	return nil, errors.New("postgresql does not run as root and there is no account postgres or nobody to run it as: create one, or run as another user")
 }
 
 func (s *Server) create(ctx context.Context, o Options) error {
@@ -197,16 +150,9 @@ func (s *Server) configure(o Options) error {
 			return err
 		}
 	}
-	for k, v := range o.Settings {
-		all[k] = v
-	}
-	keys := make([]string, 0, len(all))
-	for k := range all {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
+	maps.Copy(all, o.Settings)
 	var conf strings.Builder
-	for _, k := range keys {
+	for _, k := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&conf, "%s = '%s'\n", k, strings.ReplaceAll(all[k], "'", "''"))
 	}
 	path := filepath.Join(s.data(), "dhow.conf")
@@ -244,41 +190,18 @@ func (s *Server) admit() error {
 	return nil
 }
 
-// run starts the postmaster and returns once it answers.
-func (s *Server) run(ctx context.Context) error {
+func (s *Server) command() *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port)) //nolint:noctx // it lives until Stop
 	s.prepare(cmd)
-	// SIGQUIT is PostgreSQL's immediate shutdown.
-	proc, err := process.Start(cmd, process.Options{Name: fmt.Sprintf("postgresql %d", s.Version), Log: s.log, DeathSignal: syscall.SIGQUIT})
+	return cmd
+}
+
+func (s *Server) probe(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, s.URL("postgres"))
 	if err != nil {
 		return err
 	}
-	s.proc = proc
-	if err := s.ready(ctx); err != nil {
-		s.Kill() //nolint:contextcheck // also when ctx has ended
-		return err
-	}
-	return nil
-}
-
-func (s *Server) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	tick := time.NewTicker(probeEvery)
-	defer tick.Stop()
-	for {
-		conn, err := pgx.Connect(ctx, s.URL("postgres"))
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		select {
-		case <-s.proc.Done():
-			return fmt.Errorf("postgresql %d ended while it started: %s", s.Version, s.proc.LogTail())
-		case <-ctx.Done():
-			return fmt.Errorf("wait for postgresql %d on port %d: %w: %s", s.Version, s.Port, ctx.Err(), s.proc.LogTail())
-		case <-tick.C:
-		}
-	}
+	return conn.Close(ctx)
 }
 
 // prepare gives a command the server's account, folder and a plain environment.
@@ -304,9 +227,6 @@ func (s *Server) Password() string { return s.password }
 // User is the superuser's name.
 func (s *Server) User() string { return superuser }
 
-// Pid is the postmaster's process.
-func (s *Server) Pid() int { return s.proc.Pid() }
-
 // CreateDatabase creates an empty database.
 func (s *Server) CreateDatabase(ctx context.Context, name string) error {
 	return s.Exec(ctx, "postgres", "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
@@ -323,43 +243,4 @@ func (s *Server) Exec(ctx context.Context, database, sql string) error {
 		return fmt.Errorf("run statements in database %s: %w", database, err)
 	}
 	return nil
-}
-
-// Stop shuts the server down fast (sessions are ended) and waits until it is
-// gone; a temporary folder is removed, and its port is given back. It may be called again.
-func (s *Server) Stop(ctx context.Context) error {
-	defer s.remove()
-	return s.shutdown(ctx)
-}
-
-func (s *Server) shutdown(ctx context.Context) error {
-	if s.proc == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	return s.proc.Stop(ctx, syscall.SIGINT)
-}
-
-// Kill ends the server at once, as a crash would, and waits until it is gone.
-// The next Restart recovers from its write-ahead log.
-func (s *Server) Kill() {
-	if s.proc != nil {
-		_ = s.proc.StopWithin(stopTimeout, syscall.SIGQUIT) // killed in any case
-	}
-}
-
-// Restart stops the server if it runs and starts it again on the same port.
-func (s *Server) Restart(ctx context.Context) error {
-	if err := s.shutdown(ctx); err != nil {
-		return err
-	}
-	return s.run(ctx)
-}
-
-func (s *Server) remove() {
-	s.port.Release()
-	if s.temp {
-		_ = os.RemoveAll(s.Dir) // only our own temporary folder; what cannot go is the system's to clean
-	}
 }

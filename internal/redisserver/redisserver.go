@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -18,22 +19,13 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"dhow/internal/process"
 )
 
-const (
-	// startTimeout bounds the wait for a server that was started.
-	startTimeout = 30 * time.Second
-	// stopTimeout bounds a shutdown before the server is killed.
-	stopTimeout = 10 * time.Second
-	// probeEvery is how often a starting server is asked whether it is ready.
-	probeEvery = 20 * time.Millisecond
-	loopback   = "127.0.0.1"
-)
+const loopback = "127.0.0.1"
 
 // Options say which server to run.
 type Options struct {
@@ -51,13 +43,8 @@ type Options struct {
 
 // Server is a running Redis server.
 type Server struct {
-	Dir  string
-	Port int
-
+	*process.Server
 	password string
-	temp     bool
-	port     *process.Port // kept until Stop
-	proc     *process.Process
 }
 
 // Start starts a server. It ends when Stop or Kill is called and when this process
@@ -66,27 +53,19 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		return nil, errors.New("no redis-server on this machine: run `make setup`")
 	}
-	s := &Server{Dir: o.Dir}
-	if s.Dir == "" {
-		if s.Dir, err = os.MkdirTemp("", "dhow-redis"); err != nil {
-			return nil, fmt.Errorf("create a folder for redis: %w", err)
-		}
-		s.temp = true
-	}
-	if s.Dir, err = filepath.Abs(s.Dir); err != nil {
-		return nil, fmt.Errorf("find the folder of redis: %w", err)
-	}
-	if err := s.create(o.Password); err != nil {
-		s.remove()
+	s := &Server{}
+	s.Server, err = process.NewServer(process.ServerOptions{Name: "redis", Dir: o.Dir, Command: s.command, Probe: s.probe, Orderly: syscall.SIGTERM, Crash: syscall.SIGKILL})
+	if err != nil {
 		return nil, err
 	}
-	if s.port, err = process.ReservePort(); err != nil {
-		s.remove()
-		return nil, err
+	if err = s.create(o.Password); err == nil {
+		err = s.configure(o)
 	}
-	s.Port = s.port.Number()
-	if err := s.run(ctx, o); err != nil {
-		s.remove()
+	if err == nil {
+		err = s.Restart(ctx)
+	}
+	if err != nil {
+		_ = s.Stop(ctx) // nothing runs
 		return nil, err
 	}
 	return s, nil
@@ -132,16 +111,9 @@ func (s *Server) configure(o Options) error {
 	if o.Listen != "" {
 		all["bind"] += " " + o.Listen
 	}
-	for k, v := range o.Settings {
-		all[k] = v
-	}
-	keys := make([]string, 0, len(all))
-	for k := range all {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
+	maps.Copy(all, o.Settings)
 	var conf strings.Builder
-	for _, k := range keys {
+	for _, k := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&conf, "%s %s\n", k, all[k])
 	}
 	if err := os.WriteFile(s.conf(), []byte(conf.String()), 0o600); err != nil {
@@ -150,48 +122,16 @@ func (s *Server) configure(o Options) error {
 	return nil
 }
 
-// run starts the server and returns once it answers.
-func (s *Server) run(ctx context.Context, o Options) error {
-	if err := s.configure(o); err != nil {
-		return err
-	}
-	return s.launch(ctx)
-}
-
-func (s *Server) launch(ctx context.Context) error {
+func (s *Server) command() *exec.Cmd {
 	cmd := exec.Command("redis-server", s.conf()) //nolint:noctx // it lives until Stop
 	cmd.Dir = s.Dir
-	proc, err := process.Start(cmd, process.Options{Name: "redis", Log: filepath.Join(s.Dir, "server.log"), DeathSignal: syscall.SIGKILL})
-	if err != nil {
-		return err
-	}
-	s.proc = proc
-	if err := s.ready(ctx); err != nil {
-		s.Kill()
-		return err
-	}
-	return nil
+	return cmd
 }
 
-func (s *Server) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
+func (s *Server) probe(ctx context.Context) error {
 	c := redis.NewClient(&redis.Options{Addr: net.JoinHostPort(loopback, strconv.Itoa(s.Port)), Password: s.password, PoolSize: 1, MaxRetries: -1})
 	defer func() { _ = c.Close() }() // nothing is written behind the answer
-	tick := time.NewTicker(probeEvery)
-	defer tick.Stop()
-	for {
-		if c.Ping(ctx).Err() == nil {
-			return nil
-		}
-		select {
-		case <-s.proc.Done():
-			return fmt.Errorf("redis ended while it started: %s", s.proc.LogTail())
-		case <-ctx.Done():
-			return fmt.Errorf("wait for redis on port %d: %w: %s", s.Port, ctx.Err(), s.proc.LogTail())
-		case <-tick.C:
-		}
-	}
+	return c.Ping(ctx).Err()
 }
 
 // URL is the connection string. It holds the password: give it to a client, never to a log.
@@ -202,45 +142,3 @@ func (s *Server) URL() string {
 
 // Password is the default user's password.
 func (s *Server) Password() string { return s.password }
-
-// Pid is the server's process.
-func (s *Server) Pid() int { return s.proc.Pid() }
-
-// Stop shuts the server down and waits until it is gone; a temporary folder is
-// removed, and its port is given back. It may be called again.
-func (s *Server) Stop(ctx context.Context) error {
-	defer s.remove()
-	return s.shutdown(ctx)
-}
-
-func (s *Server) shutdown(ctx context.Context) error {
-	if s.proc == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	return s.proc.Stop(ctx, syscall.SIGTERM)
-}
-
-// Kill ends the server at once, as a crash would, and waits until it is gone. The
-// next Restart reads the append-only file.
-func (s *Server) Kill() {
-	if s.proc != nil {
-		s.proc.Kill()
-	}
-}
-
-// Restart stops the server if it runs and starts it again on the same port.
-func (s *Server) Restart(ctx context.Context) error {
-	if err := s.shutdown(ctx); err != nil {
-		return err
-	}
-	return s.launch(ctx)
-}
-
-func (s *Server) remove() {
-	s.port.Release()
-	if s.temp {
-		_ = os.RemoveAll(s.Dir) // only our own temporary folder; what cannot go is the system's to clean
-	}
-}
