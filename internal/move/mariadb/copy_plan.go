@@ -204,7 +204,8 @@ func (l *loader) plan(ctx context.Context, tables []*Table, from int, deferred f
 		}
 	}
 	return chunks, l.inTransaction(ctx, func(q querier) error {
-		if _, err := q.ExecContext(ctx, "DELETE FROM dhow.chunk WHERE stream = ? AND done_gtid IS NULL", l.m.stream); err != nil { // of tables that are copied again
+		// Those of tables that are copied again, or of a whole copy that is.
+		if _, err := q.ExecContext(ctx, "DELETE FROM dhow.chunk WHERE stream = ? AND (done_gtid IS NULL OR ?)", l.m.stream, from == 1); err != nil {
 			return fmt.Errorf("forget the former pieces of the copy: %w", err)
 		}
 		const batch = 200 // rows of one INSERT: well below the smallest max_allowed_packet

@@ -231,15 +231,33 @@ func (l *loader) makeTables(ctx context.Context, tables []*Table, waits func(*Ta
 		return err
 	}
 	return l.eachTable(ctx, len(tables), ddlSessions*l.m.limits.Copies, func(ctx context.Context, conn *sql.Conn, i int) error {
-		for _, sql := range []string{"USE " + quote(tables[i].Schema), defs[i].create()} {
-			if _, err := conn.ExecContext(ctx, sql); err != nil {
-				return fmt.Errorf("create table %s: %w", tables[i].Name, err)
-			}
+		if err := makeTable(ctx, conn, tables[i].Name, defs[i]); err != nil {
+			return fmt.Errorf("create table %s: %w", tables[i].Name, err)
 		}
 		l.board.stepDone()
 		return nil
 	})
 }
+
+// makeTable makes a table. One that is there all the same was made a moment ago, by the
+// last statement of a process that is dead. To drop it unasked would cost the server
+// half as many syncs again as to create it.
+func makeTable(ctx context.Context, conn *sql.Conn, n Name, d definition) error {
+	if _, err := conn.ExecContext(ctx, "USE "+quote(n.Schema)); err != nil {
+		return err
+	}
+	_, err := conn.ExecContext(ctx, d.create())
+	if !isNumber(err, errTableExists) {
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, "DROP TABLE "+quote(n.Name)); err != nil {
+		return err
+	}
+	_, err = conn.ExecContext(ctx, d.create())
+	return err
+}
+
+const errTableExists = 1050
 
 // makeSequence makes a sequence in the state that it has at the source.
 func makeSequence(ctx context.Context, from querier, to *sql.Conn, n Name) error {

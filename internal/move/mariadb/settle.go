@@ -41,7 +41,7 @@ func (l *loader) settle(ctx context.Context, conn *sql.Conn) (anew bool, err err
 		if err != nil {
 			return false, err
 		}
-		var only []Name
+		only := []Name{} // none, where all that was whole then was copied again: not nil, which would mean all
 		for _, ch := range chunks {
 			if ch.DoneAt == list[0] && !slices.Contains(only, ch.Table) {
 				only = append(only, ch.Table)
