@@ -49,7 +49,7 @@ func serverRules() []rule {
 			find:        logKept,
 			consequence: "{object} keeps {found} of it: where the other side can not read for longer than that, the move has to begin anew",
 			fix:         "{statement}",
-			example:     "`SET GLOBAL binlog_expire_logs_seconds = 604800` (before 10.6 `SET GLOBAL expire_logs_days = 7`), and in the server's configuration; RDS: `CALL mysql.rds_set_configuration('binlog retention hours', 168)`.",
+			example:     "`SET GLOBAL binlog_expire_logs_seconds = 604800` (before 10.6 `SET GLOBAL expire_logs_days = 7`), and in the server's configuration; RDS: `CALL mysql.rds_set_configuration('binlog retention hours', 168)`",
 		},
 		{
 			id: "log-filter", severity: move.Loses, on: onEither,

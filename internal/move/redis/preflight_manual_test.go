@@ -2,39 +2,27 @@ package redis
 
 import (
 	"flag"
-	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
 
-	"dhow/internal/move"
+	"dhow/internal/move/movetest"
 )
 
 var updateManual = flag.Bool("update", false, "write the rules into docs/preflight-redis.md")
 
-const manual = "../../../docs/preflight-redis.md"
-
-// headings of the rules' groups in the manual, in the order of groups.
-var headings = []string{"The two ends", "The servers", "The stream of changes", "Rights and the fence"}
-
-// placeholders are written as <name> in the manual.
-var placeholders = regexp.MustCompile(`\{([a-z]+)\}`)
-
-// settings are how a fix begins that is a command.
-var settings = regexp.MustCompile(`^[A-Z]{3,} [A-Za-z-]+`)
-
-// rulesText is the part of the manual that is made of the rules.
-func rulesText() string {
-	var b strings.Builder
-	for i, g := range groups() {
-		fmt.Fprintf(&b, "### %s\n\n", headings[i])
+// manual is the page that lists the rules.
+func manual() movetest.Manual {
+	m := movetest.Manual{Page: "preflight-redis.md", Headings: []string{"The two ends", "The servers", "The stream of changes", "Rights and the fence"}}
+	for _, g := range groups() {
+		var rules []movetest.Rule
 		for _, r := range g {
 			on := map[where]string{onSource: "source", onTarget: "target", onEither: "both"}[r.on]
-			fmt.Fprintf(&b, "**%s** (%s, %s). %s\nConsequence: %s.\nFix: %s.\n\n", r.id, r.severity, on, r.title, bare(r.consequence), fixText(r))
+			rules = append(rules, movetest.Rule{ID: r.id, Severity: r.severity, On: on, Title: r.title, Consequence: r.consequence, Fix: r.fix, Shown: fixText(r), Whole: r.find != nil})
 		}
+		m.Groups = append(m.Groups, rules)
 	}
-	return b.String()
+	return m
 }
 
 // ownFixes are the fixes that a finding brings along.
@@ -43,6 +31,9 @@ var ownFixes = map[string]string{
 	"cluster":         "move it with tools of its own (`valkey-cli --cluster import`, or the provider's migration), and leave it out of the estate",
 }
 
+// settings are how a fix begins that is a command.
+var settings = regexp.MustCompile(`^[A-Z]{3,} [A-Za-z-]+`)
+
 // fixText is a rule's fix as the manual shows it: commands as code.
 func fixText(r rule) string {
 	if own, is := ownFixes[r.id]; is {
@@ -50,64 +41,22 @@ func fixText(r rule) string {
 	}
 	command, remark, more := strings.Cut(r.fix, "; ")
 	if !settings.MatchString(command) || strings.ContainsAny(command, ",") || strings.Contains(command, " at ") || strings.Contains(command, " on ") {
-		return bare(r.fix)
+		return movetest.Prose(r.fix)
 	}
-	text := "`" + placeholders.ReplaceAllString(command, "<$1>") + "`"
+	text := "`" + movetest.Code(command) + "`"
 	if more {
-		text += "; " + bare(remark)
+		text += "; " + movetest.Prose(remark)
 	}
 	return text
 }
 
-// bare marks what stands for something in plain text.
-func bare(text string) string {
-	return regexp.MustCompile(`<[a-z]+>`).ReplaceAllString(placeholders.ReplaceAllString(text, "<$1>"), "`$0`")
-}
-
 // TestManualHoldsTheRules holds docs/preflight-redis.md and the rules together.
-func TestManualHoldsTheRules(t *testing.T) {
-	page, err := os.ReadFile(manual)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const begin, end = "<!-- rules: written by go test -run TestManualHoldsTheRules -update -->\n\n", "<!-- end of the rules -->"
-	head, rest, ok := strings.Cut(string(page), begin)
-	_, tail, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the rules", manual)
-	}
-	want := head + begin + rulesText() + end + tail
-	if *updateManual {
-		if err := os.WriteFile(manual, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if want != string(page) {
-		t.Errorf("%s does not hold the rules as they are: run go test ./internal/move/redis -run TestManualHoldsTheRules -update", manual)
-	}
-}
+func TestManualHoldsTheRules(t *testing.T) { manual().Hold(t, *updateManual) }
 
 // TestRulesAreWhole holds every rule to its form, and to a test that plants it.
 func TestRulesAreWhole(t *testing.T) {
 	seen := map[string]bool{}
-	for _, g := range groups() {
-		for _, r := range g {
-			if seen[r.id] {
-				t.Errorf("rule %s is there twice", r.id)
-			}
-			seen[r.id] = true
-			if r.consequence == "" || r.fix == "" || r.find == nil || !strings.HasSuffix(r.title, ".") || strings.HasSuffix(r.consequence, ".") || strings.HasSuffix(r.fix, ".") {
-				t.Errorf("rule %s is not whole", r.id)
-			}
-			if r.severity != move.Loses && r.severity != move.Warns {
-				t.Errorf("rule %s has severity %q", r.id, r.severity)
-			}
-			if !planted[r.id] {
-				t.Errorf("no test plants the trap of rule %s", r.id)
-			}
-		}
-	}
+	manual().Whole(t, func(id string) bool { seen[id] = true; return planted[id] })
 	for id := range planted {
 		if !seen[id] {
 			t.Errorf("a test plants %s, and there is no such rule", id)
