@@ -133,7 +133,7 @@ func (r *reading) object(n *node, apiVersion, name string, at place, out *part) 
 		o.Source.lines = n.index()
 	}
 	for _, p := range masks.found {
-		p.Object, p.File, p.Line = ref, at.file, o.Source.LineOf(p.Path)
+		p.Object, p.File, p.Line, p.Context = ref, at.file, o.Source.LineOf(p.Path), at.context
 		out.plain = append(out.plain, p)
 	}
 	strict := at.context == ""

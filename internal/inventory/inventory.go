@@ -116,7 +116,7 @@ type Inventory struct {
 	// the application is reached: the configuration of proxies above all.
 	Files []File
 	// Pods are those of a live cluster. Among Objects are only the pods that nobody owns,
-	// and no ReplicaSet of a Deployment that has no pods left.
+	// and no ReplicaSet that a Deployment made.
 	Pods []Pod
 	// Usage is of each container of each workload, from metrics; empty without.
 	Usage []Usage
@@ -138,7 +138,8 @@ type Inventory struct {
 type Cluster struct {
 	Context string `json:"context"`
 	// Version is such as v1.34.2, Platform such as linux/amd64.
-	Version string `json:"version"`
+	Version  string `json:"version"`
+	Platform string `json:"platform,omitempty"`
 	// Provider is guessed from the nodes' provider ids: aws, gce, azure, kind, or "".
 	Provider string `json:"provider,omitempty"`
 	// Read is when.
@@ -384,6 +385,8 @@ type PlainSecret struct {
 	Path   string `json:"path,omitempty"`
 	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`
+	// Context is the cluster's, if it was found there.
+	Context string `json:"context,omitempty"`
 	// What is one of the What constants.
 	What What `json:"what"`
 	// Name is the variable's, key's or argument's.

@@ -185,14 +185,14 @@ func (m *masker) setting(path, name, value string) string {
 		return m.file(path, value)
 	}
 	masked := m.text(path, name, value)
-	if masked != value {
-		return masked
-	}
-	if secretName(name) && secretValue(value) {
+	if masked == value && secretName(name) && secretValue(value) {
 		m.add(path, name, SecretByName, value)
 		return Masked
 	}
-	return value
+	if strings.ContainsAny(masked, "=:") {
+		masked = m.named(path, masked)
+	}
+	return masked
 }
 
 // suspicious is a quick look whether a text may hold what masker.text masks.
@@ -269,7 +269,11 @@ var named = regexp.MustCompile(`(?im)((?:"|')?(?:[A-Za-z0-9_.-]*(?:passw(?:or)?d
 
 // file masks a text of several lines: what text masks, and settings named like secrets.
 func (m *masker) file(path, s string) string {
-	s = m.text(path, "", s)
+	return m.named(path, m.text(path, "", s))
+}
+
+// named masks the settings within a text that are named like secrets.
+func (m *masker) named(path, s string) string {
 	if !secretWord(s) {
 		return s
 	}
