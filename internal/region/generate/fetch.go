@@ -58,7 +58,7 @@ func download(ctx context.Context, dir, name, entry string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(part)
+	defer func() { _ = os.RemoveAll(part) }() // what is left of it does no harm
 	only := filepath.Join(part, "only.txt")
 	if err := os.WriteFile(only, []byte(entry), 0o644); err != nil {
 		return err

@@ -236,7 +236,7 @@ func (r *release) addInstances(service, region string, classes []string) {
 	if r.instances[service] == nil {
 		r.instances[service] = map[string][]string{}
 	}
-	all := append(r.instances[service][region], classes...)
+	all := slices.Concat(r.instances[service][region], classes)
 	slices.Sort(all)
 	r.instances[service][region] = slices.Compact(all)
 }
