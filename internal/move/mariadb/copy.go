@@ -138,11 +138,12 @@ type copyWorker struct {
 
 // copy copies a job's chunks and notes them as done, in one transaction.
 func (w *copyWorker) copy(ctx context.Context, j job) error {
-	// Without unique checks the server takes an empty table's rows in bulk, with a
-	// lock on all of it: for a whole table that is faster, for parts it is not.
-	checks := "0"
-	if !j.chunks[0].whole() {
-		checks = "1"
+	// Without unique checks the server takes an empty table's rows in bulk, with a lock
+	// on all of it and a syncing of files that a small table never makes up for; and
+	// parts of a table would wait for one another.
+	checks := "1"
+	if len(j.chunks) == 1 && j.chunks[0].whole() && j.chunks[0].Estimate >= deferFrom {
+		checks = "0"
 	}
 	if w.checks != checks {
 		if _, err := w.to.ExecContext(ctx, "SET SESSION unique_checks = "+checks); err != nil {
