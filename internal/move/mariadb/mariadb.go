@@ -123,7 +123,7 @@ func New(cfg Config) (*Mover, error) {
 	if cfg.Stragglers == "" {
 		cfg.Stragglers = AbortCutover
 	}
-	there, back := streamNames(cfg.Estate, cfg.Name)
+	there, back := move.StreamNames(cfg.Estate, cfg.Name, maxName)
 	m := &Mover{cfg: cfg, limits: cfg.Limits.withDefaults(), log: cfg.Log.With("database", cfg.Name), stream: there, back: back, dbs: map[string]*sql.DB{}}
 	if cfg.Back {
 		m.stream, m.back = back, there

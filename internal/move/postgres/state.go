@@ -2,11 +2,8 @@ package postgres
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -83,29 +80,8 @@ func hasState(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	return has, nil
 }
 
-// maxName is the longest slot name that PostgreSQL takes, in bytes.
+// maxName is the longest slot name that PostgreSQL takes, in bytes; slots take [a-z0-9_] only.
 const maxName = 63
-
-// streamNames names the streams there and back. Slots take [a-z0-9_] only; what
-// had to be changed or cut is told apart by a hash.
-func streamNames(estate, database string) (there, back string) {
-	whole := estate + "_" + database
-	plain := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' {
-			return r
-		}
-		return '_'
-	}, whole)
-	const affixes = len("dhow_") + len("_back")
-	if plain != whole || len(plain) > maxName-affixes {
-		sum := sha256.Sum256([]byte(estate + "/" + database))
-		if most := maxName - affixes - 9; len(plain) > most {
-			plain = plain[:most]
-		}
-		plain += "_" + hex.EncodeToString(sum[:4])
-	}
-	return "dhow_" + plain, "dhow_" + plain + "_back"
-}
 
 // phases of a stream's row, in order.
 const (
