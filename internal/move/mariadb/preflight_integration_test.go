@@ -14,6 +14,7 @@ import (
 	"dhow/internal/mariadbserver"
 	"dhow/internal/mariadbserver/mariadbtest"
 	"dhow/internal/move"
+	"dhow/internal/move/movetest"
 )
 
 // trap is a rule's trap: how it is laid, and on which side.
@@ -34,15 +35,7 @@ type trap struct {
 func looked(t *testing.T, m *Mover, limits thresholds) []move.Issue {
 	t.Helper()
 	issues, err := m.inspect(t.Context(), limits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, i := range issues {
-		if i.Object == "" || i.Consequence == "" || i.Fix == "" || strings.ContainsAny(i.Object+i.Consequence+i.Fix, "{}") {
-			t.Errorf("issue %s is not whole: %+v", i.Rule, i)
-		}
-	}
-	return issues
+	return movetest.Issues(t, issues, err)
 }
 
 // settlesWithin bounds a test's wait for a preflight to see what is so already.
@@ -67,11 +60,11 @@ func none(issues []move.Issue) bool { return len(issues) == 0 }
 
 // has and hasNot want a rule's issue to be found, or not.
 func has(rule, object string) func([]move.Issue) bool {
-	return func(issues []move.Issue) bool { return found(issues, rule, object) != nil }
+	return func(issues []move.Issue) bool { return movetest.Find(issues, rule, object) != nil }
 }
 
 func hasNot(rule, object string) func([]move.Issue) bool {
-	return func(issues []move.Issue) bool { return found(issues, rule, object) == nil }
+	return func(issues []move.Issue) bool { return movetest.Find(issues, rule, object) == nil }
 }
 
 func named(issues []move.Issue) []string {
@@ -80,15 +73,6 @@ func named(issues []move.Issue) []string {
 		list = append(list, i.Rule+" "+i.Side+" "+i.Object)
 	}
 	return list
-}
-
-func found(issues []move.Issue, rule, object string) *move.Issue {
-	for _, i := range issues {
-		if i.Rule == rule && (object == "" || i.Object == object) {
-			return &i
-		}
-	}
-	return nil
 }
 
 func (s mates) side(name string) *mariadbserver.Server {
@@ -245,7 +229,7 @@ func (s mates) tryTrap(t *testing.T, x trap) {
 		run(t, s.side(x.on), "mysql", plant)
 	}
 	issues := settled(t, m, everything, has(x.rule, x.object))
-	issue := found(issues, x.rule, x.object)
+	issue := movetest.Find(issues, x.rule, x.object)
 	if issue == nil {
 		t.Fatalf("not found; but %v", named(issues))
 	}
@@ -254,7 +238,7 @@ func (s mates) tryTrap(t *testing.T, x trap) {
 	} else {
 		s.mend(t, *issue)
 	}
-	if again := found(settled(t, s.again(t, m), everything, hasNot(x.rule, x.object)), x.rule, x.object); again != nil {
+	if again := movetest.Find(settled(t, s.again(t, m), everything, hasNot(x.rule, x.object)), x.rule, x.object); again != nil {
 		t.Errorf("after its fix it is still there: %+v", *again)
 	}
 	if x.rule == "definer-missing" {
@@ -305,7 +289,7 @@ func (s mates) testLongTransaction(t *testing.T) {
 	conn := session(t, dialect(s.source))
 	do(t, conn, "BEGIN", "INSERT INTO app.parent (id) VALUES (99)")
 	m := s.preflight(t, nil)
-	issue := found(settled(t, m, everything, has("long-transaction", "")), "long-transaction", "")
+	issue := movetest.Find(settled(t, m, everything, has("long-transaction", "")), "long-transaction", "")
 	if issue == nil {
 		t.Fatal("an open transaction was not found")
 	}
@@ -324,7 +308,7 @@ func (s mates) testPrepared(t *testing.T) {
 	_ = conn.Close()
 	m := s.preflight(t, nil)
 	issues := settled(t, m, defaultThresholds, has("prepared-transaction", "'left'"))
-	issue := found(issues, "prepared-transaction", "'left'")
+	issue := movetest.Find(issues, "prepared-transaction", "'left'")
 	if issue == nil {
 		t.Fatalf("not found; but %v", named(issues))
 	}
@@ -341,7 +325,7 @@ func (s mates) testDefiners(t *testing.T) {
 	defer run(t, s.source, "mysql", "DROP VIEW app.dv; DROP PROCEDURE app.dp; DROP TRIGGER app.dt; DROP EVENT app.de; DROP USER d1, d2, d3, d4")
 	issues := looked(t, s.preflight(t, nil), defaultThresholds)
 	for _, name := range []string{"`d1`@`%`", "`d2`@`%`", "`d3`@`%`", "`d4`@`%`"} {
-		if found(issues, "definer-missing", name) == nil {
+		if movetest.Find(issues, "definer-missing", name) == nil {
 			t.Errorf("%s is not missed: %v", name, named(issues))
 		}
 	}
@@ -353,7 +337,7 @@ func (s mates) testSameServer(t *testing.T) {
 			c.Target = c.Source.Clone()
 			c.Target.Addr = strings.Replace(c.Target.Addr, "127.0.0.1", host, 1)
 		}), defaultThresholds)
-		if found(issues, "same-server", "") == nil {
+		if movetest.Find(issues, "same-server", "") == nil {
 			t.Errorf("%s: %v", host, named(issues))
 		}
 	}
@@ -411,7 +395,7 @@ func (s mates) testBegun(t *testing.T) {
 	}
 	defer run(t, s.target, "mysql", "SET sql_log_bin = 0; DROP DATABASE dhow; DROP DATABASE app")
 	m := s.preflight(t, nil)
-	if found(looked(t, m, defaultThresholds), "target-not-empty", "app") == nil {
+	if movetest.Find(looked(t, m, defaultThresholds), "target-not-empty", "app") == nil {
 		t.Error("a target that is not empty was not found")
 	}
 	run(t, s.target, "mysql", "SET sql_log_bin = 0; INSERT INTO dhow.stream (name, phase, start_gtid, settled_gtid, source_id) VALUES ('"+m.stream+"', 'copy', '', '', '')")
@@ -439,7 +423,7 @@ func (s mates) testAway(t *testing.T) {
 	defer run(t, s.source, "mysql", "SET GLOBAL binlog_row_image = 'FULL'")
 	m := s.preflight(t, func(c *Config) { c.Target = c.Target.Clone(); c.Target.Addr = "127.0.0.1:1" })
 	issues, err := m.Preflight(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || found(issues, "row-image", "binlog_row_image") == nil {
+	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || movetest.Find(issues, "row-image", "binlog_row_image") == nil {
 		t.Errorf("%v, %v", named(issues), err)
 	}
 }
@@ -450,12 +434,12 @@ func (s mates) testUnseen(t *testing.T) {
 	defer run(t, s.source, "mysql", "SET sql_log_bin = 0; DROP USER nobody")
 	issues := looked(t, s.preflight(t, func(c *Config) { c.Source.User, c.Source.Passwd = "nobody", "n" }), defaultThresholds)
 	for _, rule := range []string{"log-filter", "account-missing"} {
-		if found(issues, unseen, rule) == nil {
+		if movetest.Find(issues, unseen, rule) == nil {
 			t.Errorf("it is not said that %s could not be looked for: %v", rule, named(issues))
 		}
 	}
 	for _, rule := range []string{"right-databases", "right-state", "right-replica", "right-log"} {
-		if found(issues, rule, "") == nil {
+		if movetest.Find(issues, rule, "") == nil {
 			t.Errorf("%s is not found: %v", rule, named(issues))
 		}
 	}
@@ -471,7 +455,7 @@ func (s mates) testSpecialServers(t *testing.T) {
 	}{{odd, []string{"log-filter", "replicas-log", "letter-case"}}, {none, []string{"no-log"}}} {
 		issues := looked(t, s.preflight(t, func(cfg *Config) { cfg.Target = dialect(c.server) }), defaultThresholds)
 		for _, rule := range c.rules {
-			if i := found(issues, rule, ""); i == nil || i.Side != target || i.Severity != move.Loses {
+			if i := movetest.Find(issues, rule, ""); i == nil || i.Side != target || i.Severity != move.Loses {
 				t.Errorf("%s: %v", rule, fmt.Sprint(named(issues)))
 			}
 		}

@@ -116,3 +116,27 @@ func (m Manual) Whole(t *testing.T, planted func(id string) bool) {
 		}
 	}
 }
+
+// Issues are those of a preflight, each of which must be whole; err is the preflight's.
+func Issues(t *testing.T, issues []move.Issue, err error) []move.Issue {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range issues {
+		if i.Object == "" || i.Consequence == "" || i.Fix == "" || strings.ContainsAny(i.Object+i.Consequence+i.Fix, "{}") {
+			t.Errorf("issue %s is not whole: %+v", i.Rule, i)
+		}
+	}
+	return issues
+}
+
+// Find is a rule's issue with an object, or with any where that is empty; nil is none.
+func Find(issues []move.Issue, rule, object string) *move.Issue {
+	for _, i := range issues {
+		if i.Rule == rule && (object == "" || i.Object == object) {
+			return &i
+		}
+	}
+	return nil
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"dhow/internal/move"
+	"dhow/internal/move/movetest"
 	"dhow/internal/pgserver"
 	"dhow/internal/pgserver/pgtest"
 )
@@ -65,24 +66,7 @@ func (p *two) look(t *testing.T, eager bool) []move.Issue {
 func (p *two) lookWith(t *testing.T, limits thresholds) []move.Issue {
 	t.Helper()
 	issues, err := p.inspect(context.Background(), limits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, i := range issues {
-		if i.Object == "" || i.Consequence == "" || i.Fix == "" || strings.ContainsAny(i.Object+i.Consequence+i.Fix, "{}") {
-			t.Errorf("issue %s is not whole: %+v", i.Rule, i)
-		}
-	}
-	return issues
-}
-
-func find(issues []move.Issue, rule, object string) *move.Issue {
-	for _, i := range issues {
-		if i.Rule == rule && (object == "" || i.Object == object) {
-			return &i
-		}
-	}
-	return nil
+	return movetest.Issues(t, issues, err)
 }
 
 func ruleByID(id string) *rule {
@@ -257,7 +241,7 @@ func seesWhatGoesOn(t *testing.T, c couple) {
 	run(t, p.source, "CREATE TABLE t (a int PRIMARY KEY)")
 	check := func(id, object, fix string, undo func()) {
 		t.Helper()
-		got := find(p.look(t, true), id, object)
+		got := movetest.Find(p.look(t, true), id, object)
 		if got == nil {
 			t.Fatalf("%s of %q was not found in %+v", id, object, p.look(t, true))
 		}
@@ -269,7 +253,7 @@ func seesWhatGoesOn(t *testing.T, c couple) {
 		} else {
 			undo()
 		}
-		within(t, id+" is gone", func() bool { return find(p.look(t, true), id, object) == nil })
+		within(t, id+" is gone", func() bool { return movetest.Find(p.look(t, true), id, object) == nil })
 	}
 
 	other, err := pgx.Connect(ctx, c.source.URL("busy"))
@@ -314,7 +298,7 @@ func knowsItsEnds(t *testing.T, c couple) {
 			t.Fatal(err)
 		}
 		for _, other := range []string{"same-database", "same-server", "cloned-server"} {
-			if got := find(issues, other, ""); (got != nil) != (other == id) {
+			if got := movetest.Find(issues, other, ""); (got != nil) != (other == id) {
 				t.Errorf("%s: found %v in %+v", other, got != nil, issues)
 			}
 		}
@@ -331,7 +315,7 @@ func knowsItsEnds(t *testing.T, c couple) {
 	}
 	only(t, m, "same-database")
 	issues, _ := m.Preflight(ctx)
-	if got := find(issues, "target-not-empty", ""); got != nil {
+	if got := movetest.Find(issues, "target-not-empty", ""); got != nil {
 		t.Errorf("asks to empty the source: %+v", *got)
 	}
 	near := p.cfg
@@ -360,7 +344,7 @@ func knowsItsEnds(t *testing.T, c couple) {
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "nothing answers on that port") || strings.Contains(err.Error(), c.source.Password()) {
 		t.Errorf("with the source away: %v", err)
 	}
-	if find(issues, "unsafe-disk", "") == nil { // the other side is looked at all the same
+	if movetest.Find(issues, "unsafe-disk", "") == nil { // the other side is looked at all the same
 		t.Errorf("with the source away the target was not looked at: %+v", issues)
 	}
 }

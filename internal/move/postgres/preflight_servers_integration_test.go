@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"dhow/internal/move"
+	"dhow/internal/move/movetest"
 	"dhow/internal/pgserver"
 )
 
@@ -25,7 +26,7 @@ func TestPreflightOfOddServers(t *testing.T) {
 	p := c.two(t, "odd", nil)
 	find1 := func(id, object, fix string) {
 		t.Helper()
-		got := find(p.lookFor(t, ruleByID(id), defaultThresholds), id, object)
+		got := movetest.Find(p.lookFor(t, ruleByID(id), defaultThresholds), id, object)
 		if got == nil || got.Severity != ruleByID(id).severity || !strings.Contains(got.Fix, fix) {
 			t.Fatalf("%s of %s: %+v", id, object, got)
 		}
@@ -50,7 +51,7 @@ func TestPreflightOfOddServers(t *testing.T) {
 				run(t, admin, statement)
 			}
 		}
-		if still := find(p.lookFor(t, ruleByID(id), defaultThresholds), id, object); still != nil {
+		if still := movetest.Find(p.lookFor(t, ruleByID(id), defaultThresholds), id, object); still != nil {
 			t.Errorf("after its fix there is still %+v", *still)
 		}
 	}
@@ -70,7 +71,7 @@ func TestPreflightOfOddServers(t *testing.T) {
 	}
 	find1("collation", "lc_ctype", "LC_CTYPE 'C.UTF-8'")
 	find1("encoding", "odd", `DROP DATABASE "odd"; CREATE DATABASE "odd" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C.UTF-8'`)
-	if got := find(p.lookFor(t, ruleByID("collation"), defaultThresholds), "collation", ""); got != nil {
+	if got := movetest.Find(p.lookFor(t, ruleByID("collation"), defaultThresholds), "collation", ""); got != nil {
 		t.Errorf("after the fix there is still %+v", *got)
 	}
 
@@ -248,7 +249,7 @@ func looksDuringAMove(t *testing.T, c couple) {
 	})
 	issues := p.look(t, false)
 	for _, object := range []string{"index public.t_b", "view public.seen"} {
-		got := find(issues, "schema-behind", object)
+		got := movetest.Find(issues, "schema-behind", object)
 		if got == nil || got.Severity != move.Warns || got.Side != "target" {
 			t.Fatalf("%s: %+v in %+v", object, got, issues)
 		}
@@ -261,7 +262,7 @@ func looksDuringAMove(t *testing.T, c couple) {
 	}
 	run(t, v.source, "ALTER TABLE t ADD COLUMN c int DEFAULT 7; UPDATE t SET c = a")
 	issues = p.look(t, false)
-	got := find(issues, "schema-changed", "column public.t.c")
+	got := movetest.Find(issues, "schema-changed", "column public.t.c")
 	if got == nil || got.Severity != move.Loses || !strings.Contains(got.Fix, `ALTER TABLE "public"."t" ADD COLUMN "c" integer DEFAULT 7`) {
 		t.Fatalf("%+v in %+v", got, issues)
 	}
@@ -271,7 +272,7 @@ func looksDuringAMove(t *testing.T, c couple) {
 		}
 	}
 	p.mend(t, *got)
-	if issues = p.look(t, false); find(issues, "schema-changed", "") != nil || find(issues, "schema-behind", "") != nil {
+	if issues = p.look(t, false); movetest.Find(issues, "schema-changed", "") != nil || movetest.Find(issues, "schema-behind", "") != nil {
 		t.Errorf("after the fixes there is still %+v", issues)
 	}
 	stop, ended = v.sailing(t)

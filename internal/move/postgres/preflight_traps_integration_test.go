@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"dhow/internal/move"
+	"dhow/internal/move/movetest"
 )
 
 // trap is what a rule must find. Where it can stand beside others, public is a
@@ -116,7 +117,7 @@ func (p *two) wanted(t *testing.T, i int, issues []move.Issue) *move.Issue {
 	t.Helper()
 	trap := traps[i]
 	r, object := trap.rule(t), trap.in(trap.object, i)
-	got := find(issues, r.id, object)
+	got := movetest.Find(issues, r.id, object)
 	if got == nil {
 		t.Errorf("%s of %q was not found in %+v", r.id, object, issues)
 		return nil
@@ -184,7 +185,7 @@ func findsEveryTrap(t *testing.T, c couple) {
 	issues = p.lookWith(t, eager)
 	for i, trap := range traps {
 		if trap.shares() && trap.fix+trap.fixed != "" {
-			if still := find(issues, trap.rule(t).id, trap.in(trap.object, i)); still != nil {
+			if still := movetest.Find(issues, trap.rule(t).id, trap.in(trap.object, i)); still != nil {
 				t.Errorf("after its fix there is still %+v", *still)
 			}
 		}
@@ -215,7 +216,7 @@ func findsEveryTrapAlone(t *testing.T, servers couple) {
 			default:
 				return
 			}
-			if still := find(p.lookFor(t, r, defaultThresholds), r.id, trap.object); still != nil {
+			if still := movetest.Find(p.lookFor(t, r, defaultThresholds), r.id, trap.object); still != nil {
 				t.Errorf("after its fix there is still %+v", *still)
 			}
 		})
