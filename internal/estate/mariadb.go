@@ -2,6 +2,7 @@ package estate
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
@@ -14,14 +15,7 @@ import (
 // MySQLConfig is how to connect to a MariaDB endpoint. It fetches the password.
 // The connection is taken from the estate alone: the user's option files play no part.
 func (e Endpoint) MySQLConfig(ctx context.Context) (*mysql.Config, error) {
-	if err := e.complete(); err != nil {
-		return nil, err
-	}
-	security, _, err := e.tls()
-	if err != nil {
-		return nil, err
-	}
-	password, err := e.Password.Resolve(ctx)
+	security, _, password, err := e.reach(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -36,12 +30,17 @@ func (e Endpoint) MySQLConfig(ctx context.Context) (*mysql.Config, error) {
 	return cfg, nil
 }
 
-// complete says whether an endpoint can be connected to at all.
-func (e Endpoint) complete() error {
+// reach is what any connection to an endpoint takes: its security, for Go's clients
+// and for libpq, and the password, which it fetches.
+func (e Endpoint) reach(ctx context.Context) (security *tls.Config, env []string, password string, err error) {
 	if e.Host == "" || e.Port < 0 || e.Port > math.MaxUint16 {
-		return errors.New("the endpoint has no host or no valid port: load it with its estate")
+		return nil, nil, "", errors.New("the endpoint has no host or no valid port: load it with its estate")
 	}
-	return nil
+	if security, env, err = e.tls(); err != nil {
+		return nil, nil, "", err
+	}
+	password, err = e.Password.Resolve(ctx)
+	return security, env, password, err
 }
 
 // addr is where an engine's server listens.

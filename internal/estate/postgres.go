@@ -20,14 +20,7 @@ const (
 // the connection from the estate alone: the user's own PG* variables, .pgpass
 // and certificates play no part.
 func (e Endpoint) ConnConfig(ctx context.Context) (*pgx.ConnConfig, []string, error) {
-	if err := e.complete(); err != nil {
-		return nil, nil, err
-	}
-	security, env, err := e.tls()
-	if err != nil {
-		return nil, nil, err
-	}
-	password, err := e.Password.Resolve(ctx)
+	security, env, password, err := e.reach(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

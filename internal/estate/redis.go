@@ -10,14 +10,7 @@ import (
 // RedisOptions is how to connect to a Redis endpoint, or to one server of a
 // cluster. It fetches the password.
 func (e Endpoint) RedisOptions(ctx context.Context) (*redis.Options, error) {
-	if err := e.complete(); err != nil {
-		return nil, err
-	}
-	security, _, err := e.tls()
-	if err != nil {
-		return nil, err
-	}
-	password, err := e.Password.Resolve(ctx)
+	security, _, password, err := e.reach(ctx)
 	if err != nil {
 		return nil, err
 	}
