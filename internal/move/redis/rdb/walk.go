@@ -108,32 +108,34 @@ func (w *walker) scoredText(member, score []byte) error {
 	return w.scored(member, f)
 }
 
-func (w *walker) list() error {
+// each hands out the strings of which the value is made.
+func (w *walker) each(f func(v []byte) error) error {
 	return w.in.each(func() error {
 		v, err := w.in.view()
 		if err != nil {
 			return err
 		}
-		return w.element(v)
+		return f(v)
 	})
 }
 
-func (w *walker) set() error {
-	return w.in.each(func() error {
+// eachField hands out the fields of a hash, where nothing stands before them.
+func (w *walker) eachField(f func(name, value []byte) error) error {
+	return w.each(func(name []byte) error {
 		v, err := w.in.view()
 		if err != nil {
 			return err
 		}
-		return w.member(v)
+		return f(name, v)
 	})
 }
+
+func (w *walker) list() error { return w.each(w.element) }
+func (w *walker) set() error  { return w.each(w.member) }
+func (w *walker) hash() error { return w.eachField(w.field) }
 
 func (w *walker) zsetText() error {
-	return w.in.each(func() error {
-		v, err := w.in.view()
-		if err != nil {
-			return err
-		}
+	return w.each(func(v []byte) error {
 		s, err := w.in.scoreText()
 		if err != nil {
 			return err
@@ -143,30 +145,12 @@ func (w *walker) zsetText() error {
 }
 
 func (w *walker) zset() error {
-	return w.in.each(func() error {
-		v, err := w.in.view()
-		if err != nil {
-			return err
-		}
+	return w.each(func(v []byte) error {
 		b, err := w.in.next(8)
 		if err != nil {
 			return err
 		}
 		return w.scored(v, math.Float64frombits(binary.LittleEndian.Uint64(b)))
-	})
-}
-
-func (w *walker) hash() error {
-	return w.in.each(func() error {
-		f, err := w.in.view()
-		if err != nil {
-			return err
-		}
-		v, err := w.in.view()
-		if err != nil {
-			return err
-		}
-		return w.emit(partField, f, v)
 	})
 }
 
@@ -208,15 +192,7 @@ func (w *walker) hashExpiring() error {
 
 // hashValkey reads fields with ends; -1 is none.
 func (w *walker) hashValkey() error {
-	return w.in.each(func() error {
-		f, err := w.in.view()
-		if err != nil {
-			return err
-		}
-		v, err := w.in.view()
-		if err != nil {
-			return err
-		}
+	return w.eachField(func(f, v []byte) error {
 		b, err := w.in.next(8)
 		if err != nil {
 			return err
