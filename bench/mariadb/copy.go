@@ -1,17 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
+	"dhow/bench/sidebyside"
 	"dhow/internal/mariadbserver"
 	"dhow/internal/move/mariadb"
 )
@@ -24,65 +22,64 @@ const copyDatabase = "copied"
 const dumpRows = "250000"
 
 // copyRace lets mydumper and the mover copy a shape in turns.
-func copyRace(ctx context.Context, l *lab, s shape, o options) (*copyResult, error) {
-	l.say("%s: make the data", s.name)
-	if err := l.source.Exec(ctx, "mysql", "DROP DATABASE IF EXISTS "+copyDatabase+"; RESET MASTER"); err != nil {
+func copyRace(ctx context.Context, l lab, s sidebyside.Shape, o sidebyside.Options) (*sidebyside.Copies, error) {
+	l.Say("%s: make the data", s.Name)
+	if err := l.Source.Exec(ctx, "mysql", "DROP DATABASE IF EXISTS "+copyDatabase+"; RESET MASTER"); err != nil {
 		return nil, err
 	}
-	if err := l.source.CreateDatabase(ctx, copyDatabase); err != nil {
+	if err := l.Source.CreateDatabase(ctx, copyDatabase); err != nil {
 		return nil, err
 	}
-	for _, sql := range s.sql(o.divisor) {
-		if err := l.source.Exec(ctx, copyDatabase, sql); err != nil {
+	for _, sql := range s.SQL(o.Divisor) {
+		if err := l.Source.Exec(ctx, copyDatabase, sql); err != nil {
 			return nil, err
 		}
 	}
-	want, err := read(ctx, l.source)
+	want, err := read(ctx, l.Source)
 	if err != nil {
 		return nil, err
 	}
 	// A server that has served for a while knows how large its tables are.
 	for name := range want {
-		if err := l.source.Exec(ctx, copyDatabase, "ANALYZE TABLE `"+name+"`"); err != nil {
+		if err := l.Source.Exec(ctx, copyDatabase, "ANALYZE TABLE `"+name+"`"); err != nil {
 			return nil, err
 		}
 	}
-	res := &copyResult{Shape: s.name, What: s.what, Rows: want.rows()}
+	res := &sidebyside.Copies{Shape: s.Name, What: s.What, Rows: want.Rows()}
 	if err := l.size(ctx, res); err != nil {
 		return nil, err
 	}
-	for pair := range o.pairs {
-		turns := []func(context.Context, *lab, string, options) (turn, error){dumpAndLoad, moveCopy}
-		order := []int{pair % 2, 1 - pair%2} // who is first takes turns too
-		var t [2]turn
-		for _, who := range order {
-			if err := l.fresh(ctx); err != nil {
-				return nil, err
-			}
-			if err := l.calm(ctx); err != nil {
-				return nil, err
-			}
-			before := [2]float64{cpu(l.source), cpu(l.target)}
-			if t[who], err = turns[who](ctx, l, fmt.Sprintf("copy-%s-%d", s.name, pair+1), o); err != nil {
-				return nil, err
-			}
-			t[who].SourceCPU, t[who].TargetCPU = cpu(l.source)-before[0], cpu(l.target)-before[1]
-			got, err := read(ctx, l.target)
-			if err != nil {
-				return nil, err
-			}
-			if err := want.same(got); err != nil {
-				return nil, fmt.Errorf("after %s: %w", t[who].Who, err)
-			}
-			l.say("%s: %s", s.name, t[who])
+	for n := range o.Pairs {
+		pair, err := l.Pair(ctx, n, sidebyside.Race{
+			Name: s.Name,
+			Ready: func(ctx context.Context) error {
+				if err := l.fresh(ctx); err != nil {
+					return err
+				}
+				return l.calm(ctx)
+			},
+			Turns: [2]func(context.Context) (sidebyside.Turn, error){l.dumpAndLoad, func(ctx context.Context) (sidebyside.Turn, error) {
+				return l.moveCopy(ctx, o.Profile(fmt.Sprintf("copy-%s-%d", s.Name, n+1)))
+			}},
+			Check: func(ctx context.Context, _ int) error {
+				got, err := read(ctx, l.Target)
+				if err != nil {
+					return err
+				}
+				return want.Same(got)
+			},
+		})
+		if err != nil {
+			return nil, err
 		}
-		res.Pairs = append(res.Pairs, copyPair{Peer: t[0], Ours: t[1], Ratio: t[1].Seconds / t[0].Seconds})
+		pair.Ratio = pair.Ours.Seconds / pair.Peer.Seconds
+		res.Pairs = append(res.Pairs, pair)
 	}
 	return res, nil
 }
 
-func (l *lab) size(ctx context.Context, res *copyResult) error {
-	db, err := connect(l.source, copyDatabase)
+func (l lab) size(ctx context.Context, res *sidebyside.Copies) error {
+	db, err := connect(l.Source, copyDatabase)
 	if err != nil {
 		return err
 	}
@@ -95,8 +92,8 @@ func (l *lab) size(ctx context.Context, res *copyResult) error {
 
 // dumpAndLoad is mydumper's and myloader's turn, one after the other: the one
 // knows when its files are whole, the other reads whole files.
-func dumpAndLoad(ctx context.Context, l *lab, _ string, _ options) (turn, error) {
-	t := turn{Who: "mydumper"}
+func (l lab) dumpAndLoad(ctx context.Context) (sidebyside.Turn, error) {
+	t := sidebyside.Turn{Who: "mydumper"}
 	dir, err := os.MkdirTemp("", "dhow-bench")
 	if err != nil {
 		return t, fmt.Errorf("create a folder for mydumper: %w", err)
@@ -110,8 +107,8 @@ func dumpAndLoad(ctx context.Context, l *lab, _ string, _ options) (turn, error)
 		s       *mariadbserver.Server
 		args    []string
 	}{
-		{"mydumper", l.source, []string{"--trx-consistency-only", "--rows", dumpRows, "--outputdir", files}},
-		{"myloader", l.target, []string{"--directory", files}},
+		{"mydumper", l.Source, []string{"--trx-consistency-only", "--rows", dumpRows, "--outputdir", files}},
+		{"myloader", l.Target, []string{"--directory", files}},
 	} {
 		path, err := exec.LookPath(step.program)
 		if err != nil {
@@ -122,61 +119,22 @@ func dumpAndLoad(ctx context.Context, l *lab, _ string, _ options) (turn, error)
 			return t, fmt.Errorf("write the options of %s: %w", step.program, err)
 		}
 		cmd := exec.CommandContext(ctx, path, append([]string{"--defaults-file", secret, "--host", loopback, "--port", strconv.Itoa(step.s.Port), "--user", step.s.User(), "--database", copyDatabase, "--threads", threads}, step.args...)...)
-		var said bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &said, &said
-		if err := cmd.Run(); err != nil {
-			return t, fmt.Errorf("%s: %w: %s", step.program, err, tail(said.String()))
+		spent, err := sidebyside.Run(cmd)
+		if err != nil {
+			return t, fmt.Errorf("%s: %w", step.program, err)
 		}
-		t.Phases = append(t.Phases, phase{step.program, time.Since(began).Seconds() - t.Seconds})
+		t.Phases = append(t.Phases, sidebyside.Phase{Name: step.program, Seconds: time.Since(began).Seconds() - t.Seconds})
 		t.Seconds = time.Since(began).Seconds()
-		t.OwnCPU += (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
+		t.OwnCPU += spent
 	}
 	return t, nil
 }
 
-// moveCopy is the mover's turn: a process of its own, from its start until it streams.
-func moveCopy(ctx context.Context, l *lab, name string, o options) (turn, error) {
-	t := turn{Who: "dhow"}
-	c, err := startChild(ctx, task{Source: endpointOf(l.source), Target: endpointOf(l.target), Profile: profilePath(o, name)})
+// moveCopy is the mover's turn.
+func (l lab) moveCopy(ctx context.Context, profile string) (sidebyside.Turn, error) {
+	t, err := sidebyside.MoverCopies(ctx, profile, task{Source: endpointOf(l.Source), Target: endpointOf(l.Target)})
 	if err != nil {
 		return t, err
 	}
-	defer c.kill()
-	if _, err := c.await(eventStreaming); err != nil {
-		return t, err
-	}
-	t.Seconds = time.Since(c.began).Seconds()
-	if err := c.tell(orderStop); err != nil {
-		return t, err
-	}
-	end, err := c.await(eventEnd)
-	if err != nil {
-		return t, err
-	}
-	t.PeakMiB, t.Phases = end.PeakMiB, end.Phases
-	if err := errors.Join(c.wait(), l.forget(ctx)); err != nil {
-		return t, err
-	}
-	t.OwnCPU = (c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()).Seconds()
-	return t, nil
-}
-
-func profilePath(o options, name string) string {
-	if o.profile == "" {
-		return ""
-	}
-	path, err := filepath.Abs(filepath.Join(o.profile, name+".pprof"))
-	if err != nil {
-		return ""
-	}
-	return path
-}
-
-// tail is a text's end, for errors.
-func tail(text string) string {
-	const most = 2000 // bytes
-	if len(text) > most {
-		text = text[len(text)-most:]
-	}
-	return strings.TrimSpace(text)
+	return t, l.forget(ctx)
 }

@@ -5,25 +5,19 @@ import (
 	"database/sql"
 	"fmt"
 	"io"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
 
+	"dhow/bench/sidebyside"
 	"dhow/internal/mariadbserver"
 )
 
 const (
-	// stopTimeout bounds the end of the servers.
-	stopTimeout = time.Minute
 	// calmTimeout bounds the wait until a server has written all that is dirty.
 	calmTimeout = time.Minute
 	// lookEvery is how often something is looked for.
 	lookEvery = 50 * time.Millisecond
-	// clockTicks are the kernel's units of a process's CPU time in a second.
-	clockTicks = 100
 	// readAtMost bounds the reading of one database's checksums.
 	readAtMost = 10 * time.Minute
 )
@@ -45,55 +39,31 @@ var settings = map[string]string{
 
 // lab is a source and a target server.
 type lab struct {
-	source, target *mariadbserver.Server
-	log            io.Writer
-	began          time.Time
+	*sidebyside.Lab[*mariadbserver.Server]
 }
 
-func openLab(ctx context.Context, log io.Writer) (*lab, error) {
-	l := &lab{log: log, began: time.Now()}
-	for _, s := range []**mariadbserver.Server{&l.source, &l.target} {
-		var err error
-		if *s, err = mariadbserver.Start(ctx, mariadbserver.Options{Settings: settings}); err != nil {
-			l.close(ctx)
-			return nil, err
-		}
-	}
-	return l, nil
-}
-
-func (l *lab) close(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	for _, s := range []*mariadbserver.Server{l.source, l.target} {
-		if s != nil {
-			if err := s.Stop(ctx); err != nil {
-				l.say("stop a server: %v", err)
-			}
-		}
-	}
-}
-
-// say tells what goes on, with the time since the start.
-func (l *lab) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(l.log, "%6.1fs  %s\n", time.Since(l.began).Seconds(), fmt.Sprintf(format, args...)) // whoever is gone reads no progress
+func openLab(ctx context.Context, log io.Writer) (lab, error) {
+	l, err := sidebyside.OpenLab(ctx, log, func(ctx context.Context) (*mariadbserver.Server, error) {
+		return mariadbserver.Start(ctx, mariadbserver.Options{Settings: settings})
+	})
+	return lab{l}, err
 }
 
 // fresh makes the target as if no copy had been.
-func (l *lab) fresh(ctx context.Context) error {
-	return l.target.Exec(ctx, "mysql", "STOP ALL SLAVES; DROP DATABASE IF EXISTS "+copyDatabase+"; DROP DATABASE IF EXISTS dhow; RESET MASTER")
+func (l lab) fresh(ctx context.Context) error {
+	return l.Target.Exec(ctx, "mysql", "STOP ALL SLAVES; DROP DATABASE IF EXISTS "+copyDatabase+"; DROP DATABASE IF EXISTS dhow; RESET MASTER")
 }
 
 // forget removes a move's replication, which only our turns make.
-func (l *lab) forget(ctx context.Context) error {
-	return l.target.Exec(ctx, "mysql", "STOP ALL SLAVES; RESET SLAVE 'dhow_bench_copied' ALL")
+func (l lab) forget(ctx context.Context) error {
+	return l.Target.Exec(ctx, "mysql", "STOP ALL SLAVES; RESET SLAVE 'dhow_bench_copied' ALL")
 }
 
 // calm ends each turn's left-overs: what is dirty goes to the disk now.
-func (l *lab) calm(ctx context.Context) error {
+func (l lab) calm(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, calmTimeout)
 	defer cancel()
-	for _, s := range []*mariadbserver.Server{l.source, l.target} {
+	for _, s := range []*mariadbserver.Server{l.Source, l.Target} {
 		db, err := connect(s, "mysql")
 		if err != nil {
 			return err
@@ -139,11 +109,8 @@ func connect(s *mariadbserver.Server, database string) (*sql.DB, error) {
 	return sql.OpenDB(connector), nil
 }
 
-// content is a database's tables: each one's number of rows, checksum and indexes.
-type content map[string]string
-
-// read computes a database's content.
-func read(ctx context.Context, s *mariadbserver.Server) (content, error) {
+// read computes a database's content; with the rows of each table, its indexes.
+func read(ctx context.Context, s *mariadbserver.Server) (sidebyside.Content, error) {
 	ctx, cancel := context.WithTimeout(ctx, readAtMost)
 	defer cancel()
 	db, err := connect(s, copyDatabase)
@@ -156,7 +123,7 @@ func read(ctx context.Context, s *mariadbserver.Server) (content, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the tables: %w", err)
 	}
-	c := content{}
+	c := sidebyside.Content{}
 	for name, has := range indexes {
 		sum, err := pairs(ctx, db, "CHECKSUM TABLE `"+name+"` EXTENDED")
 		if err != nil {
@@ -187,47 +154,4 @@ func pairs(ctx context.Context, db *sql.DB, query string) (map[string]string, er
 		list[key] = value
 	}
 	return list, rows.Err()
-}
-
-// rows counts them all.
-func (c content) rows() (n int64) {
-	for _, sum := range c {
-		count, _, _ := strings.Cut(sum, " ")
-		of, _ := strconv.ParseInt(count, 10, 64) // read wrote it
-		n += of
-	}
-	return n
-}
-
-// same says what differs.
-func (c content) same(other content) error {
-	if len(c) != len(other) {
-		return fmt.Errorf("%d tables became %d", len(c), len(other))
-	}
-	for name, sum := range c {
-		if other[name] != sum {
-			return fmt.Errorf("table %s differs: %s became %s", name, sum, other[name])
-		}
-	}
-	return nil
-}
-
-// cpu is the CPU time, in seconds, that a server's process has used so far.
-func cpu(s *mariadbserver.Server) float64 {
-	const user, system = 11, 12
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(s.Pid()) + "/stat")
-	if err != nil {
-		return 0 // no Linux: the report shows zero
-	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	f := strings.Fields(rest)
-	if len(f) <= system {
-		return 0
-	}
-	sum := 0.0
-	for _, at := range []int{user, system} {
-		n, _ := strconv.ParseFloat(f[at], 64) // the kernel wrote it
-		sum += n
-	}
-	return sum / clockTicks
 }

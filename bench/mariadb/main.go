@@ -7,146 +7,86 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
-	"os/signal"
-	"slices"
-	"strings"
-	"syscall"
+	"strconv"
+
+	"github.com/go-sql-driver/mysql"
+
+	"dhow/bench/sidebyside"
+	"dhow/internal/mariadbserver"
+	"dhow/internal/move"
+	"dhow/internal/move/mariadb"
 )
-
-const (
-	// fullPairs and quickPairs are how often each rival has its turn.
-	fullPairs  = 3
-	quickPairs = 1
-	// quickDivisor makes the data of a quick run smaller.
-	quickDivisor = 10
-)
-
-// options are what the command line says.
-type options struct {
-	pairs   int
-	divisor int
-	shapes  []string
-	profile string
-	verbose bool
-}
-
-// errUsage is a command line that does not make sense.
-var errUsage = errors.New("see `go run ./bench/mariadb -h`")
 
 func main() {
-	os.Exit(status())
+	os.Exit(sidebyside.Bench{Name: "mariadb", Shapes: shapes, Open: openMover, Measure: measure}.Main())
 }
 
-// status runs the program and tells how the process ends.
-func status() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	if err == nil || errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	fmt.Fprintln(os.Stderr, "bench:", err)
-	if errors.Is(err, errUsage) {
-		return 2
-	}
-	return 1
+// task is what a mover's process does.
+type task struct {
+	Source endpoint `json:"source"`
+	Target endpoint `json:"target"`
 }
 
-// run is the program without its process.
-func run(ctx context.Context, args []string, out, log io.Writer) error {
-	if len(args) > 0 && args[0] == childCommand {
-		return child(ctx, os.Stdin, out)
-	}
-	o, asJSON, err := parse(args, log)
-	if err != nil {
-		return err
-	}
-	progress := log
-	if !o.verbose && asJSON {
-		progress = io.Discard
-	}
-	rep, err := measure(ctx, o, progress)
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(rep)
-	}
-	return rep.print(out)
+// endpoint is a server of this machine and an account there.
+type endpoint struct {
+	Port     int    `json:"port"`
+	User     string `json:"user"`
+	Password string `json:"password"`
 }
 
-// parse reads the command line.
-func parse(args []string, log io.Writer) (o options, asJSON bool, err error) {
-	fs := flag.NewFlagSet("bench/mariadb", flag.ContinueOnError)
-	fs.SetOutput(log)
-	quick := fs.Bool("quick", false, "a tenth of the data and one pair: to see that it works, not to measure")
-	pairs := fs.Int("pairs", 0, fmt.Sprintf("turns of each rival (default %d, with -quick %d)", fullPairs, quickPairs))
-	shape := fs.String("shape", "", "comma-separated shapes to copy: "+strings.Join(shapeNames(), ", ")+" (default all)")
-	output := fs.String("o", "text", "text or json")
-	fs.StringVar(&o.profile, "profile", "", "write CPU profiles of our own process into this folder")
-	fs.BoolVar(&o.verbose, "v", false, "with -o json: progress on standard error too")
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return o, false, err
-		}
-		return o, false, errUsage
+func endpointOf(s *mariadbserver.Server) endpoint {
+	return endpoint{s.Port, s.User(), s.Password()}
+}
+
+func (e endpoint) config() *mysql.Config {
+	c := mysql.NewConfig()
+	c.Net, c.Addr, c.User, c.Passwd = "tcp", net.JoinHostPort(loopback, strconv.Itoa(e.Port)), e.User, e.Password
+	return c
+}
+
+func (e endpoint) replica() mariadb.Replica {
+	return mariadb.Replica{Host: loopback, Port: e.Port, User: e.User, Password: e.Password}
+}
+
+// loopback is where this program's servers are.
+const loopback = "127.0.0.1"
+
+func openMover(text json.RawMessage) (move.Mover, error) {
+	var t task
+	if err := json.Unmarshal(text, &t); err != nil {
+		return nil, fmt.Errorf("read the task: %w", err)
 	}
-	if fs.NArg() > 0 {
-		return o, false, fmt.Errorf("unknown argument %q: %w", fs.Arg(0), errUsage)
-	}
-	o.pairs, o.divisor = fullPairs, 1
-	if *quick {
-		o.pairs, o.divisor = quickPairs, quickDivisor
-	}
-	if *pairs < 0 {
-		return o, false, fmt.Errorf("-pairs %d: at least 1: %w", *pairs, errUsage)
-	}
-	if *pairs > 0 {
-		o.pairs = *pairs
-	}
-	o.shapes = shapeNames()
-	if *shape != "" {
-		o.shapes = strings.Split(*shape, ",")
-	}
-	for _, s := range o.shapes {
-		if !slices.Contains(shapeNames(), s) {
-			return o, false, fmt.Errorf("-shape %s: one of %s: %w", s, strings.Join(shapeNames(), ", "), errUsage)
-		}
-	}
-	if *output != "text" && *output != "json" {
-		return o, false, fmt.Errorf("-o %s: text or json: %w", *output, errUsage)
-	}
-	return o, *output == "json", nil
+	return mariadb.New(mariadb.Config{Estate: "bench", Name: "copied", Source: t.Source.config(), Target: t.Target.config(),
+		SourceReplica: t.Source.replica(), TargetReplica: t.Target.replica(), Schemas: []string{copyDatabase}})
+}
+
+// report is all that was found.
+type report struct{ sidebyside.Report }
+
+// Print writes the report for people.
+func (r *report) Print(out io.Writer) error {
+	return r.Report.Print(out, sidebyside.Words{Peer: "mydumper", Tuning: fmt.Sprintf("%d threads for mydumper and myloader, %d copies for dhow", mariadb.DefaultCopies, mariadb.DefaultCopies)})
 }
 
 // measure lets the rivals copy the shapes that were asked for.
-func measure(ctx context.Context, o options, log io.Writer) (*report, error) {
-	if o.profile != "" {
-		if err := os.MkdirAll(o.profile, 0o755); err != nil {
-			return nil, fmt.Errorf("create the folder for profiles: %w", err)
-		}
-	}
-	rep := &report{Machine: machine(ctx), Quick: o.divisor > 1, Pairs: o.pairs, LoadBefore: load()}
+func measure(ctx context.Context, o sidebyside.Options, log io.Writer) (sidebyside.Printer, error) {
+	rep := &report{sidebyside.NewReport(ctx, o, "mariadbd", "mydumper")}
 	l, err := openLab(ctx, log)
 	if err != nil {
 		return nil, err
 	}
-	defer l.close(ctx)
-	for _, name := range o.shapes {
-		r, err := copyRace(ctx, l, shapeNamed(name), o)
+	defer l.Close(ctx)
+	for _, s := range o.Shapes {
+		r, err := copyRace(ctx, l, s, o)
 		if err != nil {
-			return nil, fmt.Errorf("shape %s: %w", name, err)
+			return nil, fmt.Errorf("shape %s: %w", s.Name, err)
 		}
 		rep.Copies = append(rep.Copies, *r)
 	}
-	rep.LoadAfter = load()
-	rep.conclude()
+	rep.Conclude()
 	return rep, nil
 }

@@ -3,38 +3,14 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"dhow/bench/sidebyside"
 )
 
-// shape is a data set to copy.
-type shape struct {
-	name string
-	what string
-	// sql makes it in an empty database; divisor makes it smaller.
-	sql func(divisor int) []string
-}
-
-var shapes = []shape{
-	{"large", "one table of 3 million rows with a second index", largeTable},
-	{"small", "1,000 small tables", smallTables},
-	{"wide", "wide rows with JSON and binary data", wideRows},
-}
-
-func shapeNames() []string {
-	names := make([]string, len(shapes))
-	for i, s := range shapes {
-		names[i] = s.name
-	}
-	return names
-}
-
-// shapeNamed finds a shape; its name was checked.
-func shapeNamed(name string) shape {
-	for _, s := range shapes {
-		if s.name == name {
-			return s
-		}
-	}
-	return shape{}
+var shapes = []sidebyside.Shape{
+	{Name: "large", What: "one table of 3 million rows with a second index", SQL: largeTable},
+	{Name: "small", What: "1,000 small tables", SQL: smallTables},
+	{Name: "wide", What: "wide rows with JSON and binary data", SQL: wideRows},
 }
 
 // largeTable is one large table of card movements.
