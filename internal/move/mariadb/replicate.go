@@ -40,7 +40,8 @@ func (m *Mover) locked(ctx context.Context, report func(move.Progress)) error {
 		return err
 	}
 	defer hangUp(lock)
-	b := &board{database: m.cfg.Name, now: move.PhaseSchema, tables: map[Name]*move.TableProgress{}}
+	b := newBoard(m.cfg.Name)
+	b.begin(move.PhaseSchema, 0)
 	g, gctx := errgroup.WithContext(ctx)
 	loaded := make(chan struct{})
 	g.Go(func() error {
@@ -53,7 +54,7 @@ func (m *Mover) locked(ctx context.Context, report func(move.Progress)) error {
 			case <-gctx.Done():
 				return nil
 			case <-tick.C:
-				report(b.read(time.Now()))
+				report(b.Read(time.Now()))
 			}
 		}
 	})
@@ -146,7 +147,7 @@ func (m *Mover) follow(ctx context.Context, b *board, lock *sql.Conn, report fun
 		if s.sql == "No" && s.io == "No" {
 			return &move.Refused{Reason: "somebody stopped the replication on the target", Fix: "run `dhow replicate` again"}
 		}
-		p := b.read(time.Now())
+		p := b.Read(time.Now())
 		p.LagSeconds, p.LagBytes, p.Note = max(0, s.lag), s.behind, note
 		report(p)
 		if err := lock.PingContext(ctx); err != nil && ctx.Err() == nil {

@@ -66,7 +66,7 @@ func (m *Mover) load(ctx context.Context, b *board) error {
 			}
 		}
 		if anew {
-			b.say("the target's server was restarted while it settled: the copy began anew")
+			b.Say("the target's server was restarted while it settled: the copy began anew")
 			if err := l.startOver(ctx, conn, id); err != nil {
 				return err
 			}
@@ -222,7 +222,7 @@ func (l *loader) resumeCopy(ctx context.Context, conn querier, id string) error 
 	done := finished(chunks)
 	if _, managed := r.(*rdsReplication); len(done) == 0 || managed {
 		if len(done) > 0 {
-			l.board.say("the copy was interrupted and began anew: a managed server's replication can not be limited to the tables that were finished")
+			l.board.Say("the copy was interrupted and began anew: a managed server's replication can not be limited to the tables that were finished")
 		}
 		return l.startOver(ctx, conn, id)
 	}
