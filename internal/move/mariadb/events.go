@@ -94,21 +94,38 @@ func ownerName(name string) string {
 	return quote(name[:at]) + "@" + quote(name[at+1:])
 }
 
-// disableEvents keeps events from firing. One that is gone meanwhile fired for the last time.
+// disableTries bounds how often an event is disabled that its scheduler enables again.
+const disableTries = 5
+
+// disableEvents keeps events from firing. One that is gone meanwhile fired for the last
+// time. A scheduler that lets an event fire notes its state as it knew it a moment ago:
+// so it is seen whether they stay disabled.
 func (m *Mover) disableEvents(ctx context.Context, q querier, which []timed) error {
-	all, err := m.events(ctx, q)
-	if err != nil {
-		return err
+	if len(which) == 0 {
+		return nil
 	}
-	for _, e := range all {
-		if !slices.Contains(which, timed{e.Schema, e.Name.Name}) {
-			continue
+	for try := 0; ; try++ {
+		all, err := m.events(ctx, q)
+		if err != nil {
+			return err
 		}
-		if err := e.alter(ctx, q, "DISABLE"); err != nil && !isNumber(err, errNoEvent) {
-			return fmt.Errorf("disable event %s: %w", e.Name, err)
+		done := true
+		for _, e := range all {
+			if !slices.Contains(which, timed{e.Schema, e.Name.Name}) || try > 0 && e.status != "ENABLED" {
+				continue
+			}
+			done = false
+			if try == disableTries {
+				return fmt.Errorf("disable event %s: it was enabled again %d times", e.Name, try)
+			}
+			if err := e.alter(ctx, q, "DISABLE"); err != nil && !isNumber(err, errNoEvent) {
+				return fmt.Errorf("disable event %s: %w", e.Name, err)
+			}
+		}
+		if done {
+			return nil
 		}
 	}
-	return nil
 }
 
 // enableEvents lets events fire, as far as they are there. A single one whose moment
