@@ -1,7 +1,7 @@
 // Package move says what every engine's mover does: keep one target database
 // identical to its source, online, and hand the writes over at the cutover. It
-// holds the contract and the words (issue, progress, difference, marker); each
-// engine lives in a folder of its own below.
+// holds the contract and the words (issue, progress, difference, marker), and the
+// little that all movers do alike; each engine lives in a folder of its own below.
 package move
 
 import (

@@ -19,7 +19,7 @@ func shellServer(t *testing.T, dir, script string) *Server {
 	s, err := NewServer(ServerOptions{
 		Name: "shell 1", Dir: dir, Orderly: syscall.SIGTERM, Crash: syscall.SIGKILL,
 		Command: func() *exec.Cmd {
-			cmd := exec.Command("sh", "-c", script) //nolint:noctx // it lives until Stop
+			cmd := exec.Command("sh", "-c", script)
 			cmd.Dir = s.Dir
 			return cmd
 		},
