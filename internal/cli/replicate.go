@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -121,13 +122,19 @@ func (a *app) replicate(ctx context.Context, f replicateFlags) error {
 			return unlessTold(ctx, err)
 		}
 		if finished {
-			if !a.json() {
-				a.printf("the move is finished: nothing is left to replicate")
-			}
+			a.sayFinished()
 			<-ctx.Done() // whoever started it with --forever would start it again
 			return nil
 		}
 	}
+}
+
+func (a *app) sayFinished() {
+	if a.json() {
+		_ = json.NewEncoder(a.Out).Encode(map[string]string{"event": "finished"}) // nobody has to read it
+		return
+	}
+	a.printf("the move is finished: nothing is left to replicate")
 }
 
 // unlessTold is an error that came by itself: the end of ctx is what was asked for.

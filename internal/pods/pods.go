@@ -142,12 +142,12 @@ func scratchMount() corev1.VolumeMount {
 
 // YAML writes objects as manifests, in their order.
 func YAML(objects ...runtime.Object) ([]byte, error) {
+	all, err := Fields(objects...)
+	if err != nil {
+		return nil, err
+	}
 	var out bytes.Buffer
-	for _, o := range objects {
-		fields, err := plain(o)
-		if err != nil {
-			return nil, err
-		}
+	for _, fields := range all {
 		text, err := yaml.Marshal(fields)
 		if err != nil {
 			return nil, fmt.Errorf("write a manifest: %w", err)
@@ -156,6 +156,19 @@ func YAML(objects ...runtime.Object) ([]byte, error) {
 		out.Write(text)
 	}
 	return out.Bytes(), nil
+}
+
+// Fields are objects as JSON has them, in their order.
+func Fields(objects ...runtime.Object) ([]map[string]any, error) {
+	all := make([]map[string]any, 0, len(objects))
+	for _, o := range objects {
+		fields, err := plain(o)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, fields)
+	}
+	return all, nil
 }
 
 // plain is an object without what only a cluster says of it.
