@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"runtime"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -82,6 +84,7 @@ func FromCluster(ctx context.Context, o Options) (*Inventory, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer utilnet.CloseIdleConnectionsFor(r.over.Transport)
 	inv, err := r.read(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster %s: %w", r.context, err)
@@ -94,6 +97,7 @@ type clusterReader struct {
 	*reading
 	o       Options
 	context string
+	over    *http.Client
 	client  *rest.RESTClient
 	served  discovery.DiscoveryInterface
 
@@ -120,7 +124,11 @@ func newClusterReader(o Options) (*clusterReader, error) {
 	conf.QPS, conf.Burst, conf.Timeout = clusterQPS, clusterBurst, requestTimeout
 	conf.WarningHandler = rest.NoWarnings{}
 	conf.UserAgent = "dhow"
-	served, err := discovery.NewDiscoveryClientForConfig(conf)
+	over, err := rest.HTTPClientFor(conf)
+	if err != nil {
+		return nil, fmt.Errorf("make a client of the cluster %s: %w", name, err)
+	}
+	served, err := discovery.NewDiscoveryClientForConfigAndClient(conf, over)
 	if err != nil {
 		return nil, fmt.Errorf("make a client of the cluster %s: %w", name, err)
 	}
@@ -128,7 +136,7 @@ func newClusterReader(o Options) (*clusterReader, error) {
 	if !ok {
 		return nil, fmt.Errorf("make a client of the cluster %s: it is of an unknown type", name)
 	}
-	return &clusterReader{reading: newReading(""), o: o, context: name, client: client, served: served, inv: &Inventory{}}, nil
+	return &clusterReader{reading: newReading(""), o: o, context: name, over: over, client: client, served: served, inv: &Inventory{}}, nil
 }
 
 // apiResource is a kind of objects, as the server calls it.
@@ -283,7 +291,7 @@ func (r *clusterReader) list(ctx context.Context, res apiResource, namespace str
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil && apierrors.IsResourceExpired(err) && again < restarts {
+		if err != nil && expired(err) && again < restarts {
 			again++
 			token, objects, plain, problems = "", nil, nil, nil
 			continue
@@ -336,7 +344,18 @@ func (r *clusterReader) page(ctx context.Context, res apiResource, namespace, to
 	if res.metadata {
 		accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 	}
-	return req.SetHeader("Accept", accept).Do(ctx).Raw()
+	result := req.SetHeader("Accept", accept).Do(ctx)
+	raw, err := result.Raw()
+	if err != nil {
+		return nil, result.Error() // which knows more of why
+	}
+	return raw, nil
+}
+
+// expired says that the server no longer has the state of which a list's pages are.
+func expired(err error) bool {
+	var s apierrors.APIStatus
+	return apierrors.IsResourceExpired(err) || errors.As(err, &s) && s.Status().Code == http.StatusGone
 }
 
 // failed says why a resource could not be listed.
@@ -404,6 +423,9 @@ func (r *clusterReader) item(res apiResource, apiVersion string, raw json.RawMes
 	}
 	n.set("apiVersion", &node{form: text, text: apiVersion})
 	n.set("kind", &node{form: text, text: res.kind})
+	if res.metadata { // also of a server that does not know how to give less
+		n.remove("data")
+	}
 	if res.kind == "Pod" || res.kind == "Node" {
 		n.get("status").remove("images") // a node's are many
 	}

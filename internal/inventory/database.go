@@ -18,6 +18,8 @@ type databases struct {
 	// found are by engine, host, port, name and user.
 	found map[databaseKey]*Database
 	order []databaseKey
+	// by are those that a workload is known to use.
+	by map[Ref][]*Database
 }
 
 type databaseKey struct {
@@ -29,7 +31,7 @@ type databaseKey struct {
 // findDatabases finds them by connection strings, by settings that belong together, by
 // Secrets and policies that are named after an engine, by images and by Services.
 func (i *Inventory) findDatabases() {
-	d := &databases{inv: i, found: map[databaseKey]*Database{}}
+	d := &databases{inv: i, found: map[databaseKey]*Database{}, by: map[Ref][]*Database{}}
 	d.servers()
 	for _, w := range i.Workloads {
 		for n := range w.Containers {
@@ -134,6 +136,9 @@ func (d *databases) note(db Database, client *Workload, e Evidence) {
 	have.Secret = cmp.Or(have.Secret, db.Secret)
 	if client != nil {
 		have.Clients = append(have.Clients, client.Ref)
+		if !slices.Contains(d.by[client.Ref], have) {
+			d.by[client.Ref] = append(d.by[client.Ref], have)
+		}
 	}
 	have.Evidence = append(have.Evidence, e)
 }
@@ -237,8 +242,19 @@ func nameEngine(name string) Engine {
 
 // engineOf is the engine at a host, by who runs there, its port, or its names.
 func (d *databases) engineOf(namespace, setting, host string, port int) Engine {
-	if _, w := d.inv.reach(namespace, host); w != nil {
-		return serverEngine(w) // somebody else runs there, or a database does
+	if s, w := d.inv.reach(namespace, host); w != nil {
+		if e := serverEngine(w); e != "" {
+			return e
+		}
+		// An image of one's own may be a database's too, if name and port agree.
+		e := nameEngine(setting)
+		if port == 0 && s != nil && len(s.Spec.Ports) > 0 {
+			port = int(s.Spec.Ports[0].Port)
+		}
+		if e != "" && port == enginePort(e) {
+			return e
+		}
+		return ""
 	}
 	if e := nameEngine(setting); e != "" {
 		return e
@@ -538,7 +554,7 @@ func (d *databases) policies() {
 						continue
 					}
 					e := d.inv.evidence(ByPolicy, o.Ref, "spec.egress["+strconv.Itoa(n)+"].ports["+strconv.Itoa(m)+"].port", strconv.Itoa(port.Port.IntValue()))
-					if !d.support(w, engine, e) && selected[o] == 1 && !d.client(w) {
+					if !d.support(w, engine, e) && selected[o] == 1 && len(d.by[w.Ref]) == 0 {
 						d.note(Database{Engine: engine, Port: port.Port.IntValue()}, w, e)
 					}
 				}
@@ -547,22 +563,10 @@ func (d *databases) policies() {
 	}
 }
 
-// client says whether a workload is known to use a database.
-func (d *databases) client(w *Workload) bool {
-	for _, db := range d.found {
-		if db != nil && slices.Contains(db.Clients, w.Ref) {
-			return true
-		}
-	}
-	return false
-}
-
 // support adds evidence to what a workload is known to connect to.
 func (d *databases) support(w *Workload, engine Engine, e Evidence) (done bool) {
-	for _, k := range d.order {
-		db := d.found[k]
-		same := db.Engine == engine || engine == MySQL && db.Engine == MariaDB
-		if same && slices.Contains(db.Clients, w.Ref) {
+	for _, db := range d.by[w.Ref] {
+		if db.Engine == engine || engine == MySQL && db.Engine == MariaDB {
 			db.Evidence = append(db.Evidence, e)
 			done = true
 		}

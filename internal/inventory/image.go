@@ -46,7 +46,7 @@ func imageEngine(i Image) Engine {
 		{"elasticsearch", Elasticsearch}, {"opensearch", Elasticsearch}, {"memcached", Memcached}, {"kafka", Kafka}, {"redpanda", Kafka}, {"rabbitmq", RabbitMQ}, {"nats", NATS}, {"etcd", Etcd},
 	} {
 		if name == known.word || strings.HasPrefix(name, known.word+"-") || strings.HasPrefix(name, known.word+"_") || strings.HasSuffix(name, "-"+known.word) ||
-			known.word == "postgres" && name == "postgresql" || known.word == "postgres" && strings.HasPrefix(name, "postgresql-") || name == known.word+"db" {
+			known.word == "postgres" && name == "postgresql" || known.word == "postgres" && strings.HasPrefix(name, "postgresql-") || name == known.word+"db" || strings.HasSuffix(name, "-"+known.word+"db") {
 			return known.engine
 		}
 	}

@@ -164,7 +164,12 @@ func (w *walker) kustomize(ctx context.Context) {
 		}
 	}
 	for _, dir := range w.kustomizations {
-		if !within[dir] {
+		switch {
+		case within[dir]:
+		case isComponent(dir):
+			w.covers(dir)
+			w.problem(Problem{File: kustomizationFile(dir), What: "it is a component that no kustomization here takes, so it is left out", Do: "name it among the components of a kustomization if it is meant"})
+		default:
 			tops = append(tops, dir)
 		}
 	}
