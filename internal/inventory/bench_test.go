@@ -16,7 +16,7 @@ func generate(tb testing.TB, objects int) string {
 	dir := tb.TempDir()
 	const perFile = 100
 	var b strings.Builder
-	for n := 0; n < objects; n++ {
+	for n := range objects {
 		id, namespace := n/10, fmt.Sprintf("team-%d", n/200)
 		switch n % 10 {
 		case 0, 1, 2, 3:

@@ -3,7 +3,6 @@ package inventory
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -105,10 +104,7 @@ func missingCharts(c *chart.Chart) []string {
 	return missing
 }
 
-var (
-	errNoTemplate = errors.New("no template is named")
-	atTemplate    = regexp.MustCompile(`([A-Za-z0-9_.\-/]*templates/[A-Za-z0-9_.\-/]+):(\d+)`)
-)
+var atTemplate = regexp.MustCompile(`([A-Za-z0-9_.\-/]*templates/[A-Za-z0-9_.\-/]+):(\d+)`)
 
 // render renders the templates; those that fail are reported and left out.
 func (f *fileReader) render(ctx context.Context, dir string, c *chart.Chart, values map[string]any, release string) (_ map[string]string, err error) {

@@ -143,8 +143,8 @@ func newClusterReader(o Options) (*clusterReader, error) {
 type apiResource struct {
 	group, version, name, kind string
 	namespaced                 bool
-	// metadata asks for names and labels alone; one stops at the first object.
-	metadata, one bool
+	// metadata asks for names and labels alone.
+	metadata bool
 	// optional is not missed if it is forbidden.
 	optional bool
 }

@@ -71,7 +71,7 @@ func (f *fileReader) composeFolder(dir string) bool {
 }
 
 // project reads one Compose project of one or several files.
-func (f *fileReader) project(files []string) part {
+func (f *fileReader) project(ctx context.Context, files []string) part {
 	var out part
 	bad := func(err error) part {
 		what := oneLine(err)
@@ -84,11 +84,11 @@ func (f *fileReader) project(files []string) part {
 		out.problems = append(out.problems, Problem{File: files[0], Line: line, What: "the Compose file can not be read: " + what, Do: "see that `docker compose config` works", Lost: true})
 		return out
 	}
-	p, err := loadProject(files, true)
+	p, err := loadProject(ctx, files, true)
 	if err != nil {
 		// A file of variables that is not in the repository must not hide the services.
 		whole := err
-		if p, err = loadProject(files, false); err != nil {
+		if p, err = loadProject(ctx, files, false); err != nil {
 			return bad(err)
 		}
 		out.problems = append(out.problems, Problem{File: files[0], What: "a file of variables can not be read: " + oneLine(whole), Do: "put it beside the Compose file", Lost: true})
@@ -113,7 +113,7 @@ var composeLine = regexp.MustCompile(`\bline (\d+)`)
 
 // loadProject runs the library. Variables that only the shell of whoever starts the project
 // has are empty here, as there; nothing of this process' environment is looked at.
-func loadProject(files []string, resolve bool) (p *types.Project, err error) {
+func loadProject(ctx context.Context, files []string, resolve bool) (p *types.Project, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("the library gave up: %v", r)
@@ -128,7 +128,7 @@ func loadProject(files []string, resolve bool) (p *types.Project, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return o.LoadProject(context.Background()) // reads files, no network: there is no resource loader
+	return o.LoadProject(ctx) // reads files, no network: there is no resource loader
 }
 
 // composeNode writes a service as a workload would be written, with the lines of the file.

@@ -157,7 +157,7 @@ func urls(s string) []connection {
 			}
 		}
 		at = i + 3
-		if strings.Index(s[at:min(end, len(s))], "://") < 0 {
+		if !strings.Contains(s[at:end], "://") {
 			at = end
 		}
 	}
@@ -385,8 +385,9 @@ func hostPort(s string) (string, int) {
 func cleanHost(h string) string {
 	h = strings.TrimRight(h, ".,;)]}")
 	for i := range len(h) {
-		c := h[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_' || c == ':') {
+		switch c := h[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '.', c == '_', c == ':':
+		default:
 			return ""
 		}
 	}

@@ -192,11 +192,9 @@ func (n *node) index() []lineAt {
 	var walk func(n *node, h uint64)
 	walk = func(n *node, h uint64) {
 		for i, k := range n.kids {
-			to, line := h, k.line
+			to, line := hashIndex(h, i), k.line
 			if n.form == mapping {
 				to, line = hashKey(h, n.keys[i]), n.keyLines[i]
-			} else {
-				to = hashIndex(h, i)
 			}
 			lines = append(lines, lineAt{to, line})
 			walk(k, to)

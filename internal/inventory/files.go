@@ -53,7 +53,7 @@ func FromFiles(ctx context.Context, o FileOptions, paths ...string) (*Inventory,
 	if err := f.documents(ctx); err != nil {
 		return nil, fmt.Errorf("read the manifests: %w", err)
 	}
-	inv := f.gather()
+	inv := f.gather(ctx)
 	if err := inv.relate(ctx); err != nil {
 		return nil, fmt.Errorf("relate the objects: %w", err)
 	}
@@ -305,7 +305,7 @@ func (f *fileReader) documents(ctx context.Context) error {
 }
 
 // gather puts the parts together.
-func (f *fileReader) gather() *Inventory {
+func (f *fileReader) gather(ctx context.Context) *Inventory {
 	inv := &Inventory{Files: f.beside, Problems: f.loose}
 	composed := map[string]bool{}
 	for i, p := range f.parts {
@@ -315,7 +315,7 @@ func (f *fileReader) gather() *Inventory {
 		}
 	}
 	for _, files := range f.compose {
-		f.own = append(f.own, f.project(files))
+		f.own = append(f.own, f.project(ctx, files))
 	}
 	for _, p := range slices.Concat(f.own, f.parts) {
 		inv.Objects = append(inv.Objects, p.objects...)

@@ -402,10 +402,10 @@ type What string
 // What kinds of plain secrets there are.
 const (
 	PasswordInURL   What = "password in a connection string"
-	SecretByName    What = "value of a setting that is named like a secret"
+	SecretByName    What = "value of a setting that is named like a secret" //nolint:gosec // a kind of finding
 	KeyMaterial     What = "private key"
 	TokenByForm     What = "token of a known form"
-	SecretInFile    What = "value of a Secret in a manifest"
+	SecretInFile    What = "value of a Secret in a manifest" //nolint:gosec // a kind of finding
 	SecretInHistory What = "copy in the last-applied annotation"
 )
 

@@ -104,7 +104,7 @@ func (m *masker) walk(n *node, path, name string, typed, data bool) {
 				continue
 			}
 			kid := n.kids[i]
-			if kid.form == text && (kid.text == "" || !suspicious(kid.text) && !(secretWord(k) && !typed)) {
+			if kid.form == text && (kid.text == "" || !suspicious(kid.text) && (typed || !secretWord(k))) {
 				continue
 			}
 			if kid.form == null || kid.form == literal {

@@ -86,10 +86,10 @@ type step struct {
 func splitPath(path string) []step {
 	var steps []step
 	for path != "" {
-		switch {
-		case path[0] == '.':
+		switch path[0] {
+		case '.':
 			path = path[1:]
-		case path[0] == '[':
+		case '[':
 			end := strings.IndexByte(path, ']')
 			if strings.HasPrefix(path, `["`) {
 				if end = strings.Index(path, `"]`); end > 0 {
