@@ -119,7 +119,11 @@ func databaseInPublic(p *pass) {
 			if err != nil {
 				fact = "the name is one of the public DNS"
 			}
-			p.on(e.Object, e.Path, engineFact(d), fact)
+			one := *d
+			if e.By == inventory.ByService { // it leads to all databases of the server
+				one.Name = ""
+			}
+			p.on(e.Object, e.Path, engineFact(&one), fact)
 		}
 	}
 }

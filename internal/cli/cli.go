@@ -27,6 +27,8 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// exitPartial says that not everything could be read, and the rest was well.
+	exitPartial = 3
 )
 
 // IO is what a command reads and writes.
@@ -149,7 +151,7 @@ estate file is not valid.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.prepare(formsOf(cmd)...) },
 	}
 	f := root.PersistentFlags()
 	f.StringVarP(&a.file, "file", "f", estate.FileName, "the estate `file`")
@@ -173,6 +175,7 @@ estate file is not valid.`,
 		a.gateCommand(),
 		a.manifestCommand(),
 		a.statusCommand(),
+		a.assessCommand(),
 		a.regionsCommand(),
 		a.completionCommand(),
 		a.versionCommand(),
@@ -184,12 +187,19 @@ estate file is not valid.`,
 	return root
 }
 
-// prepare checks the flags that every command has, once they are read.
-func (a *app) prepare() error {
+// moreForms is the annotation of a command that prints in more forms than others.
+const moreForms = "forms"
+
+// formsOf are the forms of a command beside table and json.
+func formsOf(cmd *cobra.Command) []string { return list(cmd.Annotations[moreForms]) }
+
+// prepare checks the flags that every command has, once they are read; more are the
+// command's own forms of output.
+func (a *app) prepare(more ...string) error {
 	for _, f := range []struct {
 		name, value string
 		known       []string
-	}{{"--output", a.output, []string{outputTable, outputJSON}}, {"--log-format", a.logFormat, []string{logText, logJSON}}} {
+	}{{"--output", a.output, append([]string{outputTable, outputJSON}, more...)}, {"--log-format", a.logFormat, []string{logText, logJSON}}} {
 		if !slices.Contains(f.known, f.value) {
 			return &usageError{text: fmt.Sprintf("%s %q is not known: want %s", f.name, f.value, strings.Join(f.known, " or "))}
 		}

@@ -12,9 +12,11 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"dhow/internal/assess"
 	"dhow/internal/cutover"
 	"dhow/internal/demo"
 	"dhow/internal/gate"
+	"dhow/internal/inventory"
 	"dhow/internal/move"
 	"dhow/internal/pods"
 	"dhow/internal/region"
@@ -142,6 +144,7 @@ func TestManualFields(t *testing.T) {
 		"gate-status.md": {gate.Status{}, gate.RouteStatus{}},
 		"status.md":      {estateStatus{}, databaseStatus{}, replicateStatus{}, cutover.Run{}, move.State{}},
 		"version.md":     {version{}},
+		"assess.md":      {assess.Report{}, assess.Suppressed{}, assess.Exposure{}, assess.Hop{}, inventory.Problem{}, inventory.Cluster{}, ruleRow{}},
 		"regions.md": {region.Region{}, region.Notice{}, region.Source{}, region.Offer{}, region.Ranking{}, region.Candidate{}, region.Lack{},
 			region.Change{}},
 	} {

@@ -31,7 +31,16 @@ type missingFileError struct{ path string }
 
 func (e *missingFileError) Error() string { return "there is no estate file " + e.path }
 
+// partialError says that the command did what it should with what it could read.
+type partialError struct{ text, next string }
+
+func (e *partialError) Error() string { return e.text }
+
 func exitCode(err error) int {
+	var partial *partialError
+	if errors.As(err, &partial) {
+		return exitPartial
+	}
 	var usage *usageError
 	var invalid *estate.Invalid
 	var missing *missingFileError
@@ -74,11 +83,14 @@ func complaints(err error) []complaint {
 	var usage *usageError
 	var refused *move.Refused
 	var missing *missingFileError
+	var partial *partialError
 	switch {
 	case errors.As(err, &missing):
 		c.Next = "write one with `dhow init`, or name another with --file"
 	case errors.As(err, &refused) && refused.Fix != "":
 		c.Error, c.Next = strings.Replace(c.Error, refused.Error(), refused.Reason, 1), refused.Fix
+	case errors.As(err, &partial):
+		c.Next = partial.next
 	case errors.As(err, &usage) && usage.see != "":
 		c.Next = fmt.Sprintf("see `%s --help`", usage.see)
 	case errors.Is(err, context.Canceled):

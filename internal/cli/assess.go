@@ -1,0 +1,333 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"dhow/internal/assess"
+	"dhow/internal/inventory"
+)
+
+// The forms of an assessment beside table and JSON.
+const (
+	outputSARIF = "sarif"
+	outputHTML  = "html"
+)
+
+const (
+	// mostPlaces is how many places of one rule a person reads; programs get all.
+	mostPlaces = 10
+	// mostProblems likewise of what could not be read.
+	mostProblems = 50
+)
+
+// assessFlags are what is to be assessed, as it was typed.
+type assessFlags struct {
+	kubeconfig, context string
+	namespaces          []string
+	values              []string
+	release             string
+	prometheus          string
+	failOn              string
+	suppressions        string
+	report              string
+	rules               bool
+}
+
+// ruleRow is the JSON of a rule.
+type ruleRow struct {
+	ID       string          `json:"id"`
+	Group    assess.Group    `json:"group"`
+	Severity assess.Severity `json:"severity"`
+	Title    string          `json:"title"`
+	Why      string          `json:"why"`
+	Fix      string          `json:"fix"`
+	Live     bool            `json:"live"`
+}
+
+func (a *app) assessCommand() *cobra.Command {
+	var f assessFlags
+	cmd := &cobra.Command{
+		Use:         "assess [path...]",
+		Short:       "Find what is wrong with an application's deployment, and what can be reached from outside",
+		Annotations: map[string]string{moreForms: outputSARIF + "," + outputHTML},
+		Long: `Reads manifests (files, folders, Helm charts, kustomizations, Compose files), a running
+cluster, or both, and says what is wrong: what can be reached from outside and by which
+path, load balancing that fails, settings that drifted, rollouts that lose requests,
+holes in security, waste, what ties it to one cloud, and data at risk. Each finding has
+its place, the facts, why it hurts, what mends it, and a patch where one can be written.
+
+Nothing is changed: a cluster is only listed. It is read where --context or --kubeconfig
+is given; with paths as well, where both differ is a finding.
+
+It exits with 1 when a finding is at least as severe as --fail-on, and else with 3 when
+something could not be read: the rest is assessed all the same.`,
+		Example: `  dhow assess deploy/
+
+  # a page to read and to hand on
+  dhow assess deploy/ --context production -o html --report assessment.html
+
+  # in a pipeline: findings for the code host, and an end at the first grave one
+  dhow assess deploy/ -o sarif --report assess.sarif --fail-on high --suppressions assess.yaml
+
+  # what it looks for
+  dhow assess --rules`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.assess(cmd, args, f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "read the cluster that this `file` leads to")
+	flags.StringVar(&f.context, "context", "", "read the cluster of this `context` of the kubeconfig")
+	flags.StringArrayVarP(&f.namespaces, "namespace", "n", nil, "read this `namespace` of the cluster alone; may be given again")
+	flags.StringArrayVar(&f.values, "values", nil, "a `file` of values for Helm charts; may be given again")
+	flags.StringVar(&f.release, "release", "", "the `name` of the release in Helm charts")
+	flags.StringVar(&f.prometheus, "prometheus", "", "the `URL` of a Prometheus that knows what the cluster's containers use")
+	flags.StringVar(&f.failOn, "fail-on", "", "exit with 1 if a finding is this `severity` or worse: low, medium, high or critical")
+	flags.StringVar(&f.suppressions, "suppressions", "", "a `file` of findings that somebody has taken responsibility for")
+	flags.StringVar(&f.report, "report", "", "write the report into this `file`")
+	flags.BoolVar(&f.rules, "rules", false, "list the rules, and assess nothing")
+	var severities []string
+	for _, s := range assess.Severities() {
+		severities = append(severities, s.String())
+	}
+	_ = cmd.RegisterFlagCompletionFunc("fail-on", cobra.FixedCompletions(severities, cobra.ShellCompDirectiveNoFileComp)) // fails for an unknown flag alone
+	return cmd
+}
+
+func (a *app) assess(cmd *cobra.Command, paths []string, f assessFlags) error {
+	wrong := func(text string) error { return &usageError{text: text, see: cmd.CommandPath()} }
+	live := f.kubeconfig != "" || f.context != ""
+	switch {
+	case f.rules && (len(paths) > 0 || live):
+		return wrong("--rules assesses nothing: leave paths and clusters out")
+	case f.rules:
+		return a.printRules()
+	case len(paths) == 0 && !live:
+		return wrong("name manifests to assess, or a cluster with --context or --kubeconfig")
+	case !live && (len(f.namespaces) > 0 || f.prometheus != ""):
+		return wrong("--namespace and --prometheus go with --context or --kubeconfig")
+	case len(paths) == 0 && (len(f.values) > 0 || f.release != ""):
+		return wrong("--values and --release go with manifests")
+	}
+	least := assess.Severity(0)
+	if f.failOn != "" {
+		var err error
+		if least, err = assess.ParseSeverity(f.failOn); err != nil {
+			return wrong("--fail-on: " + err.Error())
+		}
+	}
+	for _, p := range append(paths[:len(paths):len(paths)], f.values...) {
+		if _, err := os.Stat(p); errors.Is(err, os.ErrNotExist) {
+			return wrong("there is nothing at " + p)
+		}
+	}
+	var o assess.Options
+	if f.suppressions != "" {
+		s, err := assess.ReadSuppressions(f.suppressions)
+		if err != nil {
+			return usageOf(err)
+		}
+		o.Suppressions = s
+	}
+	inv, err := takeInventory(cmd.Context(), paths, f)
+	if err != nil {
+		return err
+	}
+	report, err := assess.Assess(cmd.Context(), inv, o)
+	if err != nil {
+		return err
+	}
+	if err := a.writeAssessment(report, f.report); err != nil {
+		return err
+	}
+	if n := report.Count(least); least > 0 && n > 0 {
+		return &exitError{fmt.Sprintf("%d findings are %s or worse", n, least)}
+	}
+	if report.Partial {
+		lost := int64(0)
+		for _, p := range report.Problems {
+			if p.Lost {
+				lost++
+			}
+		}
+		return &partialError{text: "not everything could be read: " + counted(lost, "problem"), next: "mend what the report lists as not read, and run it again"}
+	}
+	return nil
+}
+
+// usageOf makes usage errors of what is wrong with a file of suppressions, one for each line.
+func usageOf(err error) error {
+	var invalid *assess.InvalidSuppressions
+	if !errors.As(err, &invalid) {
+		return &usageError{text: err.Error()}
+	}
+	all := make([]error, 0, len(invalid.Problems))
+	for _, p := range invalid.Problems {
+		all = append(all, &usageError{text: p})
+	}
+	return errors.Join(all...)
+}
+
+// takeInventory reads manifests, a cluster, or both.
+func takeInventory(ctx context.Context, paths []string, f assessFlags) (*inventory.Inventory, error) {
+	var files, cluster *inventory.Inventory
+	var err error
+	if len(paths) > 0 {
+		if files, err = inventory.FromFiles(ctx, inventory.FileOptions{Values: f.values, Release: f.release}, paths...); err != nil {
+			return nil, err
+		}
+	}
+	if f.kubeconfig == "" && f.context == "" {
+		return files, nil
+	}
+	if cluster, err = inventory.FromCluster(ctx, inventory.Options{Kubeconfig: f.kubeconfig, Context: f.context, Namespaces: f.namespaces, Prometheus: f.prometheus}); err != nil {
+		return nil, err
+	}
+	if files == nil {
+		return cluster, nil
+	}
+	return inventory.Merge(ctx, files, cluster)
+}
+
+// writeAssessment prints a report, or writes it into a file and says so.
+func (a *app) writeAssessment(r *assess.Report, file string) error {
+	if a.output == outputTable && file == "" {
+		return a.printAssessment(r)
+	}
+	var out strings.Builder
+	var err error
+	switch a.output {
+	case outputJSON:
+		err = r.WriteJSON(&out)
+	case outputSARIF:
+		err = r.WriteSARIF(&out, readVersion().Version)
+	case outputHTML:
+		err = r.WriteHTML(&out)
+	default:
+		to := &app{IO: IO{In: a.In, Out: &out, Err: a.Err}, output: a.output, logFormat: a.logFormat, noColor: true}
+		if err = to.prepare(); err == nil {
+			err = to.printAssessment(r)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if file == "" {
+		if _, err := io.WriteString(a.Out, out.String()); err != nil {
+			return fmt.Errorf("print the report: %w", err)
+		}
+		return nil
+	}
+	// It names what is weak: it is for its owner to hand on.
+	if err := os.WriteFile(file, []byte(out.String()), 0o600); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	if a.output == outputTable || a.output == outputHTML {
+		a.printf("wrote %s: %s", filepath.Clean(file), summary(r))
+	}
+	return nil
+}
+
+// summary is how many findings there are, by severity.
+func summary(r *assess.Report) string {
+	text := counted(int64(len(r.Findings)), "finding")
+	var parts []string
+	all := assess.Severities()
+	for i := len(all) - 1; i >= 0; i-- {
+		if n := r.Count(all[i]) - r.Count(all[i]+1); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, all[i]))
+		}
+	}
+	if len(parts) > 0 {
+		text += ": " + strings.Join(parts, ", ")
+	}
+	if n := len(r.Suppressed); n > 0 {
+		text += fmt.Sprintf("; %d more are suppressed", n)
+	}
+	return text
+}
+
+func (a *app) paintSeverity(s assess.Severity) func(string) string {
+	switch s {
+	case assess.Critical, assess.High:
+		return a.out.red
+	case assess.Medium:
+		return a.out.yellow
+	case assess.Low:
+	}
+	return a.out.dim
+}
+
+// printAssessment prints the findings rule by rule, the worst first.
+func (a *app) printAssessment(r *assess.Report) error {
+	for begin := 0; begin < len(r.Findings); {
+		rule := r.Findings[begin].Rule
+		end := begin
+		for end < len(r.Findings) && r.Findings[end].Rule.ID == rule.ID {
+			end++
+		}
+		a.printf("%s  %s  %s", a.paintSeverity(rule.Severity)(rule.Severity.String()), a.out.bold(rule.ID), rule.Title)
+		a.indented("why: ", rule.Why)
+		a.indented("fix: ", rule.Fix)
+		t := &table{wrap: map[int]bool{2: true}}
+		for i := begin; i < min(end, begin+mostPlaces); i++ {
+			f := &r.Findings[i]
+			t.add(plain("    "+f.Where()), plain(f.Name()), plain(strings.Join(f.Evidence, "\n")))
+		}
+		if err := a.printTable(t); err != nil {
+			return err
+		}
+		if more := end - begin - mostPlaces; more > 0 {
+			a.printf("    %d more, all with -o json", more)
+		}
+		a.printf("")
+		begin = end
+	}
+	if len(r.Problems) > 0 {
+		a.printf("%s", a.out.bold("not read, or unlike what was meant"))
+		for _, p := range r.Problems[:min(len(r.Problems), mostProblems)] {
+			a.indented("- ", p.String())
+		}
+		if more := len(r.Problems) - mostProblems; more > 0 {
+			a.printf("    %d more, all with -o json", more)
+		}
+		a.printf("")
+	}
+	if n := len(r.Exposures); n > 0 {
+		open := map[inventory.Ref]bool{}
+		for _, e := range r.Exposures {
+			open[e.Workload] = true
+		}
+		a.printf("%s can be reached from outside, by %s: all with -o json, drawn with -o html", counted(int64(len(open)), "workload"), counted(int64(n), "path"))
+	}
+	a.printf("%s in %s, by %d rules", summary(r), counted(int64(r.Objects), "object"), r.Rules)
+	return nil
+}
+
+func (a *app) printRules() error {
+	var rows []ruleRow
+	for _, r := range assess.Rules() {
+		rows = append(rows, ruleRow{r.ID, r.Group, r.Severity, r.Title, r.Why, r.Fix, r.Live})
+	}
+	if a.output != outputTable {
+		return a.printJSON(rows)
+	}
+	t := &table{head: []string{"RULE", "GROUP", "SEVERITY", "LIVE", "WHAT IS WRONG"}, wrap: map[int]bool{4: true}}
+	for _, r := range rows {
+		t.add(plain(r.ID), plain(string(r.Group)), cell{text: r.Severity.String(), paint: a.paintSeverity(r.Severity)}, plain(yes(r.Live)), plain(r.Title))
+	}
+	if err := a.printTable(t); err != nil {
+		return err
+	}
+	a.printf("")
+	a.printf("%s rules", strconv.Itoa(len(rows)))
+	return nil
+}
