@@ -28,6 +28,16 @@ func whole(f *testing.F) {
 	f.Add("a:\n- b: c\n  d: |-\n    e\n\n    f\n  g: 'h'' i'\n")
 	f.Add("kind: List\napiVersion: v1\nitems: [1, {}]\n")
 	f.Add("a: [b, \"c\", 'd'] # e\nf: {}\n")
+	for _, odd := range []string{
+		"a: |\n  x\n# y\nb: 1\n", "a: |\n\n  x\n\n\nb: |-\n  y\n\n", "a: |\n  x\n   y\n  z", "a: |\n\n\nb: 1\n", "a:\n- |\n  x\n- y\n", "a: |2\n   x\n", "a: |+\n  x\n\n", "a: >\n  x\n  y\n",
+		"a: b\n  c\n", "a:\n  b\n", "a: b: c\n", "a: - b\n", "a: 'b'c\n", "a: \"b\" # c\n", "a: b #c\n", "a: b#c\n", "a : b\n", "\"a\" : b\n", "'a': b\n", "? a\n: b\n", "- - a\n", "- a: b\n   c: d\n", "- a:\n  - b\n  c: d\n",
+		"-   a: b\n    c: d\n", "a:\n- b: c\n- d\ne: f\n", "a:\n  - b\n - c\n", "a: &x b\nc: *x\n", "a: !!str 1\n", "a: \"b\n  c\"\n", "a: [b,\n  c]\n", "a: {b: c}\n", "a: [b, {c: d}]\n", "a: [ b , c ]\n", "a: [b,]\n", "a: []  # c\n", "a: [b c, 1]\n",
+		"a:   \n  b: c  \n", "a: ''\nb: \"\"\n", "a: '#'\nb: 'c: d'\n", "a: c:\n", "a: :b\n", "a: -b\n", "a: ?b\n", "a: %b\n", "a: @b\n", "a: `b\n", "a: ~\nb: Null\nc: True\nd: On\ne: n\n", "a: 01\nb: 08\nc: 0o7\nd: +1\ne: -1\nf: 1.\ng: .1\nh: 1e5\ni: 0b11\nj: 1_0\nk: .inf\nl: 12:30\nm: 2024-01-01\n",
+		"a: 99999999999999999999\n", "---\n---\na: b\n", "--- a: b\n", "---\na: b\n...\nc: d\n", "%YAML 1.1\n---\na: b\n", "a: b\n\t\n", "a:\tb\n", "# a\n\n#b\n", "a\n", "'a'\n", "- \n- a\n", "-\n  a: b\n", "-\n", "a:\n\n  # b\n  c: d\n", "<<: {a: b}\n", "a: b\na: c\n",
+		"1: a\ntrue: b\nnull: c\n", "a: 'b''c'\n", "a: \"b\\n\"\n", "a: b ' c\n", "a: b \" c: d\n", "a:\n    - b\n    -   c: d\n        e: f\n", "a: $(B)\nb: ${C}\nc: {{ .D }}\n", "a: =\n", "a: <<\n", "{}\n", "[]\n", "a: [-1, - b]\n", "a: [b#c, d #e]\n",
+	} {
+		f.Add(odd)
+	}
 	f.Add("a: 0x10\nb: 1_000\nc: 010\nd: 1e3\ne: .5\nf: yes\ng: ~\n")
 }
 

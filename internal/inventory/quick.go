@@ -37,6 +37,8 @@ type quickReader struct {
 	lines []quickLine
 	raw   []string
 	at    int
+	// ended says that the last line ends as the others do.
+	ended bool
 }
 
 // scan takes the text apart into lines. In a block of text there are comments and empty
@@ -44,6 +46,7 @@ type quickReader struct {
 func (q *quickReader) scan(s string, line int) bool {
 	n := strings.Count(s, "\n") + 1
 	q.raw, q.lines = make([]string, 0, n), make([]quickLine, 0, n)
+	q.ended = strings.HasSuffix(s, "\n")
 	first := true
 	for len(s) > 0 {
 		l, rest, _ := strings.Cut(s, "\n")
@@ -347,6 +350,9 @@ func (q *quickReader) literal(s string, l quickLine, indent int) *node {
 		return nil
 	}
 	n := &node{line: l.line, form: text, text: strings.TrimRight(out.String(), "\n")}
+	if raw == len(q.raw) && !q.ended {
+		return nil // then the text has no end either
+	}
 	if s == "|" {
 		n.text += "\n"
 	}
