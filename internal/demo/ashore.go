@@ -91,15 +91,22 @@ func (h *Harbour) startMove(ctx context.Context, e *estate.Estate) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, podsReady)
+	within, cancel := context.WithTimeout(ctx, podsReady)
 	defer cancel()
-	if err := kube.Apply(ctx, d.cluster.Kubeconfig(), bytes.Join([][]byte{[]byte(moveNamespaceManifest), secret, rest}, []byte("\n"))); err != nil {
+	if err := kube.Apply(within, d.cluster.Kubeconfig(), bytes.Join([][]byte{[]byte(moveNamespaceManifest), secret, rest}, []byte("\n"))); err != nil {
 		return fmt.Errorf("deploy the gate and the movers: %w", err)
 	}
-	if _, err := kube.AwaitReady(ctx, d.cluster.Kubeconfig(), moveNamespace); err != nil {
-		return fmt.Errorf("wait for the gate and the movers: %w", err)
+	// The clients are to be there while the movers copy, so nothing else is waited for.
+	for err = fleet.Answers(within, "gate", "http://"+h.gateAddress()+"/accounts/1"); err != nil && within.Err() == nil; {
+		err = fleet.Answers(within, "gate", "http://"+h.gateAddress()+"/accounts/1") // an image takes a while to come
 	}
-	return fleet.Answers(ctx, "gate", "http://"+h.gateAddress()+"/accounts/1")
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	why, enough := context.WithTimeout(ctx, askEvery)
+	defer enough()
+	_, unready := kube.AwaitReady(why, d.cluster.Kubeconfig(), moveNamespace)
+	return errors.Join(err, unready)
 }
 
 // ashore steers by the commands of dhow, in the container of the movers.
