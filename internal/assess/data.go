@@ -63,7 +63,7 @@ func keeps(w *inventory.Workload) bool {
 // remembers are the engines whose data is meant to last.
 func remembers(e inventory.Engine) bool {
 	switch e {
-	case inventory.Memcached, inventory.NATS, inventory.Redis: // often a cache, and rightly without a volume
+	case inventory.Memcached, inventory.NATS, inventory.RabbitMQ, inventory.Redis: // caches and brokers are often without a volume by right
 		return false
 	}
 	return true

@@ -89,16 +89,12 @@ func (f *Finding) set(path string, value any) *Finding {
 }
 
 // operate says which operation of a JSON patch mends it.
-func (f *Finding) operate(op, path string, value any) *Finding {
+func (f *Finding) operate(op, path string, value any) {
 	f.json = append(f.json, operation{op, pointer(path), value})
-	return f
 }
 
 // about tells findings at one place apart.
-func (f *Finding) about(subject string) *Finding {
-	f.subject = subject
-	return f
-}
+func (f *Finding) about(subject string) { f.subject = subject }
 
 // settle finds out the place and the fingerprint.
 func (f *Finding) settle(l *lookup) {

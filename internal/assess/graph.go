@@ -225,7 +225,7 @@ func portAllowed(ports []networkingv1.NetworkPolicyPort, port int32, w *inventor
 		case p.Port == nil:
 			return true
 		case p.Port.Type == intstr.String:
-			if n, _ := portNamed(w, p.Port.StrVal); n == port {
+			if portNamed(w, p.Port.StrVal) == port {
 				return true
 			}
 		case p.EndPort != nil && port >= p.Port.IntVal && port <= *p.EndPort, p.Port.IntVal == port:
@@ -235,16 +235,16 @@ func portAllowed(ports []networkingv1.NetworkPolicyPort, port int32, w *inventor
 	return false
 }
 
-// portNamed is the number of a named port of a workload's pods.
-func portNamed(w *inventory.Workload, name string) (int32, bool) {
+// portNamed is the number of a named port of a workload's pods, 0 if they have none.
+func portNamed(w *inventory.Workload, name string) int32 {
 	for n := range w.Containers {
 		for _, p := range w.Containers[n].Ports {
 			if p.Name == name {
-				return p.ContainerPort, true
+				return p.ContainerPort
 			}
 		}
 	}
-	return 0, false
+	return 0
 }
 
 func portName(w *inventory.Workload, number int32) string {
@@ -262,8 +262,7 @@ func portName(w *inventory.Workload, number int32) string {
 func podPort(p *corev1.ServicePort, w *inventory.Workload) int32 {
 	switch {
 	case p.TargetPort.Type == intstr.String:
-		n, _ := portNamed(w, p.TargetPort.StrVal)
-		return n
+		return portNamed(w, p.TargetPort.StrVal)
 	case p.TargetPort.IntVal != 0:
 		return p.TargetPort.IntVal
 	}

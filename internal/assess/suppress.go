@@ -56,10 +56,10 @@ func uselessRule() *Rule {
 		Why: "What it hid is mended, or the pattern is wrong; it would hide the next one unseen.", Fix: "Remove it, or correct its pattern."}
 }
 
-// InvalidSuppressions is what is wrong with a file of suppressions, a line each.
-type InvalidSuppressions struct{ Problems []string }
+// SuppressionsError is what is wrong with a file of suppressions, a line each.
+type SuppressionsError struct{ Problems []string }
 
-func (e *InvalidSuppressions) Error() string { return strings.Join(e.Problems, "\n") }
+func (e *SuppressionsError) Error() string { return strings.Join(e.Problems, "\n") }
 
 // ReadSuppressions reads a file such as
 //
@@ -82,14 +82,14 @@ func ReadSuppressions(file string) (*Suppressions, error) {
 func ParseSuppressions(file string, text []byte) (*Suppressions, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, &InvalidSuppressions{[]string{file + ": " + strings.TrimPrefix(err.Error(), "yaml: ")}}
+		return nil, &SuppressionsError{[]string{file + ": " + strings.TrimPrefix(err.Error(), "yaml: ")}}
 	}
 	r := &suppressionReader{s: &Suppressions{File: file}}
 	if len(doc.Content) == 1 {
 		r.document(doc.Content[0])
 	}
 	if len(r.problems) > 0 {
-		return nil, &InvalidSuppressions{r.problems}
+		return nil, &SuppressionsError{r.problems}
 	}
 	return r.s, nil
 }
@@ -254,6 +254,6 @@ func (s *Suppressions) apply(r *Report, now time.Time) {
 
 // IsInvalid says whether an error is of what a file of suppressions says.
 func IsInvalid(err error) bool {
-	var invalid *InvalidSuppressions
+	var invalid *SuppressionsError
 	return errors.As(err, &invalid)
 }

@@ -165,7 +165,7 @@ func (a *app) assess(cmd *cobra.Command, paths []string, f assessFlags) error {
 
 // usageOf makes usage errors of what is wrong with a file of suppressions, one for each line.
 func usageOf(err error) error {
-	var invalid *assess.InvalidSuppressions
+	var invalid *assess.SuppressionsError
 	if !errors.As(err, &invalid) {
 		return &usageError{text: err.Error()}
 	}
