@@ -164,32 +164,6 @@ func (a *ashore) dhow(ctx context.Context, into any, heard func([]byte), args ..
 	return err
 }
 
-func (a *ashore) preflight(ctx context.Context) (map[string][]move.Issue, error) {
-	var said struct {
-		Databases []struct {
-			Database string       `json:"database"`
-			Issues   []move.Issue `json:"issues"`
-			Error    string       `json:"error"`
-		} `json:"databases"`
-	}
-	err := a.dhow(ctx, &said, nil, "preflight")
-	found := map[string][]move.Issue{}
-	loses := false
-	for _, d := range said.Databases {
-		found[d.Database] = d.Issues
-		for _, i := range d.Issues {
-			loses = loses || i.Severity == move.Loses
-		}
-		if d.Error != "" {
-			return nil, err
-		}
-	}
-	if loses { // which is why it failed
-		return found, nil
-	}
-	return found, err
-}
-
 // replicate follows the movers, which began to copy when their pod did.
 func (a *ashore) replicate(ctx context.Context, hear func(move.Progress)) error {
 	ctx, stop := context.WithCancel(ctx)

@@ -153,14 +153,6 @@ func (p *play) say(format string, args ...any) {
 // voyage plays everything between the stage's start and its end.
 func (p *play) voyage(ctx context.Context) error {
 	s := p.stage
-	if err := s.StartGate(ctx); err != nil {
-		return err
-	}
-	if err := s.StartTraffic(p.o.Rate, p.o.Connections, trafficSeed); err != nil {
-		return err
-	}
-	p.say("the application serves clients at http://%s, %d requests a second", s.Gate, p.o.Rate)
-
 	e, err := estate.Load(s.EstateFile)
 	if err != nil {
 		return err
@@ -170,15 +162,24 @@ func (p *play) voyage(ctx context.Context) error {
 		p.engines[d.Name] = d.Engine
 		p.databases = append(p.databases, d.Name)
 	}
+	// Before the gate, for the movers in its pod begin to copy with it.
+	if err := p.preflight(ctx, e); err != nil {
+		return err
+	}
+	if err := s.StartGate(ctx); err != nil {
+		return err
+	}
+	if err := s.StartTraffic(p.o.Rate, p.o.Connections, trafficSeed); err != nil {
+		return err
+	}
+	p.say("the application serves clients at http://%s, %d requests a second", s.Gate, p.o.Rate)
+
 	h, err := p.takeHelm(ctx, e)
 	if err != nil {
 		return err
 	}
 	defer h.close(ctx)
 
-	if err := p.preflight(ctx, h); err != nil {
-		return err
-	}
 	if err := p.replicate(ctx, h); err != nil {
 		return err
 	}
@@ -251,8 +252,13 @@ func (p *play) sail(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (p *play) preflight(ctx context.Context, h helm) error {
-	found, err := h.preflight(ctx)
+func (p *play) preflight(ctx context.Context, e *estate.Estate) error {
+	a, err := newAboard(ctx, e, voyage.Options{Log: p.o.Log}, p.say)
+	if err != nil {
+		return err
+	}
+	defer a.close(ctx)
+	found, err := a.preflight(ctx)
 	if err != nil {
 		return err
 	}

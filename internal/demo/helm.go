@@ -18,8 +18,6 @@ import (
 
 // helm is from where the move is steered: this process, or the pods of a cluster.
 type helm interface {
-	// preflight is what stands in the way, by database.
-	preflight(ctx context.Context) (map[string][]move.Issue, error)
 	// replicate copies, and returns once all streams follow closely. hear gets every
 	// report; it may be called from several goroutines.
 	replicate(ctx context.Context, hear func(move.Progress)) error
@@ -72,6 +70,7 @@ func (a *aboard) close(ctx context.Context) {
 	*a = aboard{say: a.say}
 }
 
+// preflight is what stands in the way, by database.
 func (a *aboard) preflight(ctx context.Context) (map[string][]move.Issue, error) {
 	found := map[string][]move.Issue{}
 	for _, m := range a.v.Movers {
