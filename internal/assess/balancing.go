@@ -354,7 +354,7 @@ func handKeptProxy(p *pass) {
 		if f.Object != nil {
 			p.on(*f.Object, f.Field, facts...)
 		} else {
-			p.in(f.Path, 1, facts...)
+			p.in(f.Path, 1+strings.Count(f.Text[:max(0, strings.Index(f.Text, fixed[0]))], "\n"), facts...)
 		}
 	}
 }

@@ -145,13 +145,23 @@ func inTheClear(d *inventory.Database) bool {
 	return false
 }
 
+// outside says whether a host can not be a Service of the cluster, whose names have one
+// dot at most, or end in .svc or the cluster's own domain.
+func outside(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return !ip.IsLoopback()
+	}
+	host = strings.TrimSuffix(host, ".")
+	if strings.HasSuffix(host, ".svc") || strings.Contains(host, ".svc.") || strings.HasSuffix(host, ".cluster.local") {
+		return false
+	}
+	return strings.Count(host, ".") > 1
+}
+
 func databaseInTheClear(p *pass) {
 	for n := range p.inv.Databases {
 		d := &p.inv.Databases[n]
-		if d.Server != nil || d.Host == "" || !inTheClear(d) || p.inv.Service("", d.Host) != nil {
-			continue
-		}
-		if ip, err := netip.ParseAddr(d.Host); err == nil && ip.IsLoopback() {
+		if d.Server != nil || !outside(d.Host) || !inTheClear(d) {
 			continue
 		}
 		how := "the string asks for no encryption"

@@ -109,3 +109,29 @@ func TestPaths(t *testing.T) {
 		})
 	}
 }
+
+func TestOutside(t *testing.T) {
+	for host, want := range map[string]bool{
+		"redis": false, "redis.cache": false, "redis.cache.svc": false, "redis.cache.svc.cluster.local": false, "a.redis.cache.svc.": false, "127.0.0.1": false, "::1": false, "": false,
+		"10.1.2.3": true, "db.example.com": true, "shop.abc123.eu-central-1.rds.amazonaws.com": true, "2001:db8::7": true,
+	} {
+		if got := outside(host); got != want {
+			t.Errorf("%q is outside: %v, not %v", host, got, want)
+		}
+	}
+}
+
+// TestProxyBeside: the configuration of a proxy that lies beside the manifests is found
+// too, at the line of its first address.
+func TestProxyBeside(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"web.yaml": graphPods, "nginx.conf": "events {}\nhttp {\n  upstream web {\n    server 10.20.30.11:30080;\n  }\n  server {\n    listen 80;\n    location / { proxy_pass http://web; }\n  }\n}\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := findingsOf(t, filesOf(t, dir), "hand-kept-proxy")
+	if len(found) != 1 || found[0].File != filepath.Join(dir, "nginx.conf") || found[0].Line != 4 || found[0].Fingerprint == "" {
+		t.Errorf("it is found as %+v", found)
+	}
+}
