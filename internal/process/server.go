@@ -75,6 +75,9 @@ func NewServer(o ServerOptions) (s *Server, err error) {
 // Pid is the server's process.
 func (s *Server) Pid() int { return s.proc.Pid() }
 
+// LogTail is the end of what the server said since it was started last.
+func (s *Server) LogTail() string { return s.proc.LogTail() }
+
 // Restart stops the server if it runs, starts it on the same port and returns once
 // it answers.
 func (s *Server) Restart(ctx context.Context) error {

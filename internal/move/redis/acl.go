@@ -21,6 +21,12 @@ import (
 // of ours, its shadow, which nobody can log in as (off, no password, no key). So
 // both are made in one transaction, are saved in one file, and come back or are
 // lost together. Passwords, keys and channels of a user are never touched.
+//
+// A server that starts works its append-only file off with the rights of the user
+// default, and drops every transaction that these do not cover, without a word. So
+// a closed default is never saved as it is: in the file it has all commands and
+// nobody can log in as it, see saveACL. A closed side that was restarted is thus
+// shut to it for reading too, until the move has closed it anew or opened it.
 
 // aclUser is a line of ACL LIST.
 type aclUser struct {
@@ -89,6 +95,40 @@ func (u aclUser) selectorRules(more string) []any {
 		args = append(args, strings.TrimSuffix(s, ")")+more+")")
 	}
 	return args
+}
+
+// defaultUser is who everybody is that names no user.
+const defaultUser = "default"
+
+// wasOn is a key of a shadow's, where keys mean nothing: its user could be logged in as.
+const wasOn = "~on"
+
+// mark says with which flags a shadow is made.
+func (u aclUser) mark() []any {
+	if u.access() == "on" {
+		return []any{"resetkeys", wasOn}
+	}
+	return []any{"resetkeys"}
+}
+
+// access says of a user, or of a shadow for its user, whether it can be logged in as.
+func (u aclUser) access() string {
+	if slices.Contains(u.flags, wasOn) || slices.Contains(u.flags, "on") {
+		return "on"
+	}
+	return "off"
+}
+
+// unbounded says that the user may run every command on every key.
+func (u aclUser) unbounded() bool {
+	all := slices.Contains(u.flags, "~*")
+	if !all || len(u.commands) == 0 {
+		return false
+	}
+	for _, c := range u.commands {
+		all = c == "+@all" || all && strings.HasPrefix(c, "+")
+	}
+	return all && slices.Contains(u.commands, "+@all")
 }
 
 // moveID tells the moves apart in names that must be short; it is the same in both directions.
@@ -193,11 +233,14 @@ func (m *Mover) closeUsers(ctx context.Context, s *session, more func(redis.Pipe
 	var fresh []aclUser
 	answers, err := s.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		for _, u := range g.users {
-			if _, has := g.shadows[u.name]; !has {
-				setUser(ctx, p, m.shadow(u.name), u.rules())
+			rules := u.closing()
+			if kept, has := g.shadows[u.name]; !has {
+				setUser(ctx, p, m.shadow(u.name), append(u.mark(), u.rules()...))
 				fresh = append(fresh, u)
+			} else if u.name == defaultUser {
+				rules = kept.closed() // a restart has made it what was saved
 			}
-			setUser(ctx, p, u.name, u.closing())
+			setUser(ctx, p, u.name, rules)
 		}
 		if more != nil {
 			more(p)
@@ -229,7 +272,8 @@ func (m *Mover) openUsers(ctx context.Context, s *session) error {
 			gone = append(gone, m.shadow(name))
 			continue
 		}
-		former = append(former, aclUser{name: name, commands: kept.commands, selectors: kept.selectors})
+		kept.name = name
+		former = append(former, kept)
 	}
 	if len(gone) > 0 {
 		if err := s.Do(ctx, append([]any{"ACL", "DELUSER"}, gone...)...).Err(); err != nil {
@@ -246,7 +290,11 @@ func (m *Mover) openThese(ctx context.Context, s *session, former []aclUser) err
 	slices.SortFunc(former, func(a, b aclUser) int { return strings.Compare(a.name, b.name) })
 	answers, err := s.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		for _, u := range former {
-			setUser(ctx, p, u.name, u.rules())
+			rules := u.rules()
+			if u.name == defaultUser {
+				rules = append(rules, u.access())
+			}
+			setUser(ctx, p, u.name, rules)
 		}
 		for _, u := range former {
 			p.Do(ctx, "ACL", "DELUSER", m.shadow(u.name))
@@ -260,12 +308,35 @@ func (m *Mover) openThese(ctx context.Context, s *session, former []aclUser) err
 	return err
 }
 
+// closed are the rules of a shadow's user while its side is closed.
+func (u aclUser) closed() []any {
+	return append(append(u.rules(), u.closing()...), u.access())
+}
+
 // saveACL writes the users to the server's file, so that a restart does not
-// forget them; false when the server has no such file or lets us write none.
+// forget them; false when the server has no such file or lets us write none. A
+// closed default is in the file with all commands, and off: no client sees it so,
+// for a transaction is one step.
 func (m *Mover) saveACL(ctx context.Context, s *session) (bool, error) {
-	err := s.Do(ctx, "ACL", "SAVE").Err()
-	if err != nil && strings.Contains(err.Error(), noACLFile) {
-		err = s.Do(ctx, "CONFIG", "REWRITE").Err()
+	g, err := m.readACL(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	kept, closed := g.shadows[defaultUser]
+	save := func(command ...any) error {
+		if !closed {
+			return s.Do(ctx, command...).Err()
+		}
+		answers, err := s.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			setUser(ctx, p, defaultUser, []any{"off", "+@all"})
+			p.Do(ctx, command...)
+			setUser(ctx, p, defaultUser, kept.closed())
+			return nil
+		})
+		return firstError(answers, err)
+	}
+	if err = save("ACL", "SAVE"); err != nil && strings.Contains(err.Error(), noACLFile) {
+		err = save("CONFIG", "REWRITE")
 	}
 	var answer redis.Error
 	if err != nil && !errors.As(err, &answer) {

@@ -112,9 +112,34 @@ func (m *Mover) dialAs(ctx context.Context, side string, o *redis.Options) (*ses
 	}
 	if err := s.Ping(ctx).Err(); err != nil {
 		s.hangUp()
+		if own := m.insteadOf(o); own != nil && shutOut(err) {
+			if s, err := m.dialAs(ctx, side, own); err == nil {
+				return s, nil
+			}
+		}
 		return nil, explainConnect(ctx, o, s.side, err)
 	}
 	return s, nil
+}
+
+// insteadOf is how to connect as our own user where nobody can log in as default,
+// as on a closed side that was restarted; nil for another user.
+func (m *Mover) insteadOf(o *redis.Options) *redis.Options {
+	if o.Username != "" && o.Username != defaultUser {
+		return nil
+	}
+	own := *o
+	own.Username = m.ownUser()
+	if own.Password == "" {
+		own.Password = anyPassword
+	}
+	return &own
+}
+
+// shutOut says that the server takes no such user and password.
+func shutOut(err error) bool {
+	var answer redis.Error
+	return errors.As(err, &answer) && (strings.HasPrefix(answer.Error(), "WRONGPASS") || strings.HasPrefix(answer.Error(), "NOAUTH"))
 }
 
 // dialBoth opens a session on each side.

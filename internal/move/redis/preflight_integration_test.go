@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"dhow/internal/move"
+	"dhow/internal/process"
 	"dhow/internal/redisserver/redistest"
 )
 
@@ -29,6 +30,7 @@ var planted = map[string]bool{
 	"modules": true, "evicts": true, "evicts-expiring": true, "source-evicts": true, "no-persistence": true, "no-persistence-either": true, "replicas-wanted": true,
 	"few-connections": true, "no-replication": true, "no-replication-back": true, "small-backlog": true, "backlog-forgotten": true, "small-output-buffer": true,
 	"short-timeout": true, "slow-fork": true, "missing-command": true, "no-seal": true, "open-target": true, "forgetful-seal": true, "user-without-password": true,
+	"default-replays": true, "source-default-replays": true,
 }
 
 // findingsOf runs the preflight and gives what it found, as rule/side/object.
@@ -108,7 +110,10 @@ func TestPreflightSeesTheServersKinds(t *testing.T) {
 	if found := findingsOf(t, same.mover(t)); !slices.ContainsFunc(found, func(f string) bool { return strings.HasPrefix(f, "same-server/target/") }) {
 		t.Errorf("found %v", found)
 	}
-	cluster := &ends{source: primary, target: redistest.Start(t, sound("cluster-enabled", "yes")...)}
+	bus, err := process.ReservePort() // by itself it would be 10,000 above the server's, which may be no port
+	must(t, err)
+	t.Cleanup(bus.Release)
+	cluster := &ends{source: primary, target: redistest.Start(t, sound("cluster-enabled", "yes", "cluster-port", strconv.Itoa(bus.Number()))...)}
 	if found := findingsOf(t, cluster.mover(t)); !slices.ContainsFunc(found, func(f string) bool { return strings.HasPrefix(f, "cluster/target/") }) {
 		t.Errorf("found %v", found)
 	}
@@ -131,6 +136,25 @@ func TestPreflightSeesWhatIsRefused(t *testing.T) {
 	if found := findingsOf(t, m); !slices.Contains(found, "slow-fork/source/"+forkDelay) {
 		t.Errorf("found %v", found)
 	}
+}
+
+func TestPreflightSeesWhatTheDefaultUserMayNotReplay(t *testing.T) {
+	e := startEnds(t, sound()...)
+	for _, s := range []*redis.Client{as(t, e.source, "", ""), as(t, e.target, "", "")} {
+		do(t, s, "ACL", "SETUSER", "mover", "on", ">pw", "~*", "&*", "+@all")
+	}
+	from, to := optionsOf(t, e.source), optionsOf(t, e.target)
+	from.Username, from.Password, to.Username, to.Password = "mover", "pw", "mover", "pw"
+	m, err := New(Config{Estate: "test", Name: "cache", Source: from, Target: to})
+	must(t, err)
+	source, target := as(t, e.source, "mover", "pw"), as(t, e.target, "mover", "pw")
+	expect(t, findingsOf(t, m))
+	do(t, target, "ACL", "SETUSER", "default", "-@dangerous")
+	do(t, source, "ACL", "SETUSER", "default", "resetkeys", "~app:*")
+	expect(t, findingsOf(t, m), "default-replays/target/default", "source-default-replays/source/default")
+	do(t, target, "ACL", "SETUSER", "default", "off", "allkeys", "allcommands") // the fix
+	do(t, source, "ACL", "SETUSER", "default", "off", "allkeys", "allcommands")
+	expect(t, findingsOf(t, m))
 }
 
 // TestPreflightSeesAServerWithoutFiles plants what a server that was started by

@@ -55,6 +55,18 @@ var rightRules = []rule{
 		fix:         "start it with a configuration file that it may write, or with aclfile; else do not restart it until the move is finished",
 	},
 	{
+		id: "default-replays", severity: move.Loses, on: onTarget, title: "The user default may not do all, and the target has an append-only file.",
+		find:        whenever(func(_ *inspection, e *end) finding { return replaysInPart(e) }),
+		consequence: "a server that starts works its append-only file off with the rights of {object}, and drops the transactions that these do not cover: when the target is restarted, changes of the move are gone, without a word",
+		fix:         "ACL SETUSER default off allkeys allcommands, and the same in its configuration file: nobody can log in as it",
+	},
+	{
+		id: "source-default-replays", severity: move.Warns, on: onSource, title: "The user default may not do all, and the source has an append-only file.",
+		find:        whenever(func(_ *inspection, e *end) finding { return replaysInPart(e) }),
+		consequence: "a server that starts works its append-only file off with the rights of {object}, and drops the transactions that these do not cover: when the source is restarted, changes of the application and of the way back are gone, without a word",
+		fix:         "ACL SETUSER default off allkeys allcommands, and the same in its configuration file: nobody can log in as it",
+	},
+	{
 		id: "user-without-password", severity: move.Warns, on: onEither, title: "The move's user has no password.",
 		find: whenever(func(_ *inspection, e *end) finding {
 			if e.users == nil || e.options.Password != "" {
@@ -81,4 +93,19 @@ func noACL(e *end) finding {
 		return nil
 	}
 	return finding{"object": "ACL SETUSER"}
+}
+
+// replaysInPart finds a user default that bounds what an append-only file brings back.
+func replaysInPart(e *end) finding {
+	if e.users == nil || e.info["aof_enabled"] != "1" {
+		return nil
+	}
+	if _, closed := e.users.shadows[defaultUser]; closed {
+		return nil // by us, and saved otherwise
+	}
+	i := slices.IndexFunc(e.users.users, func(u aclUser) bool { return u.name == defaultUser })
+	if i < 0 || e.users.users[i].unbounded() {
+		return nil
+	}
+	return finding{"object": defaultUser}
 }

@@ -151,7 +151,12 @@ func (x *randomMove) turn() {
 			x.t.Fatalf("%s: %v", what, err)
 		}
 	}
-	step("prepare", x.m.Prepare(ctx))
+	err := x.m.Prepare(ctx)
+	for lost(err) && ctx.Err() == nil { // a connection that was killed a moment ago
+		follows(x.t, x.m, x.stopping)
+		err = x.m.Prepare(ctx)
+	}
+	step("prepare", err)
 	marker, err := x.m.Fence(ctx)
 	step("fence", err)
 	step("catch up", x.m.CatchUp(ctx, marker))

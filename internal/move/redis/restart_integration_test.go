@@ -1,0 +1,94 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A server drops transactions from its append-only file when the user default
+// could not have run them: a closed side must come back from a restart whole, and closed.
+func TestClosedSideIsRestarted(t *testing.T) {
+	for name, user := range map[string]string{"on": "", "off": "off"} {
+		t.Run("default is "+name, func(t *testing.T) {
+			p := newPair(t, "appendonly", "yes")
+			if user != "" {
+				must(t, p.to.Do(t.Context(), "ACL", "SETUSER", "app", "on", ">app", "~*", "&*", "+@all").Err())
+				must(t, p.to.Do(t.Context(), "ACL", "SETUSER", defaultUser, user).Err())
+				must(t, p.to.Do(t.Context(), "CONFIG", "REWRITE").Err())
+				p.m.cfg.Target.Username, p.m.cfg.Target.Password = "app", "app"
+			}
+			stop := replicating(t, p.m)
+			write := func(n int) {
+				t.Helper()
+				for i := range n {
+					_, err := p.from.TxPipelined(t.Context(), func(tx redis.Pipeliner) error {
+						tx.Set(t.Context(), fmt.Sprint("a", i), n, 0)
+						tx.RPush(t.Context(), "list", n)
+						return nil
+					})
+					must(t, err)
+				}
+				follows(t, p.m, stop)
+			}
+			write(50)
+			must(t, p.target.Restart(t.Context()))
+			write(60)
+			if user == "" {
+				refused := as(t, p.target, "", "").Set(t.Context(), "a0", "wrong", 0).Err()
+				if refused == nil {
+					t.Error("the closed target takes a write behind a restart")
+				}
+			}
+			must(t, p.target.Restart(t.Context()))
+			follows(t, p.m, stop)
+			must(t, stop())
+			own, err := p.m.dial(t.Context(), target)
+			must(t, err)
+			defer own.hangUp()
+			if n := own.LLen(t.Context(), "list").Val(); n != 50*1+60 {
+				t.Errorf("the target's list has %d values, want %d", n, 110)
+			}
+			must(t, p.m.openUsers(t.Context(), own))
+			list := strings.Join(aclList(t, own.Client), "\n")
+			if want := "user default " + name + " "; !strings.Contains(list, want) || !strings.Contains(list, "+@all") || strings.Contains(list, wasOn) {
+				t.Errorf("the users behind opening: %s", list)
+			}
+		})
+	}
+}
+
+// Sealed, restarted, and opened again: nobody writes in between, and all is as before.
+func TestSealedSourceIsRestarted(t *testing.T) {
+	p := newPair(t, "appendonly", "yes")
+	m := p.m
+	stop := replicating(t, m)
+	_, err := p.from.TxPipelined(t.Context(), func(tx redis.Pipeliner) error {
+		tx.Set(t.Context(), "a", 1, 0)
+		tx.Set(t.Context(), "b", 2, 0)
+		return nil
+	})
+	must(t, err)
+	follows(t, m, stop)
+	must(t, m.Prepare(t.Context()))
+	mk, err := m.Fence(t.Context())
+	must(t, err)
+	must(t, m.CatchUp(t.Context(), mk))
+	must(t, stop())
+	must(t, m.Seal(t.Context()))
+	must(t, p.source.Restart(t.Context()))
+	app := as(t, p.source, "", "")
+	if err := app.Set(t.Context(), "a", "wrong", 0).Err(); err == nil {
+		t.Error("the sealed source takes a write behind a restart")
+	}
+	must(t, m.Unfence(t.Context()))
+	must(t, app.Set(t.Context(), "c", 3, 0).Err())
+	for key, want := range map[string]string{"a": "1", "b": "2", "c": "3"} {
+		if got := app.Get(context.Background(), key).Val(); got != want {
+			t.Errorf("%s is %q behind the restart, want %q", key, got, want)
+		}
+	}
+}
