@@ -64,7 +64,7 @@ var streamRules = []rule{
 			}
 			return finding{"object": "repl-backlog-size", "have": strconv.FormatInt(size, 10), "want": strconv.FormatInt(want, 10)}
 		}),
-		consequence: "the {side} keeps {have} bytes of its commands: when the stream is away for longer than they last, the copy begins anew, and a way back ends",
+		consequence: "the {side} keeps {have} bytes of its commands: when the stream is away for longer than they last, the copy begins anew, the way back's too",
 		fix:         "CONFIG SET repl-backlog-size {want}",
 	},
 	{

@@ -232,7 +232,39 @@ func (m *Mover) Open(ctx context.Context) error {
 	if err := m.settle(ctx); err != nil {
 		return err
 	}
+	if err := m.harden(ctx, to); err != nil {
+		return err
+	}
 	return m.openSide(ctx, from, to, to)
+}
+
+// fsync is the setting that says when a server's append-only file is on disk.
+const fsync = "appendfsync"
+
+// harden puts on disk what the target holds, before it serves: what the source had
+// acknowledged is then lost by no crash of the target, and the way back may begin
+// with a copy, should a restart have cost the target its log. A server without such
+// a file, or that lets us change nothing, is left as it is.
+func (m *Mover) harden(ctx context.Context, to *session) error {
+	if err := m.setSetting(ctx, to, fsync, "always"); err != nil {
+		return err
+	}
+	former, err := to.HGet(ctx, m.settingsKey(), fsync).Result()
+	if isNil(err) {
+		return nil // it always is, or it can not be changed
+	}
+	// The answer to a write comes once the file is on disk, with all before it.
+	if err == nil {
+		err = to.Incr(ctx, m.turnKey()).Err()
+	}
+	if err != nil {
+		return to.fails("put on disk what it holds", err)
+	}
+	var answer redis.Error
+	if err := to.ConfigSet(ctx, fsync, former).Err(); err != nil && !errors.As(err, &answer) {
+		return to.fails("put the setting "+fsync+" back", err)
+	}
+	return nil
 }
 
 // openSide gives the rights at a side back, and takes the note of it away.

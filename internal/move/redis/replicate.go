@@ -40,7 +40,8 @@ func (m *Mover) replicate(ctx context.Context, report func(move.Progress)) error
 	if err != nil {
 		return to.fails("resume", err)
 	}
-	if err := m.mayStream(ctx, pos); err != nil {
+	open, err := m.mayStream(ctx, pos)
+	if err != nil {
 		return err
 	}
 	if err := m.closeTarget(ctx); err != nil {
@@ -59,7 +60,7 @@ func (m *Mover) replicate(ctx context.Context, report func(move.Progress)) error
 	if pos, err = readPosition(ctx, to, m.stream); err != nil {
 		return to.fails("resume", err)
 	}
-	from, pos, err := m.attach(ctx, to, pos, report)
+	from, pos, err := m.attach(ctx, to, pos, open, report)
 	if errors.Is(err, errNoReplica) {
 		return m.scan(ctx, to, pos, report)
 	}
@@ -73,32 +74,34 @@ func (m *Mover) replicate(ctx context.Context, report func(move.Progress)) error
 	return m.follow(ctx, from, to, lane, pos, report)
 }
 
-// mayStream refuses to write to a target that the application uses.
-func (m *Mover) mayStream(ctx context.Context, pos position) error {
+// mayStream refuses to write to a target that the application uses; open says that
+// the application might.
+func (m *Mover) mayStream(ctx context.Context, pos position) (open bool, err error) {
 	if pos.broken != "" {
-		return &move.Refused{Reason: fmt.Sprintf("the stream of database %s has stopped for good: %s", m.cfg.Name, pos.broken), Fix: "clean up with `dhow finish`, empty the target and begin again"}
+		return false, &move.Refused{Reason: fmt.Sprintf("the stream of database %s has stopped for good: %s", m.cfg.Name, pos.broken), Fix: "clean up with `dhow finish`, empty the target and begin again"}
 	}
 	if pos.phase == "" && m.cfg.Back {
-		return &move.Refused{Reason: fmt.Sprintf("there is no way back for database %s yet", m.cfg.Name), Fix: "it begins with the cutover"}
+		return false, &move.Refused{Reason: fmt.Sprintf("there is no way back for database %s yet", m.cfg.Name), Fix: "it begins with the cutover"}
 	}
 	if pos.phase == "" {
-		return nil
+		return false, nil
 	}
 	st, err := m.State(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if st.Open && st.Sealed {
-		return &move.Refused{Reason: fmt.Sprintf("the target of database %s is open: the application writes there", m.cfg.Name), Fix: "stream from it with `dhow rollback`"}
+		return true, &move.Refused{Reason: fmt.Sprintf("the target of database %s is open: the application writes there", m.cfg.Name), Fix: "stream from it with `dhow rollback`"}
 	}
-	return nil
+	return st.Open, nil
 }
 
 // errNoReplica says that the source lets us not be its replica.
 var errNoReplica = errors.New("the source takes no replica")
 
-// attach connects to the source's stream at the position, after a copy where one is needed.
-func (m *Mover) attach(ctx context.Context, to *session, pos position, report func(move.Progress)) (*psync, position, error) {
+// attach connects to the source's stream at the position, after a copy where one is
+// needed; open says that the application might have written at the target.
+func (m *Mover) attach(ctx context.Context, to *session, pos position, open bool, report func(move.Progress)) (*psync, position, error) {
 	o, err := m.options(ctx, source)
 	if err != nil {
 		return nil, pos, err
@@ -119,7 +122,8 @@ func (m *Mover) attach(ctx context.Context, to *session, pos position, report fu
 	case !p.full:
 		pos.replid = p.replid
 		return p, pos, nil
-	case pos.phase == move.PhaseStream && (m.cfg.Back || pos.expiry == expiriesExact):
+	case open && pos.phase == move.PhaseStream && (m.cfg.Back || pos.expiry == expiriesExact):
+		// The data was in use, and nothing says that it is not: it is not thrown away.
 		p.hangUp()
 		return nil, pos, &move.Refused{
 			Reason: fmt.Sprintf("the log of the %s no longer reaches back to where the %s of database %s stands", m.named(source), m.named(target), m.cfg.Name),
@@ -128,7 +132,7 @@ func (m *Mover) attach(ctx context.Context, to *session, pos position, report fu
 	}
 	note := ""
 	if pos.phase == move.PhaseStream {
-		note = "copying again: the source's log no longer reaches back to where the target stands; raise repl-backlog-size at the source"
+		note = fmt.Sprintf("copying again: the log of the %s no longer reaches back to where the %s stands, or the %[1]s was restarted; raise repl-backlog-size there", m.named(source), m.named(target))
 		m.log.Warn(note)
 	}
 	pos, err = m.copy(ctx, p, to, note, report)

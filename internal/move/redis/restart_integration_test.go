@@ -92,3 +92,41 @@ func TestSealedSourceIsRestarted(t *testing.T) {
 		}
 	}
 }
+
+// A target that is restarted before the way back streams has lost the log that the
+// way back begins in: it begins with a copy.
+func TestWayBackBeginsWithACopyBehindARestart(t *testing.T) {
+	p := newPair(t, "appendonly", "yes")
+	m := p.m
+	stop := replicating(t, m)
+	must(t, p.from.MSet(t.Context(), "a", 1, "gone", 1).Err())
+	follows(t, m, stop)
+	must(t, m.Prepare(t.Context()))
+	mk, err := m.Fence(t.Context())
+	must(t, err)
+	must(t, m.CatchUp(t.Context(), mk))
+	must(t, stop())
+	must(t, m.Seal(t.Context()))
+	must(t, m.Open(t.Context()))
+	if got := p.to.ConfigGet(t.Context(), fsync).Val()[fsync]; got != "everysec" {
+		t.Errorf("%s is %q behind the opening", fsync, got)
+	}
+	app := as(t, p.target, "", "")
+	must(t, app.Del(t.Context(), "gone").Err())
+	p.target.Kill() // what the source acknowledged is on disk
+	must(t, p.target.Restart(t.Context()))
+	if got := app.Get(t.Context(), "a").Val(); got != "1" {
+		t.Errorf("a is %q behind the crash", got)
+	}
+	must(t, app.Del(t.Context(), "gone").Err())
+	must(t, app.Set(t.Context(), "b", 2, 0).Err())
+	back, err := m.Reverse()
+	must(t, err)
+	t.Cleanup(func() { back.Close(context.WithoutCancel(t.Context())) })
+	stop = replicating(t, back)
+	must(t, m.Retire(t.Context()))
+	must(t, app.Set(t.Context(), "c", 3, 0).Err())
+	follows(t, back, stop)
+	same(t, &pair{source: p.target, target: p.source, from: p.to, to: p.from, m: back})
+	must(t, stop())
+}
