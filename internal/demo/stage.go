@@ -356,7 +356,10 @@ func (s *Stage) StartGate(ctx context.Context) error {
 		}
 		return h.startMove(ctx, e)
 	}
-	p, err := s.start("gate", exec.Command(s.cfg.Dhow, "gate", "--file", s.EstateFile)) //nolint:noctx // it lives until Close
+	cmd := exec.Command(s.cfg.Dhow, "gate", "--file", s.EstateFile) //nolint:noctx // it lives until Close
+	// As for the services: with one processor no second thread is woken for each packet.
+	cmd.Env = append([]string{"GOMAXPROCS=1"}, os.Environ()...)
+	p, err := s.start("gate", cmd)
 	if err != nil {
 		return err
 	}
