@@ -25,8 +25,8 @@ import (
 // Defaults of the demo's options.
 const (
 	// DefaultRate is in operations a second, some of which are several requests: about
-	// 1,000 requests a second, which keep two cores busy most of the time.
-	DefaultRate = 930
+	// 300 requests a second, which keep two cores busy half of the time.
+	DefaultRate = 250
 	// DefaultConnections are the clients.
 	DefaultConnections = 64
 	// DefaultAccounts and entriesPerAccount make 200,000 accounts and 1,000,000 ledger rows.
