@@ -139,10 +139,10 @@ func (a *app) sayFinished() {
 
 // unlessTold is an error that came by itself: the end of ctx is what was asked for.
 func unlessTold(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // finished says that dhow finish has ended the move.

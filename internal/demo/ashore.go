@@ -133,7 +133,7 @@ func (a *ashore) dhow(ctx context.Context, into any, heard func([]byte), args ..
 	said, logged := io.Pipe()
 	var g errgroup.Group
 	g.Go(func() error {
-		defer said.Close()
+		defer func() { _ = said.Close() }() // whoever writes on is told
 		lines := bufio.NewScanner(said)
 		lines.Buffer(nil, maxLine)
 		for lines.Scan() {
@@ -175,11 +175,10 @@ func (a *ashore) replicate(ctx context.Context, hear func(move.Progress)) error 
 	defer log.Close()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		err := a.listen(log, hear)
-		if ctx.Err() != nil { // enough was heard
-			return nil
+		if err := a.listen(log, hear); ctx.Err() == nil {
+			return err
 		}
-		return err
+		return nil // enough was heard
 	})
 	g.Go(func() error {
 		defer stop()

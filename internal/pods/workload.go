@@ -17,10 +17,12 @@ import (
 const (
 	// moveComponent is the label of the pod of the gate and the movers.
 	moveComponent = "move"
-	// GateContainer and MoverContainer are its containers.
-	GateContainer, MoverContainer = "gate", "mover"
+	// GateContainer is the gate's container in it.
+	GateContainer = "gate"
+	// MoverContainer is the movers'.
+	MoverContainer = "mover"
 	// tokenDir is where Kubernetes' clients look for a pod's account.
-	tokenDir = "/var/run/secrets/kubernetes.io/serviceaccount"
+	tokenDir = "/var/run/secrets/kubernetes.io/serviceaccount" //nolint:gosec // a folder's name
 	// tokenSeconds is how long a token holds; the kubelet renews it in time.
 	tokenSeconds = 3600
 	// DefaultStorage is what the state takes: the journal, the reports, the sockets.
@@ -152,7 +154,7 @@ func (p *Pack) service(w Workload) (*corev1.Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read gate.listen: %w", err)
 	}
-	port, err := strconv.Atoi(text)
+	port, err := strconv.ParseInt(text, 10, 32)
 	if err != nil {
 		return nil, fmt.Errorf("read gate.listen: %w", err)
 	}

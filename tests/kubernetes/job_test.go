@@ -49,7 +49,7 @@ type yard struct {
 func newYard(ctx context.Context, t *testing.T) *yard {
 	t.Helper()
 	y := &yard{dhow: filepath.Join(build(t), "dhow")}
-	dir, err := os.MkdirTemp("", "job") //nolint:usetesting // t.TempDir's are too long for a socket's path
+	dir, err := os.MkdirTemp("", "job") // t.TempDir's are too long for a socket's path
 	if err != nil {
 		t.Fatal(err)
 	}
