@@ -18,14 +18,19 @@ type copyMeter struct {
 	heard, copied map[string]time.Time
 }
 
-// over is how long a database's copy took, with all that belongs to it.
+// over is how long a database's copy took, with all that belongs to it. Of one that
+// was over before the first report it is the time until then.
 func (c *copyMeter) over(database string) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at := c.copied[database]; !at.IsZero() {
-		return at.Sub(c.heard[database])
+	at, from := c.copied[database], c.heard[database]
+	if at.IsZero() {
+		return 0
 	}
-	return 0
+	if at.Equal(from) {
+		from = c.began
+	}
+	return at.Sub(from)
 }
 
 func (c *copyMeter) hear(p move.Progress) {

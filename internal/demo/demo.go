@@ -137,7 +137,9 @@ type play struct {
 	stage *Stage
 	// harbour is nil unless the application runs in pods.
 	harbour *Harbour
-	report  *Report
+	// moves is when the movers began.
+	moves  time.Time
+	report *Report
 	// engines are the databases', by their names in the estate.
 	engines map[string]estate.Engine
 	// databases are those names, in the estate's order.
@@ -166,6 +168,7 @@ func (p *play) voyage(ctx context.Context) error {
 	if err := p.preflight(ctx, e); err != nil {
 		return err
 	}
+	p.moves = time.Now()
 	if err := s.StartGate(ctx); err != nil {
 		return err
 	}
@@ -342,7 +345,10 @@ func (p *play) engine(database string) *EngineFigures {
 
 // replicate copies all databases and returns once all streams follow closely.
 func (p *play) replicate(ctx context.Context, h helm) error {
-	copied := &copyMeter{began: time.Now(), last: map[string]move.Progress{}, heard: map[string]time.Time{}, copied: map[string]time.Time{}}
+	if p.harbour == nil { // in pods the movers began with the gate
+		p.moves = time.Now()
+	}
+	copied := &copyMeter{began: p.moves, last: map[string]move.Progress{}, heard: map[string]time.Time{}, copied: map[string]time.Time{}}
 	var reports latest
 	telling, stop := context.WithCancel(ctx)
 	var told sync.WaitGroup
