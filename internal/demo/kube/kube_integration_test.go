@@ -146,6 +146,9 @@ metadata: {name: broken}
 
 func TestTwoClustersSideBySide(t *testing.T) {
 	requireCluster(t)
+	if err := Clean(t.Context()); err != nil { // what a test that was killed left
+		t.Fatal(err)
+	}
 	before := snapshot(t)
 	clusters := make([]*Local, 2)
 	began := time.Now()
