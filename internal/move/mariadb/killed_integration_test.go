@@ -1,6 +1,7 @@
 package mariadb
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -16,7 +17,8 @@ import (
 // killed, when a given number of messages has been sent.
 type mortal struct {
 	mu    sync.Mutex
-	left  int // messages until death; negative: it lives for ever
+	left  int    // messages until death; negative: it lives for ever
+	only  []byte // nil: all count, else those that hold it
 	sent  int
 	dead  bool
 	conns []net.Conn
@@ -54,7 +56,10 @@ func (c *mortalConn) Write(b []byte) (int, error) {
 	}
 	p.sent++
 	n, err := c.Conn.Write(b)
-	if p.left--; p.left == 0 {
+	if bytes.Contains(b, p.only) {
+		p.left--
+	}
+	if p.left == 0 {
 		p.dead = true
 		for _, c := range p.conns {
 			_ = c.Close()
