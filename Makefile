@@ -2,8 +2,8 @@
 # system's packages (servers, a browser) or to the cache folder below.
 CACHE ?= $(HOME)/.cache/dhow
 GO ?= go
-# A bound for the whole suite, with the race detector, on two cores.
-TEST_TIMEOUT ?= 15m
+# A bound for each package, with the race detector, on two busy cores: the slowest take ten minutes.
+TEST_TIMEOUT ?= 25m
 # Clusters of one's own take root; without it their tests say so and are skipped.
 KUBE = $(if $(filter 0,$(shell id -u)),--kube)
 
