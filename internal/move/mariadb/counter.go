@@ -51,7 +51,8 @@ func (m *Mover) raiseAutoIncrements(ctx context.Context, want map[Name]uint64, w
 		g.Go(func() error {
 			for k := i; k < len(behind); k += len(workers) {
 				n := behind[k]
-				if _, err := t.ExecContext(gctx, fmt.Sprintf("ALTER TABLE %s AUTO_INCREMENT = %d", n.SQL(), want[n])); err != nil {
+				// While it waits for the table the stream does too.
+				if err := m.shortDDL(gctx, t, ddlWait, fmt.Sprintf("ALTER TABLE %s AUTO_INCREMENT = %d", n.SQL(), want[n])); err != nil {
 					return fmt.Errorf("set the next AUTO_INCREMENT value of table %s: %w", n, err)
 				}
 			}
