@@ -9,7 +9,7 @@ import (
 
 func TestCopyMeterTellsHowLongACopyTook(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	at := func(d time.Duration) time.Time { return start.Add(d) }
+	at := start.Add
 	c := &copyMeter{began: start, last: map[string]move.Progress{}, heard: map[string]time.Time{}, copied: map[string]time.Time{}}
 	for _, p := range []move.Progress{
 		{Database: "large", Phase: move.PhaseCopy, At: at(time.Second), Rows: 10},
