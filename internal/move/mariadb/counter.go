@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -11,6 +12,9 @@ import (
 // Counters are what hands out numbers: AUTO_INCREMENT columns and sequences. The
 // stream carries the rows, and so most of it; what it does not carry is a number
 // that was used for no row, because the row was deleted or rolled back.
+
+// raiseSoon bounds how long next values are tried to be set while clients are served.
+const raiseSoon = time.Second
 
 // autoIncrements are the next values of the moving tables.
 func (m *Mover) autoIncrements(ctx context.Context, q querier, tables []lockable) (map[Name]uint64, error) {

@@ -2,6 +2,7 @@ package mariadb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,7 +44,13 @@ func (m *Mover) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.raiseAutoIncrements(ctx, next, []*worker{t}, tables); err != nil {
+	// Sealing does what could not be done now.
+	soon, cancel := context.WithTimeout(ctx, raiseSoon)
+	err = m.raiseAutoIncrements(soon, next, []*worker{t}, tables)
+	cancel()
+	if ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || isNumber(err, errLockWait, errDeadlock, errInterrupted)) {
+		m.log.Warn("a transaction at the target holds a table open, so its next AUTO_INCREMENT value is set under the fence", "error", err)
+	} else if err != nil {
 		return err
 	}
 	if err := raiseSequences(ctx, s, t, sequences); err != nil {
