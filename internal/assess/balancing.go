@@ -231,18 +231,17 @@ func ingressToWrongPort(p *pass) {
 }
 
 func routeToNothing(p *pass) {
-	for _, r := range routes(p.inv) {
-		for _, b := range r.backends {
-			ref, ok := backendService(b.ref, r.object.Namespace)
-			if !ok {
+	for _, r := range p.inv.Routes() {
+		for _, b := range r.Backends {
+			if !b.IsService() {
 				continue
 			}
-			s := p.inv.Service(ref.Namespace, ref.Name)
+			s := p.inv.Service(b.To.Namespace, b.To.Name)
 			switch {
 			case s == nil:
-				p.at(r.object, b.path+".name", "there is no "+ref.String())
-			case b.ref.Port != nil && !slices.ContainsFunc(s.Spec.Ports, func(port corev1.ServicePort) bool { return port.Port == *b.ref.Port }):
-				p.at(r.object, b.path+".port", fmt.Sprintf("%s has no port %d", ref, *b.ref.Port))
+				p.at(r.Object, b.Path+".name", "there is no "+b.To.String())
+			case b.Port != 0 && !slices.ContainsFunc(s.Spec.Ports, func(port corev1.ServicePort) bool { return port.Port == b.Port }):
+				p.at(r.Object, b.Path+".port", fmt.Sprintf("%s has no port %d", b.To, b.Port))
 			}
 		}
 	}
@@ -252,21 +251,19 @@ func routeWithoutGateway(p *pass) {
 	if len(p.inv.Kind("Gateway")) == 0 {
 		return // they are kept elsewhere
 	}
-	for _, r := range routes(p.inv) {
-		for n, parent := range r.parents {
-			ref, ok := parentGateway(parent, r.object.Namespace)
-			if !ok {
+	for _, r := range p.inv.Routes() {
+		for _, parent := range r.Parents {
+			if parent.To.Group != gatewayGroup || parent.To.Kind != "Gateway" {
 				continue
 			}
-			path := index("spec.parentRefs", n)
-			o := p.inv.Get(ref)
+			o := p.inv.Get(parent.To)
 			if o == nil {
-				p.at(r.object, path+".name", "there is no "+ref.String())
+				p.at(r.Object, parent.Path+".name", "there is no "+parent.To.String())
 				continue
 			}
 			gw, ok := o.Content.(*gatewayv1.Gateway)
-			if ok && parent.SectionName != nil && !slices.ContainsFunc(gw.Spec.Listeners, func(l gatewayv1.Listener) bool { return l.Name == *parent.SectionName }) {
-				p.at(r.object, path+".sectionName", ref.String()+" has no listener "+string(*parent.SectionName))
+			if ok && parent.Section != "" && !slices.ContainsFunc(gw.Spec.Listeners, func(l gatewayv1.Listener) bool { return string(l.Name) == parent.Section }) {
+				p.at(r.Object, parent.Path+".sectionName", parent.To.String()+" has no listener "+parent.Section)
 			}
 		}
 	}

@@ -258,31 +258,32 @@ func (c *calls) configMaps() {
 
 // routes are the ways in from outside.
 func (c *calls) routes() {
-	add := func(o *Object, namespace string, b backendRef) {
-		s := c.inv.Service(namespace, b.name)
+	add := func(o *Object, path, namespace, name string, port func(*Service) int) {
+		s := c.inv.Service(namespace, name)
 		if s == nil {
 			return
 		}
-		e := c.inv.evidence(ByRoute, o.Ref, b.path, b.name)
+		e := c.inv.evidence(ByRoute, o.Ref, path, name)
 		for _, w := range s.Workloads {
-			c.keep(Call{From: o.Ref, To: &w.Ref, Service: &s.Object.Ref, Host: s.Name, Port: servicePort(s, b)}, e)
+			c.keep(Call{From: o.Ref, To: &w.Ref, Service: &s.Object.Ref, Host: s.Name, Port: port(s)}, e)
 		}
 	}
 	for o, n := range Of[*networkingv1.Ingress](c.inv) {
 		for _, b := range ingressBackends(n) {
-			add(o, o.Namespace, b)
+			add(o, b.path, o.Namespace, b.name, b.portOf)
 		}
 	}
-	for _, r := range c.inv.routes() {
-		for _, b := range r.backends {
-			if b.kind == "" || b.kind == "Service" {
-				add(r.object, cmp.Or(b.namespace, r.object.Namespace), b)
+	for _, r := range c.inv.Routes() {
+		for _, b := range r.Backends {
+			if b.IsService() {
+				add(r.Object, b.Path, b.To.Namespace, b.To.Name, func(*Service) int { return int(b.Port) })
 			}
 		}
 	}
 }
 
-func servicePort(s *Service, b backendRef) int {
+// portOf is the Service's port that is meant, 0 if it has none of that name.
+func (b ingressBackend) portOf(s *Service) int {
 	for _, p := range s.Spec.Ports {
 		if b.portName != "" && p.Name == b.portName {
 			return int(p.Port)

@@ -232,51 +232,33 @@ func (i *Inventory) routeUses() {
 			}
 			for m, r := range l.TLS.CertificateRefs {
 				of := Ref{Kind: "Secret", Namespace: o.Namespace, Name: string(r.Name)}
-				if r.Kind != nil {
-					of.Kind = string(*r.Kind)
-				}
-				if r.Group != nil {
-					of.Group = string(*r.Group)
-				}
-				if r.Namespace != nil {
-					of.Namespace = string(*r.Namespace)
-				}
+				fill(&of, r.Group, r.Kind, r.Namespace)
 				i.use(Use{By: o.Ref, Path: "spec.listeners[" + strconv.Itoa(n) + "].tls.certificateRefs[" + strconv.Itoa(m) + "].name", Of: of})
 			}
 		}
 	}
-	for _, r := range i.routes() {
-		for _, b := range r.backends {
-			i.use(Use{By: r.object.Ref, Path: b.path + ".name", Of: Ref{Group: b.group, Kind: cmp.Or(b.kind, "Service"), Namespace: cmp.Or(b.namespace, r.object.Namespace), Name: b.name}})
+	for _, r := range i.Routes() {
+		for _, b := range r.Backends {
+			i.use(Use{By: r.Object.Ref, Path: b.Path + ".name", Of: b.To})
 		}
-		for n, p := range r.parents {
-			of := Ref{Group: gatewayGroup, Kind: "Gateway", Namespace: r.object.Namespace, Name: string(p.Name)}
-			if p.Kind != nil {
-				of.Kind = string(*p.Kind)
-			}
-			if p.Group != nil {
-				of.Group = string(*p.Group)
-			}
-			if p.Namespace != nil {
-				of.Namespace = string(*p.Namespace)
-			}
-			i.use(Use{By: r.object.Ref, Path: "spec.parentRefs[" + strconv.Itoa(n) + "].name", Of: of})
+		for _, p := range r.Parents {
+			i.use(Use{By: r.Object.Ref, Path: p.Path + ".name", Of: p.To})
 		}
 	}
 }
 
-// backendRef is what a route sends to.
-type backendRef struct {
-	path, group, kind, namespace, name string
-	port                               int
-	portName                           string
+// ingressBackend is a Service that an Ingress sends to.
+type ingressBackend struct {
+	path, name string
+	port       int
+	portName   string
 }
 
-func ingressBackends(c *networkingv1.Ingress) []backendRef {
-	var all []backendRef
+func ingressBackends(c *networkingv1.Ingress) []ingressBackend {
+	var all []ingressBackend
 	add := func(b *networkingv1.IngressBackend, path string) {
 		if b != nil && b.Service != nil {
-			all = append(all, backendRef{path: path, name: b.Service.Name, port: int(b.Service.Port.Number), portName: b.Service.Port.Name})
+			all = append(all, ingressBackend{path: path, name: b.Service.Name, port: int(b.Service.Port.Number), portName: b.Service.Port.Name})
 		}
 	}
 	add(c.Spec.DefaultBackend, "spec.defaultBackend")
@@ -287,79 +269,6 @@ func ingressBackends(c *networkingv1.Ingress) []backendRef {
 		for m := range r.HTTP.Paths {
 			add(&r.HTTP.Paths[m].Backend, "spec.rules["+strconv.Itoa(n)+"].http.paths["+strconv.Itoa(m)+"].backend")
 		}
-	}
-	return all
-}
-
-// route is a route of the Gateway API, of any kind.
-type route struct {
-	object   *Object
-	parents  []gatewayv1.ParentReference
-	backends []backendRef
-}
-
-func (i *Inventory) routes() []route {
-	var all []route
-	back := func(rule, n int, b gatewayv1.BackendRef) backendRef {
-		r := backendRef{path: "spec.rules[" + strconv.Itoa(rule) + "].backendRefs[" + strconv.Itoa(n) + "]", name: string(b.Name)}
-		if b.Group != nil {
-			r.group = string(*b.Group)
-		}
-		if b.Kind != nil {
-			r.kind = string(*b.Kind)
-		}
-		if b.Namespace != nil {
-			r.namespace = string(*b.Namespace)
-		}
-		if b.Port != nil {
-			r.port = int(*b.Port)
-		}
-		return r
-	}
-	for o, c := range Of[*gatewayv1.HTTPRoute](i) {
-		r := route{object: o, parents: c.Spec.ParentRefs}
-		for n := range c.Spec.Rules {
-			for m, b := range c.Spec.Rules[n].BackendRefs {
-				r.backends = append(r.backends, back(n, m, b.BackendRef))
-			}
-		}
-		all = append(all, r)
-	}
-	for o, c := range Of[*gatewayv1.GRPCRoute](i) {
-		r := route{object: o, parents: c.Spec.ParentRefs}
-		for n := range c.Spec.Rules {
-			for m, b := range c.Spec.Rules[n].BackendRefs {
-				r.backends = append(r.backends, back(n, m, b.BackendRef))
-			}
-		}
-		all = append(all, r)
-	}
-	for o, c := range Of[*gatewayv1.TLSRoute](i) {
-		r := route{object: o, parents: c.Spec.ParentRefs}
-		for n := range c.Spec.Rules {
-			for m, b := range c.Spec.Rules[n].BackendRefs {
-				r.backends = append(r.backends, back(n, m, b))
-			}
-		}
-		all = append(all, r)
-	}
-	for o, c := range Of[*gatewayv1.TCPRoute](i) {
-		r := route{object: o, parents: c.Spec.ParentRefs}
-		for n := range c.Spec.Rules {
-			for m, b := range c.Spec.Rules[n].BackendRefs {
-				r.backends = append(r.backends, back(n, m, b))
-			}
-		}
-		all = append(all, r)
-	}
-	for o, c := range Of[*gatewayv1.UDPRoute](i) {
-		r := route{object: o, parents: c.Spec.ParentRefs}
-		for n := range c.Spec.Rules {
-			for m, b := range c.Spec.Rules[n].BackendRefs {
-				r.backends = append(r.backends, back(n, m, b))
-			}
-		}
-		all = append(all, r)
 	}
 	return all
 }
