@@ -5,13 +5,14 @@ import (
 	"context"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"dhow/internal/browsertest"
 )
 
 const (
@@ -29,15 +30,6 @@ func TestPage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a browser: not with -short (testing.Short)")
 	}
-	browser := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil && browser == "" {
-			browser = path
-		}
-	}
-	if browser == "" {
-		t.Fatal("no Chromium on this machine: install it with hack/setup, or run with -short")
-	}
 	var out bytes.Buffer
 	if err := assessFiles(t, Options{}, "../../superapp/deploy/source").WriteHTML(&out); err != nil {
 		t.Fatal(err)
@@ -50,16 +42,9 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(browser))
-	if os.Geteuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // its sandbox refuses root
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), browsing)
 	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
+	ctx, _ = browsertest.Tab(ctx, t)
 	do := func(what string, action chromedp.Action[chromedp.Void]) {
 		t.Helper()
 		if err := chromedp.Do(ctx, action); err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"dhow/internal/browsertest"
 	"dhow/superapp/fleet"
 )
 
@@ -56,7 +57,7 @@ func start(t *testing.T) *fleet.Fleet {
 	if testing.Short() {
 		t.Skip("starts servers, services and a browser: not with -short (testing.Short)")
 	}
-	chromium(t)
+	browsertest.Chromium(t) // before anything is built
 	dir := t.TempDir()
 	program := filepath.Join(dir, "superapp")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "dhow/superapp/cmd/superapp").CombinedOutput(); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"dhow/internal/browsertest"
 )
 
 const (
@@ -37,29 +38,10 @@ type tab struct {
 	w    words
 }
 
-// chromium is the browser's path.
-func chromium(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatal("no Chromium on this machine: install it with hack/setup, or run with -short")
-	return ""
-}
-
 // open opens a tab as wide as a phone, with cookies of its own.
 func open(t *testing.T, base string, w words) *tab {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.Flag("lang", "en-US"))
-	if os.Geteuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // its sandbox refuses root
-	}
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
+	ctx, cancel := browsertest.Tab(t.Context(), t, chromedp.Flag("lang", "en-US"))
 	p := &tab{t: t, ctx: ctx, base: base, w: w}
 	// The first action opens the browser, which lives as long as that action's context.
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(phoneWidth, phoneHeight)); err != nil {
