@@ -32,16 +32,7 @@ const (
 // A real API server gives what its manifests say, to an account that has the printed role
 // and no other right; what an account may not list is told of, and the rest is read.
 func TestLiveCluster(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a cluster: not with -short (testing.Short)")
-	}
-	if os.Getuid() != 0 {
-		t.Skip("a cluster takes root: left out as with testing.Short()")
-	}
-	if err := kube.Check(); err != nil {
-		t.Skipf("%v: left out as with testing.Short()", err)
-	}
-	kubetest.Alone(t)
+	kubetest.Require(t, kube.Check)
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "inventory") //nolint:usetesting // t.TempDir's are too long for a socket's path

@@ -38,16 +38,7 @@ const (
 // build makes the programs and returns their folder.
 func build(t *testing.T) string {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("starts clusters: not with -short (testing.Short)")
-	}
-	if os.Getuid() != 0 {
-		t.Skip("clusters take root: left out as with testing.Short()")
-	}
-	if err := kube.Check(); err != nil {
-		t.Fatal(err)
-	}
-	kubetest.Alone(t)
+	kubetest.Require(t, kube.Check)
 	dir := t.TempDir()
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "dhow/cmd/dhow", "dhow/superapp/cmd/superapp").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)

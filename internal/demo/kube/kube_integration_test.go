@@ -145,7 +145,7 @@ metadata: {name: broken}
 `
 
 func TestTwoClustersSideBySide(t *testing.T) {
-	requireCluster(t)
+	kubetest.Require(t, Check)
 	if err := Clean(t.Context()); err != nil { // what a test that was killed left
 		t.Fatal(err)
 	}
@@ -389,7 +389,7 @@ func awaitMetrics(ctx context.Context, t *testing.T, client *kubernetes.Clientse
 // TestKilled kills the owner of a cluster with SIGKILL, at moments of its start and
 // while pods run.
 func TestKilled(t *testing.T) {
-	requireCluster(t)
+	kubetest.Require(t, Check)
 	const starts = 5
 	before := snapshot(t)
 	dir := filepath.Join(t.TempDir(), "cluster")
@@ -453,7 +453,7 @@ func TestKilled(t *testing.T) {
 }
 
 func TestInterruptedStartLeavesNothing(t *testing.T) {
-	requireCluster(t)
+	kubetest.Require(t, Check)
 	before := snapshot(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
@@ -471,7 +471,7 @@ func TestInterruptedStartLeavesNothing(t *testing.T) {
 }
 
 func TestFolderOfOthersIsNotTaken(t *testing.T) {
-	requireCluster(t)
+	kubetest.Require(t, Check)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "mine")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -483,20 +483,6 @@ func TestFolderOfOthersIsNotTaken(t *testing.T) {
 	if _, err := os.Stat(file); err != nil {
 		t.Error(err)
 	}
-}
-
-func requireCluster(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("needs a cluster, which testing.Short() leaves out")
-	}
-	if os.Getuid() != 0 {
-		t.Skip("needs a cluster, which takes root: left out as with testing.Short()")
-	}
-	if err := Check(); err != nil {
-		t.Fatal(err)
-	}
-	kubetest.Alone(t)
 }
 
 // serveImage builds the tests' application, and serves its image at the address.

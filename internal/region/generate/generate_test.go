@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // lacks them.
 func TestData(t *testing.T) {
 	if testing.Short() {
-		t.Skip("TestData fetches releases of cfn-lint and GeoNames")
+		t.Skip("fetches releases of cfn-lint and GeoNames: not with -short (testing.Short)")
 	}
 	if err := run(t.Context(), true); err != nil {
 		t.Error(err)

@@ -11,9 +11,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Alone waits until no other test on this machine has clusters, and keeps others
+// Require leaves a test out where clusters are not wanted or can not be, and otherwise
+// waits until it has them alone. What check, which is kube.Check, finds missing is a failure.
+func Require(tb testing.TB, check func() error) {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("starts clusters: not with -short (testing.Short)")
+	}
+	if os.Getuid() != 0 {
+		tb.Skip("clusters take root: left out as with testing.Short()")
+	}
+	if err := check(); err != nil {
+		tb.Fatal(err)
+	}
+	alone(tb)
+}
+
+// alone waits until no other test on this machine has clusters, and keeps others
 // waiting until this one ends.
-func Alone(tb testing.TB) {
+func alone(tb testing.TB) {
 	tb.Helper()
 	f, err := os.OpenFile(filepath.Join(os.TempDir(), "dhow-cluster-tests.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
