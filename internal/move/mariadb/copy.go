@@ -17,7 +17,7 @@ import (
 // loader brings a target from nothing to the point where its stream can run.
 type loader struct {
 	m         *Mover
-	board     *board
+	board     *move.Board
 	state     *streamState
 	catalog   *Catalog
 	snapshots *snapshots
@@ -57,7 +57,7 @@ const errTableChanged = 1412
 // copyChunks copies pieces under the snapshots that are open.
 func (l *loader) copyChunks(ctx context.Context, todo []chunk) error {
 	list := jobs(l.catalog, todo, min(jobBytes, l.m.limits.ChunkBytes))
-	l.board.begin(move.PhaseCopy, len(todo))
+	l.board.Begin(move.PhaseCopy, len(todo))
 	left := map[Name]int{}
 	for _, ch := range todo {
 		t := l.catalog.Table(ch.Table)
@@ -65,7 +65,7 @@ func (l *loader) copyChunks(ctx context.Context, todo []chunk) error {
 			return &move.Refused{Reason: fmt.Sprintf("table %s is gone from the source since the copy began", ch.Table), Fix: "run `dhow finish --abandon` and begin the move again"}
 		}
 		left[ch.Table]++
-		l.board.expect(ch.Table, t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
+		l.board.Expect(ch.Table.String(), t.Rows*ch.Estimate/max(t.Bytes, 1), ch.Estimate)
 	}
 	if len(list) == 0 {
 		return nil
@@ -92,9 +92,9 @@ func (l *loader) copyChunks(ctx context.Context, todo []chunk) error {
 		for range todo {
 			select {
 			case n := <-done:
-				l.board.stepDone()
+				l.board.StepDone()
 				if left[n]--; left[n] == 0 {
-					l.board.tableDone(n)
+					l.board.TableDone(n.String())
 				}
 			case <-ctx.Done():
 				return ctx.Err()
@@ -154,7 +154,7 @@ func (w *copyWorker) copy(ctx context.Context, j job) error {
 	return transaction(ctx, w.to, func() error {
 		for _, ch := range j.chunks {
 			t := w.l.catalog.Table(ch.Table)
-			rows, bytes, err := newTransfer(t).run(ctx, w.from, w.to, ch.where(t), w.limit, func(rows, bytes int64) { w.l.board.copied(ch.Table, rows, bytes) })
+			rows, bytes, err := newTransfer(t).run(ctx, w.from, w.to, ch.where(t), w.limit, func(rows, bytes int64) { w.l.board.Done(ch.Table.String(), rows, bytes) })
 			if isNumber(err, errTableChanged) {
 				return &move.Refused{Reason: fmt.Sprintf("the definition of table %s was changed while it was copied", ch.Table), Fix: "start `dhow replicate` again; the copy goes on under a new snapshot"}
 			}

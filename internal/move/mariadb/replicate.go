@@ -40,8 +40,8 @@ func (m *Mover) locked(ctx context.Context, report func(move.Progress)) error {
 		return err
 	}
 	defer hangUp(lock)
-	b := newBoard(m.cfg.Name)
-	b.begin(move.PhaseSchema, 0)
+	b := &move.Board{Database: m.cfg.Name}
+	b.Begin(move.PhaseSchema, 0)
 	g, gctx := errgroup.WithContext(ctx)
 	loaded := make(chan struct{})
 	g.Go(func() error {
@@ -98,7 +98,7 @@ type running struct {
 }
 
 // follow lets the target's replication run, and watches and reports, until ctx ends or it fails.
-func (m *Mover) follow(ctx context.Context, b *board, lock *sql.Conn, report func(move.Progress)) (err error) {
+func (m *Mover) follow(ctx context.Context, b *move.Board, lock *sql.Conn, report func(move.Progress)) (err error) {
 	conn, err := m.writer(ctx)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (m *Mover) follow(ctx context.Context, b *board, lock *sql.Conn, report fun
 		m.mu.Unlock()
 		close(run.ended)
 	}()
-	b.begin(move.PhaseStream, 0)
+	b.Begin(move.PhaseStream, 0)
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	began := time.Now()

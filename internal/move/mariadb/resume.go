@@ -13,7 +13,7 @@ import (
 const snapshotSeparator = ";"
 
 // load brings the target to the point where its stream can run, from wherever it stands.
-func (m *Mover) load(ctx context.Context, b *board) error {
+func (m *Mover) load(ctx context.Context, b *move.Board) error {
 	if err := m.ensureStates(ctx); err != nil {
 		return err
 	}
@@ -251,9 +251,9 @@ func (l *loader) resumeCopy(ctx context.Context, conn querier, id string) error 
 	for _, ch := range chunks {
 		last = max(last, ch.ID)
 		if keep[ch.Table] {
-			l.board.expect(ch.Table, ch.Rows, ch.Bytes)
-			l.board.copied(ch.Table, ch.Rows, ch.Bytes)
-			l.board.tableDone(ch.Table)
+			l.board.Expect(ch.Table.String(), ch.Rows, ch.Bytes)
+			l.board.Done(ch.Table.String(), ch.Rows, ch.Bytes)
+			l.board.TableDone(ch.Table.String())
 		}
 	}
 	todo, err := l.plan(ctx, again, last+1, l.deferred)

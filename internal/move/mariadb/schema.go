@@ -200,7 +200,7 @@ func definitions(ctx context.Context, conns []*sql.Conn, tables []*Table, waits 
 
 // makeSchema makes the databases, sequences and tables on the target, without what waits for the rows.
 func (l *loader) makeSchema(ctx context.Context) error {
-	l.board.begin(move.PhaseSchema, len(l.catalog.Tables)+len(l.catalog.Sequences))
+	l.board.Begin(move.PhaseSchema, len(l.catalog.Tables)+len(l.catalog.Sequences))
 	conn, err := l.m.writer(ctx)
 	if err != nil {
 		return err
@@ -219,7 +219,7 @@ func (l *loader) makeSchema(ctx context.Context) error {
 		if err := makeSequence(ctx, l.snapshots.conns[0], conn, n); err != nil {
 			return err
 		}
-		l.board.stepDone()
+		l.board.StepDone()
 	}
 	return l.makeTables(ctx, l.catalog.Tables, func(t *Table) waiting { return waiting{l.deferred(t), l.deferred(t)} })
 }
@@ -234,7 +234,7 @@ func (l *loader) makeTables(ctx context.Context, tables []*Table, waits func(*Ta
 		if err := makeTable(ctx, conn, tables[i].Name, defs[i]); err != nil {
 			return fmt.Errorf("create table %s: %w", tables[i].Name, err)
 		}
-		l.board.stepDone()
+		l.board.StepDone()
 		return nil
 	})
 }
@@ -366,7 +366,7 @@ func (l *loader) makeIndexesOf(ctx context.Context, chosen func(*Table) bool, fo
 		}
 	}
 	slices.SortStableFunc(tables, func(a, b *Table) int { return cmp.Compare(b.Bytes, a.Bytes) })
-	l.board.begin(move.PhaseIndex, len(tables))
+	l.board.Begin(move.PhaseIndex, len(tables))
 	if len(tables) == 0 {
 		return nil
 	}
@@ -386,7 +386,7 @@ func (l *loader) makeIndexesOf(ctx context.Context, chosen func(*Table) bool, fo
 				return fmt.Errorf("make the indexes and foreign keys of table %s: %w", t.Name, withoutValues(err))
 			}
 		}
-		l.board.stepDone()
+		l.board.StepDone()
 		return nil
 	})
 }

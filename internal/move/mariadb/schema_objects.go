@@ -124,7 +124,7 @@ func (l *loader) makeObjects(ctx context.Context) error {
 		return err
 	}
 	defer hangUp(conn)
-	l.board.begin(move.PhaseIndex, len(todo))
+	l.board.Begin(move.PhaseIndex, len(todo))
 	for len(todo) > 0 {
 		var again []object
 		var last error
@@ -139,7 +139,7 @@ func (l *loader) makeObjects(ctx context.Context) error {
 			case err != nil:
 				return err
 			default:
-				l.board.stepDone()
+				l.board.StepDone()
 			}
 		}
 		if len(again) == len(todo) {

@@ -67,7 +67,7 @@ func (l *loader) settle(ctx context.Context, conn *sql.Conn) (anew bool, err err
 
 // settleStep lets some tables follow the stream from the state's start to a position.
 func (l *loader) settleStep(ctx context.Context, conn *sql.Conn, r replication, only []Name, until string) (anew bool, err error) {
-	l.board.begin(move.PhaseIndex, 0)
+	l.board.Begin(move.PhaseIndex, 0)
 	l.board.Say("the copy was interrupted: finished tables follow the source up to the snapshot of the others")
 	// Rows are found by the indexes, and what a foreign key changes is in no log.
 	if err := l.makeSettling(ctx, only); err != nil {

@@ -52,7 +52,7 @@ func (v *verifier) followStream(ctx context.Context) (follows context.Context, s
 		defer close(ended)
 		defer cancel()
 		defer hangUp(lock)
-		why = m.follow(follows, newBoard(m.cfg.Name), lock, func(move.Progress) {})
+		why = m.follow(follows, &move.Board{Database: m.cfg.Name}, lock, func(move.Progress) {})
 	}()
 	stop = func() error {
 		cancel()
