@@ -187,7 +187,7 @@ func TestFaults(t *testing.T) {
 		{"Redis can not catch up", stuck(estate.Redis)},
 		{"MariaDB can not catch up", stuck(estate.MariaDB)},
 		{"the pause of Redis expires", func(tr *trip, to estate.Side) {
-			back := tr.budgeted(commandTime) // else that would end the run
+			back := tr.budgeted(time.Minute) // else that would end the run
 			c, goOn := tr.pausedAt(cutover.StepSeal, to)
 			if err := c.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 				tr.t.Fatal(err)
@@ -310,16 +310,23 @@ func (tr *trip) restart(side estate.Side) {
 	}
 }
 
-// budgeted gives the estate another stall budget, until the returned function is called.
+// budgeted gives the estate another stall budget, until the returned function is
+// called. The gate that runs holds as long as before.
 func (tr *trip) budgeted(other time.Duration) (back func()) {
 	tr.t.Helper()
 	before, err := os.ReadFile(tr.stage.EstateFile)
 	if err != nil {
 		tr.t.Fatal(err)
 	}
-	text := strings.Replace(string(before), "stall_budget: "+budget.String(), "stall_budget: "+other.String(), 1)
-	if text == string(before) {
-		tr.t.Fatal("the estate names no stall budget")
+	text := string(before)
+	for _, one := range []struct {
+		key      string
+		was, now time.Duration
+	}{{"stall_budget: ", budget, other}, {"time: ", hold, max(hold, other)}} {
+		if !strings.Contains(text, one.key+one.was.String()) {
+			tr.t.Fatalf("the estate does not say %s%s", one.key, one.was)
+		}
+		text = strings.Replace(text, one.key+one.was.String(), one.key+one.now.String(), 1)
 	}
 	tr.estate(text)
 	return func() { tr.estate(string(before)) }
