@@ -179,14 +179,23 @@ type findingJSON struct {
 	Evidence    []string       `json:"evidence"`
 	Why         string         `json:"why"`
 	Fix         string         `json:"fix"`
-	Patch       string         `json:"patch,omitempty"`
+	Patch       any            `json:"patch,omitempty"`
 	PatchType   string         `json:"patchType,omitempty"`
 	Fingerprint string         `json:"fingerprint"`
 }
 
 // MarshalJSON writes the finding with its rule's words and its patch.
 func (f Finding) MarshalJSON() ([]byte, error) {
-	out := findingJSON{Rule: f.Rule.ID, Severity: f.Rule.Severity, Group: f.Rule.Group, Title: f.Rule.Title, Path: f.Path, File: f.File, Line: f.Line, Context: f.Context,
+	out, err := f.form()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(out)
+}
+
+// form is the finding as it is written.
+func (f *Finding) form() (out findingJSON, err error) {
+	out = findingJSON{Rule: f.Rule.ID, Severity: f.Rule.Severity, Group: f.Rule.Group, Title: f.Rule.Title, Path: f.Path, File: f.File, Line: f.Line, Context: f.Context,
 		Evidence: f.Evidence, Why: f.Rule.Why, Fix: f.Rule.Fix, Fingerprint: f.Fingerprint}
 	if f.Object != (inventory.Ref{}) {
 		out.Object = &f.Object
@@ -194,9 +203,6 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 	if out.Evidence == nil {
 		out.Evidence = []string{}
 	}
-	var err error
-	if out.Patch, out.PatchType, err = f.Patch(); err != nil {
-		return nil, err
-	}
-	return json.Marshal(out)
+	out.Patch, out.PatchType, err = f.patch()
+	return out, err
 }

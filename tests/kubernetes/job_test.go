@@ -25,7 +25,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"dhow/internal/demo/kube"
-	"dhow/internal/image"
 	"dhow/internal/pgserver"
 	"dhow/superapp/images"
 )
@@ -33,8 +32,9 @@ import (
 const (
 	// jobName is the Job of the estate that is called test, copied the one of its pods.
 	jobName, copyNamespace = "dhow-test-copy", "moves"
-	// copiedRows are enough, at the rate of copiedPerSecond, to look at the pods meanwhile.
-	copiedRows, copiedPerSecond = 600_000, 20_000
+	// copiedRows are enough to be copied for two minutes by one process, and for half
+	// of one by four, at the rate of copiedPerSecond that each keeps to.
+	copiedRows, copiedPerSecond = 600_000, 5_000
 	// copyPods are the parts of the copy.
 	copyPods = 3
 )
@@ -48,7 +48,8 @@ type yard struct {
 
 func newYard(ctx context.Context, t *testing.T) *yard {
 	t.Helper()
-	y := &yard{dhow: filepath.Join(build(t), "dhow")}
+	programs := build(t)
+	y := &yard{dhow: filepath.Join(programs, "dhow")}
 	dir, err := os.MkdirTemp("", "job") // t.TempDir's are too long for a socket's path
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +76,7 @@ func newYard(ctx context.Context, t *testing.T) *yard {
 	if err := kube.Apply(ctx, y.kubeconfig, []byte(namespace)); err != nil {
 		t.Fatal(err)
 	}
-	y.image = pushed(ctx, t, c)
+	y.image = pushed(ctx, t, c, filepath.Join(programs, "image"))
 	y.source, y.target = served(ctx, t, c.Host()), served(ctx, t, c.Host())
 	fill := fmt.Sprintf(`CREATE TABLE big (id bigint PRIMARY KEY, v text NOT NULL);
 		INSERT INTO big SELECT n, repeat('x', 100) || n FROM generate_series(1, %d) n`, copiedRows)
@@ -117,8 +118,9 @@ func served(ctx context.Context, t *testing.T, host string) *pgserver.Server {
 	return s
 }
 
-// pushed builds dhow's image into a registry of the cluster's own.
-func pushed(ctx context.Context, t *testing.T, c *kube.Local) string {
+// pushed builds dhow's image, by the program that does that, into a registry of the
+// cluster's own.
+func pushed(ctx context.Context, t *testing.T, c *kube.Local, program string) string {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(c.Host(), "0"))
 	if err != nil {
@@ -136,27 +138,52 @@ func pushed(ctx context.Context, t *testing.T, c *kube.Local) string {
 	if err := c.TrustRegistry(l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	built, err := image.Build(ctx, images.Options{}, "/")
+	cmd := exec.CommandContext(ctx, program, "--push", l.Addr().String(), "--tag", "test", "--insecure")
+	cmd.Stderr = os.Stderr
+	ref, err := cmd.Output()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("build and push dhow's image: %v", err)
 	}
-	refs, err := images.Push(ctx, images.Target{Prefix: l.Addr().String(), Tag: "test", Insecure: true}, built)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return refs[image.Name]
+	return strings.TrimSpace(string(ref))
+}
+
+// copying is a dhow replicate that runs, or has ended.
+type copying struct {
+	cmd   *exec.Cmd
+	out   *safeBuffer
+	ended chan struct{}
+	err   error // how it ended
+	// before are the pods that the Job of an earlier one has left.
+	before map[string]bool
 }
 
 // replicate starts dhow replicate with the help of the pods.
-func (y *yard) replicate(ctx context.Context, t *testing.T, args ...string) (*exec.Cmd, *safeBuffer) {
+func (y *yard) replicate(ctx context.Context, t *testing.T, args ...string) *copying {
 	t.Helper()
-	out := &safeBuffer{}
-	cmd := exec.CommandContext(ctx, y.dhow, append([]string{"replicate", "--file", y.estate, "--output", "json", "--job", strconv.Itoa(copyPods), "--image", y.image, "--kubeconfig", y.kubeconfig, "--namespace", copyNamespace}, args...)...)
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
+	c := &copying{out: &safeBuffer{}, ended: make(chan struct{}), before: map[string]bool{}}
+	for _, p := range y.pods(ctx, t) {
+		c.before[p.Name] = true
+	}
+	c.cmd = exec.CommandContext(ctx, y.dhow, append([]string{"replicate", "--file", y.estate, "--output", "json", "--job", strconv.Itoa(copyPods), "--image", y.image, "--kubeconfig", y.kubeconfig, "--namespace", copyNamespace}, args...)...)
+	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
+	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return cmd, out
+	go func() {
+		c.err = c.cmd.Wait()
+		close(c.ended)
+	}()
+	t.Cleanup(func() {
+		_ = c.cmd.Process.Kill() // it may have ended
+		<-c.ended
+	})
+	return c
+}
+
+// wait waits until it has ended, and says how.
+func (c *copying) wait() error {
+	<-c.ended
+	return c.err
 }
 
 // standings are what was printed of the Job.
@@ -173,15 +200,24 @@ func standings(text string) (most int) {
 	return most
 }
 
+// pods are those of the Job.
+func (y *yard) pods(ctx context.Context, t *testing.T) []corev1.Pod {
+	t.Helper()
+	list, err := y.client.CoreV1().Pods(copyNamespace).List(ctx, metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + jobName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
 // helped waits until a pod of the Job says that it has copied, and names it.
-func (y *yard) helped(ctx context.Context, t *testing.T, out *safeBuffer) string {
+func (y *yard) helped(ctx context.Context, t *testing.T, c *copying) string {
 	t.Helper()
 	for {
-		list, err := y.client.CoreV1().Pods(copyNamespace).List(ctx, metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + jobName})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range list.Items {
+		for _, p := range y.pods(ctx, t) {
+			if c.before[p.Name] {
+				continue
+			}
 			log, err := y.client.CoreV1().Pods(copyNamespace).GetLogs(p.Name, &corev1.PodLogOptions{}).DoRaw(ctx)
 			if err != nil {
 				continue // it has not begun
@@ -196,8 +232,10 @@ func (y *yard) helped(ctx context.Context, t *testing.T, out *safeBuffer) string
 			}
 		}
 		select {
+		case <-c.ended:
+			t.Fatalf("it ends, with %v, before a pod has copied anything:\n%s", c.err, c.out.String())
 		case <-ctx.Done():
-			t.Fatalf("no pod has copied anything; dhow says:\n%s", out.String())
+			t.Fatalf("no pod has copied anything; dhow says:\n%s", c.out.String())
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
@@ -222,33 +260,33 @@ func TestCopyAsAJob(t *testing.T) {
 	y := newYard(ctx, t)
 
 	// Told to stop, it takes the Job along.
-	cmd, out := y.replicate(ctx, t)
-	y.helped(ctx, t, out)
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+	c := y.replicate(ctx, t)
+	y.helped(ctx, t, c)
+	if err := c.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); err == nil {
+	if err := c.wait(); err == nil {
 		t.Error("interrupted in the copy, it ends as if that were done")
 	}
 	y.gone(ctx, t)
 
 	// Killed, it leaves the Job; the next one replaces it and goes on.
-	cmd, out = y.replicate(ctx, t)
-	y.helped(ctx, t, out)
-	if err := cmd.Process.Kill(); err != nil {
+	c = y.replicate(ctx, t)
+	y.helped(ctx, t, c)
+	if err := c.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // by the signal
-	cmd, out = y.replicate(ctx, t, "--until-streaming")
-	pod := y.helped(ctx, t, out)
+	_ = c.wait() // by the signal
+	c = y.replicate(ctx, t, "--until-streaming")
+	pod := y.helped(ctx, t, c)
 	if err := y.client.CoreV1().Pods(copyNamespace).Delete(ctx, pod, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("it ends with %v:\n%s", err, out.String())
+	if err := c.wait(); err != nil {
+		t.Fatalf("it ends with %v:\n%s", err, c.out.String())
 	}
-	if standings(out.String()) == 0 {
-		t.Errorf("it told of no pod that ran:\n%s", out.String())
+	if standings(c.out.String()) == 0 {
+		t.Errorf("it told of no pod that ran:\n%s", c.out.String())
 	}
 	y.gone(ctx, t)
 	verify := exec.CommandContext(ctx, y.dhow, "verify", "--file", y.estate)

@@ -40,7 +40,7 @@ func build(t *testing.T) string {
 	t.Helper()
 	kubetest.Require(t, kube.Check)
 	dir := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "dhow/cmd/dhow", "dhow/superapp/cmd/superapp").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "dhow/cmd/dhow", "dhow/cmd/image", "dhow/superapp/cmd/superapp").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	return dir
