@@ -70,6 +70,10 @@ func Assess(ctx context.Context, inv *inventory.Inventory, o Options) (*Report, 
 			}
 			p := &pass{lookup: shared, rule: r}
 			r.check(p)
+			for i := range p.found {
+				p.found[i].settle(shared)
+			}
+			sortFindings(p.found)
 			found[n] = p.found
 			return nil
 		})
@@ -77,23 +81,32 @@ func Assess(ctx context.Context, inv *inventory.Inventory, o Options) (*Report, 
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("assess the inventory: %w", err)
 	}
+	// Each rule's are sorted, and the rule comes first in the order of all.
+	slices.SortFunc(found, func(a, b []Finding) int {
+		if len(a) == 0 || len(b) == 0 {
+			return cmp.Compare(len(a), len(b))
+		}
+		return compareRules(a[0].Rule, b[0].Rule)
+	})
 	report := &Report{Findings: slices.Concat(found...), Exposures: shared.graph.Exposures, Problems: inv.Problems, Partial: inv.Partial,
 		Objects: len(inv.Objects), Workloads: len(inv.Workloads), Rules: len(all), Cluster: inv.Cluster}
-	for n := range report.Findings {
-		report.Findings[n].settle(shared)
-	}
-	sortFindings(report.Findings)
 	report.number()
-	o.Suppressions.apply(report, o.Now)
-	sortFindings(report.Findings) // with what is wrong with suppressions
+	if o.Suppressions != nil {
+		o.Suppressions.apply(report, o.Now)
+		sortFindings(report.Findings) // with what is wrong with suppressions
+	}
 	return report, nil
 }
 
 func sortFindings(all []Finding) { slices.SortFunc(all, compareFindings) }
 
 func compareFindings(a, b Finding) int {
-	return cmp.Or(cmp.Compare(b.Rule.Severity, a.Rule.Severity), strings.Compare(a.Rule.ID, b.Rule.ID), compareRefs(a.Object, b.Object),
+	return cmp.Or(compareRules(a.Rule, b.Rule), compareRefs(a.Object, b.Object),
 		strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), strings.Compare(a.Path, b.Path), slices.Compare(a.Evidence, b.Evidence))
+}
+
+func compareRules(a, b *Rule) int {
+	return cmp.Or(cmp.Compare(b.Severity, a.Severity), strings.Compare(a.ID, b.ID))
 }
 
 func compareRefs(a, b inventory.Ref) int {

@@ -1,14 +1,18 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +31,9 @@ const (
 	mostPlaces = 10
 	// mostProblems likewise of what could not be read.
 	mostProblems = 50
+	// uncollected is how much memory, in bytes, an assessment takes before Go's collector
+	// first runs: that of some ten thousand objects, of which nothing is garbage until the end.
+	uncollected = 512 << 20
 )
 
 // assessFlags are what is to be assessed, as it was typed.
@@ -137,6 +144,7 @@ func (a *app) assess(cmd *cobra.Command, paths []string, f assessFlags) error {
 		}
 		o.Suppressions = s
 	}
+	defer collectLate()()
 	inv, err := takeInventory(cmd.Context(), paths, f)
 	if err != nil {
 		return err
@@ -161,6 +169,22 @@ func (a *app) assess(cmd *cobra.Command, paths []string, f assessFlags) error {
 		return &partialError{text: "not everything could be read: " + counted(lost, "problem"), next: "mend what the report lists as not read, and run it again"}
 	}
 	return nil
+}
+
+// collectLate lets Go's collector wait until there is much to collect, and work as ever from
+// then on. What the environment says of it goes before. The answer puts things back.
+func collectLate() (undo func()) {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return func() {}
+	}
+	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(uncollected)
+	undo = sync.OnceFunc(func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	})
+	// What nothing holds is cleaned up at the first collection.
+	runtime.AddCleanup(new([16]byte), func(undo func()) { undo() }, undo)
+	return undo
 }
 
 // usageOf makes usage errors of what is wrong with a file of suppressions, one for each line.
@@ -197,22 +221,42 @@ func takeInventory(ctx context.Context, paths []string, f assessFlags) (*invento
 	return inventory.Merge(ctx, files, cluster)
 }
 
-// writeAssessment prints a report, or writes it into a file and says so.
+// writeAssessment prints a report, or writes it into a file and says so. It is not held
+// as a whole: of a large cluster it is hundreds of megabytes.
 func (a *app) writeAssessment(r *assess.Report, file string) error {
-	if a.output == outputTable && file == "" {
-		return a.printAssessment(r)
+	if file == "" {
+		if a.output == outputTable {
+			return a.printAssessment(r)
+		}
+		return a.renderAssessment(a.Out, r)
 	}
-	var out strings.Builder
+	// It names what is weak: it is for its owner to hand on.
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	if err := errors.Join(a.renderAssessment(f, r), f.Close()); err != nil {
+		return fmt.Errorf("write the report into %s: %w", filepath.Clean(file), err)
+	}
+	if a.output == outputTable || a.output == outputHTML {
+		a.printf("wrote %s: %s", filepath.Clean(file), summary(r))
+	}
+	return nil
+}
+
+// renderAssessment writes a report in the form that was asked for.
+func (a *app) renderAssessment(w io.Writer, r *assess.Report) error {
+	out := bufio.NewWriter(w)
 	var err error
 	switch a.output {
 	case outputJSON:
-		err = r.WriteJSON(&out)
+		err = r.WriteJSON(out)
 	case outputSARIF:
-		err = r.WriteSARIF(&out, readVersion().Version)
+		err = r.WriteSARIF(out, readVersion().Version)
 	case outputHTML:
-		err = r.WriteHTML(&out)
+		err = r.WriteHTML(out)
 	default:
-		to := &app{IO: IO{In: a.In, Out: &out, Err: a.Err}, output: a.output, logFormat: a.logFormat, noColor: true}
+		to := &app{IO: IO{In: a.In, Out: out, Err: a.Err}, output: a.output, logFormat: a.logFormat, noColor: true}
 		if err = to.prepare(); err == nil {
 			err = to.printAssessment(r)
 		}
@@ -220,18 +264,8 @@ func (a *app) writeAssessment(r *assess.Report, file string) error {
 	if err != nil {
 		return err
 	}
-	if file == "" {
-		if _, err := io.WriteString(a.Out, out.String()); err != nil {
-			return fmt.Errorf("print the report: %w", err)
-		}
-		return nil
-	}
-	// It names what is weak: it is for its owner to hand on.
-	if err := os.WriteFile(file, []byte(out.String()), 0o600); err != nil {
+	if err := out.Flush(); err != nil {
 		return fmt.Errorf("write the report: %w", err)
-	}
-	if a.output == outputTable || a.output == outputHTML {
-		a.printf("wrote %s: %s", filepath.Clean(file), summary(r))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -42,13 +43,25 @@ func (i *Inventory) relate(ctx context.Context) error {
 		i.index.byType[t] = append(i.index.byType[t], o)
 	}
 	i.Workloads, i.Services, i.Uses, i.Images, i.Databases, i.Calls = nil, nil, nil, nil, nil, nil
-	for _, step := range []func(){i.workloads, i.services, i.attach, i.references, i.environments, i.live, i.images, i.findDatabases, i.findCalls, i.proxies, i.settle} {
+	for _, step := range []func(){i.workloads, i.services, i.attach, i.references, i.environments, i.live, i.conclude, i.settle} {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		step()
 	}
 	return nil
+}
+
+// conclude finds out what follows from the rest and changes nothing of it, side by side.
+func (i *Inventory) conclude() {
+	var g sync.WaitGroup
+	g.Go(i.images)
+	g.Go(i.findDatabases)
+	g.Go(func() {
+		i.findCalls()
+		i.proxies() // adds to both calls and files
+	})
+	g.Wait()
 }
 
 // settle sorts what is left and says whether anything is missing.

@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// kindSystem is the kind of accounts that no customer has.
+const kindSystem = "system"
+
 // account is what an account's answer says of it.
 type account struct {
 	ID       int64  `json:"id"`
@@ -45,7 +48,7 @@ func candidates(cfg Config) []int64 {
 
 // discover asks for every candidate, which tells its currency. The questions go
 // over all connections, so each is warm when the schedule begins. Ids that do
-// not exist are left out.
+// not exist are left out, and so are the system's own: no customer uses them.
 func discover(ctx context.Context, cfg Config, workers []*worker) ([]account, error) {
 	ids := candidates(cfg)
 	found := make([]*account, len(ids))
@@ -70,7 +73,7 @@ func discover(ctx context.Context, cfg Config, workers []*worker) ([]account, er
 	}
 	known := make([]account, 0, len(ids))
 	for _, a := range found {
-		if a != nil {
+		if a != nil && a.Kind != kindSystem {
 			known = append(known, *a)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -22,16 +23,21 @@ import (
 const (
 	// within bounds everything here.
 	within = 5 * time.Minute
-	// rate is small: this machine is shared with other tests.
-	rate = 150
 	// customers have five accounts each, and the system one for each currency.
 	customers, accounts = 1000, 5005
-	// rounds is how often each service is killed.
+	// rounds is how often each service is killed at least.
 	rounds = 2
 	// longestPause is between two kills.
 	longestPause = 800 * time.Millisecond
 	// settle is how long what was begun may take to end behind the traffic.
 	settle = "30s"
+)
+
+// rate and lasts are small: this machine is shared with other tests. For more:
+// go test ./tests/superapp -rate 1000 -lasts 60s
+var (
+	rate  = flag.Float64("rate", 150, "operations a second")
+	lasts = flag.Duration("lasts", 0, "how long services are killed at least")
 )
 
 func launch(ctx context.Context, t *testing.T) *fleet.Fleet {
@@ -83,7 +89,7 @@ func TestServicesAreKilledUnderTraffic(t *testing.T) {
 	}
 	ended := make(chan end, 1)
 	go func() {
-		s, err := traffic.Run(running, traffic.Config{URL: "http://" + f.Address, Rate: rate, Accounts: accounts, Active: 400, History: history, Connections: 32,
+		s, err := traffic.Run(running, traffic.Config{URL: "http://" + f.Address, Rate: *rate, Accounts: accounts, Active: 400, History: history, Connections: 32,
 			Started: func(time.Time) { close(started) }})
 		ended <- end{s, err}
 	}()
@@ -92,7 +98,7 @@ func TestServicesAreKilledUnderTraffic(t *testing.T) {
 	case e := <-ended:
 		t.Fatalf("the traffic did not start: %v", e.err)
 	}
-	for range rounds {
+	for began, round := time.Now(), 0; round < rounds || time.Since(began) < *lasts; round++ {
 		services := fleet.Services()
 		random.Shuffle(len(services), func(i, j int) { services[i], services[j] = services[j], services[i] })
 		for _, s := range services {
