@@ -1,6 +1,7 @@
 package assess
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -186,11 +187,15 @@ type findingJSON struct {
 
 // MarshalJSON writes the finding with its rule's words and its patch.
 func (f Finding) MarshalJSON() ([]byte, error) {
-	out, err := f.form()
+	form, err := f.form()
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(out)
+	var text bytes.Buffer
+	out := json.NewEncoder(&text)
+	out.SetEscapeHTML(false) // whoever writes the whole decides that
+	err = out.Encode(form)
+	return text.Bytes(), err
 }
 
 // form is the finding as it is written.

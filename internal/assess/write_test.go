@@ -11,7 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
+	"pgregory.net/rapid"
+
+	"dhow/internal/inventory"
 )
 
 var update = flag.Bool("update", false, "write golden files anew")
@@ -109,10 +113,11 @@ func TestJSON(t *testing.T) {
 	}
 	var got struct {
 		Findings []struct {
-			Rule, Severity, Group, Title, Path, File, Why, Fix, Patch, PatchType, Fingerprint string
-			Line                                                                              int
-			Object                                                                            *struct{ Kind, Namespace, Name string }
-			Evidence                                                                          []string
+			Rule, Severity, Group, Title, Path, File, Why, Fix, PatchType, Fingerprint string
+			Patch                                                                      json.RawMessage
+			Line                                                                       int
+			Object                                                                     *struct{ Kind, Namespace, Name string }
+			Evidence                                                                   []string
 		}
 		Exposures []Exposure
 		Partial   bool
@@ -127,6 +132,9 @@ func TestJSON(t *testing.T) {
 	for _, f := range got.Findings {
 		if f.Rule == "" || f.Severity == "" || f.Group == "" || f.Why == "" || f.Fix == "" || f.File == "" || f.Line == 0 || f.Object == nil || len(f.Evidence) == 0 || len(f.Fingerprint) != 24 {
 			t.Errorf("a finding is %+v", f)
+		}
+		if begin, ok := map[string]string{PatchStrategic: "{", PatchJSON: "["}[f.PatchType]; ok != (f.Patch != nil) || !bytes.HasPrefix(f.Patch, []byte(begin)) {
+			t.Errorf("%s: the patch of type %q is %s", f.Rule, f.PatchType, f.Patch)
 		}
 		patches[f.PatchType]++
 	}
@@ -200,4 +208,56 @@ func TestManual(t *testing.T) {
 	if !bytes.Equal(out.Bytes(), want) {
 		t.Error("docs/assess-rules.md is not what the rules say; -update writes it anew")
 	}
+}
+
+// TestJSONIsTheEncoders: the findings are written by hand, and read as if the encoder had.
+func TestJSONIsTheEncoders(t *testing.T) {
+	same := func(t *testing.T, r *Report) {
+		t.Helper()
+		var out bytes.Buffer
+		if err := r.WriteJSON(&out); err != nil {
+			t.Fatal(err)
+		}
+		want, err := indented(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(string(want)+"\n", out.String()); d != "" {
+			t.Error(d)
+		}
+	}
+	t.Run("nothing", func(t *testing.T) { same(t, &Report{Findings: []Finding{}}) })
+	t.Run("superapp", func(t *testing.T) { same(t, assessFiles(t, Options{}, "../../superapp/deploy/source")) })
+	t.Run("every rule", func(t *testing.T) {
+		var all Report
+		for _, r := range Rules() {
+			if r.check != nil {
+				all.Findings = append(all.Findings, findingsOf(t, caseOf(t, filepath.Join(cases, r.ID), "fires"), r.ID)...)
+			}
+		}
+		for len(all.Findings) < 3*perPiece { // of several pieces
+			all.Findings = append(all.Findings, all.Findings...)
+		}
+		same(t, &all)
+	})
+	t.Run("any text", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			text := rapid.OneOf(rapid.String(), rapid.StringMatching(`[a-z"\\<>&\n\t\x7f]*`))
+			f := Finding{Rule: &Rules()[0], Object: inventory.Ref{Kind: text.Draw(t, "kind"), Name: text.Draw(t, "name"), Group: text.Draw(t, "group")}, Path: text.Draw(t, "path"),
+				File: text.Draw(t, "file"), Line: rapid.Int().Draw(t, "line"), Context: text.Draw(t, "context"), Evidence: rapid.SliceOf(text).Draw(t, "evidence"), Fingerprint: text.Draw(t, "fingerprint")}
+			f.operate("replace", text.Draw(t, "at"), text.Draw(t, "value"))
+			want, err := indented([]Finding{f})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var w findingWriter
+			if err := w.write([]Finding{f}, true); err != nil {
+				t.Fatal(err)
+			}
+			got := "[" + strings.ReplaceAll(string(w.text), "\n  ", "\n") + "\n]"
+			if d := cmp.Diff(string(want), got); d != "" {
+				t.Error(d)
+			}
+		})
+	})
 }
