@@ -58,13 +58,14 @@ func Compare(t Traffic, p Pods, today Today, s Settings) (Comparison, error) {
 		times.P50, times.P99 = assumedP50, assumedP99
 		c.Assumptions = append(c.Assumptions, fmt.Sprintf("how long requests take was not measured: a median of %s and a slowest hundredth of %s are assumed", assumedP50, assumedP99))
 	}
-	times.P99 = max(times.P99, times.P50)
+	times.P50 = min(times.P50, longest)
+	times.P99 = min(max(times.P99, times.P50), longest)
 	rate := t.Rate.P95
 	if !(rate > 0) || math.IsInf(rate, 0) {
 		rate = assumedRate * float64(today.Pods)
 		c.Assumptions = append(c.Assumptions, fmt.Sprintf("how many requests come was not measured: %.0f a second are assumed", rate))
 	}
-	rate = min(rate, maxRate)
+	rate = min(max(rate, minRate), maxRate)
 	concurrency := p.Concurrency
 	if concurrency <= 0 {
 		concurrency = max(1, int(math.Ceil(rate*times.mean()/(assumedBusy*float64(min(p.Count, today.Pods))))))
@@ -77,7 +78,7 @@ func Compare(t Traffic, p Pods, today Today, s Settings) (Comparison, error) {
 		}
 		return 0
 	}
-	before := Queue{Policy: today.Policy, Pods: today.Pods, Concurrency: concurrency, Rate: rate, Times: times, Connections: min(t.Connections, maxConnections), Slow: slow(today.Pods), SlowTimes: slowTimes, Seed: seed}
+	before := Queue{Policy: today.Policy, Pods: today.Pods, Concurrency: concurrency, Rate: rate, Times: times, Connections: min(max(0, t.Connections), maxConnections), Slow: slow(today.Pods), SlowTimes: slowTimes, Seed: seed}
 	if today.Concurrency > 0 {
 		before.Concurrency = min(today.Concurrency, maxConcurrency)
 	}
