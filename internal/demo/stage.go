@@ -357,8 +357,9 @@ func (s *Stage) StartGate(ctx context.Context) error {
 		return h.startMove(ctx, e)
 	}
 	cmd := exec.Command(s.cfg.Dhow, "gate", "--file", s.EstateFile) //nolint:noctx // it lives until Close
-	// As for the services: with one processor no second thread is woken for each packet.
-	cmd.Env = append([]string{"GOMAXPROCS=1"}, os.Environ()...)
+	// As for the services: with one processor no second thread is woken for each
+	// packet, and what holds little is collected seldom.
+	cmd.Env = append([]string{"GOMAXPROCS=1", "GOGC=400"}, os.Environ()...)
 	p, err := s.start("gate", cmd)
 	if err != nil {
 		return err
