@@ -30,6 +30,13 @@ type Class struct {
 	rank int
 }
 
+// memoryWeight is how many GiB of memory cost what a core costs, as prices within a
+// generation are: a class of 2 cores and 16 GiB costs four thirds of one with 8.
+const memoryWeight = 8
+
+// weight stands for a class' price, in cores: prices of single regions are not known here.
+func (c Class) weight() float64 { return float64(c.VCPU) + float64(c.Memory)/float64(GiB)/memoryWeight }
+
 // Source is where the classes are from.
 type Source struct {
 	Title string `json:"title"`

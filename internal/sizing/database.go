@@ -2,6 +2,7 @@ package sizing
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -26,8 +27,6 @@ type Database struct {
 	Connections int
 	// IOPS and MBps are the disk's at the 95th percentile.
 	IOPS, MBps int
-	// Transactions is how many a second at the 95th percentile.
-	Transactions int
 	// Production says that it must outlive a zone.
 	Production bool
 }
@@ -132,6 +131,9 @@ const (
 // ForDatabase says which class and storage a database needs. An error says that no class
 // is large enough, or that the region has none.
 func ForDatabase(d Database, offered Offered) (DatabaseSize, error) {
+	if err := d.check(); err != nil {
+		return DatabaseSize{}, fmt.Errorf("size the database %s: %w", d.Name, err)
+	}
 	out := DatabaseSize{Name: d.Name, MultiAZ: d.Production}
 	out.MultiAZWhy = Figure{Reason: "it is of production: a standby in a second zone takes over within two minutes"}
 	if !d.Production {
@@ -169,13 +171,17 @@ func ForDatabase(d Database, offered Offered) (DatabaseSize, error) {
 		asks = append(asks, fmt.Sprintf("%s cores, as its server has today", cpu))
 	}
 	measured := d.HotSet > 0 || d.Memory > 0 || d.CPUUsed > 0
-	c, err := pick("db.", cpu, memory, d.Production && measured, offered)
+	c, err := pick("db.", cpu, memory, func(c Class) bool { return !d.Production || d.CPUUsed > 0 && d.CPUUsed <= idle(c) }, offered)
 	if err != nil {
 		return DatabaseSize{}, fmt.Errorf("size the database %s: %w", d.Name, err)
 	}
 	out.Class, out.VCPU, out.Memory = c.Name, c.VCPU, c.Memory
 	out.MaxConnections = maxConnections(d.Engine, c.Memory)
-	out.ClassWhy = Figure{Reason: "the smallest class that has " + strings.Join(asks, "; "), Assumed: !measured}
+	smallest := "the smallest class that has "
+	if d.Production && !c.Burst {
+		smallest = "the smallest class that keeps its speed, as a production needs it, and has "
+	}
+	out.ClassWhy = Figure{Reason: smallest + strings.Join(asks, "; "), Assumed: !measured}
 	if !measured {
 		out.ClassWhy.Reason = "its load was not measured: " + out.ClassWhy.Reason
 	}
@@ -185,6 +191,24 @@ func ForDatabase(d Database, offered Offered) (DatabaseSize, error) {
 	out.storage(d, size, sizeKnown)
 	out.Assumed = out.ClassWhy.Assumed || out.StorageWhy.Assumed
 	return out, nil
+}
+
+// engines are those that there is a rule for, by their names in RDS.
+var engines = []string{"postgres", "mariadb", "mysql"}
+
+// mostData is in bytes: more than gp3 takes is a case for a person.
+const mostData = Bytes(mostStorage) * GiB
+
+func (d Database) check() error {
+	if !slices.Contains(engines, d.Engine) {
+		return fmt.Errorf("no rule for the engine %q: want %s", d.Engine, strings.Join(engines, ", "))
+	}
+	for _, v := range []Bytes{d.Size, d.Growth, d.Memory, d.HotSet, Bytes(d.CPU), Bytes(d.CPUUsed), Bytes(d.Connections), Bytes(d.IOPS), Bytes(d.MBps)} {
+		if v < 0 || v > mostData {
+			return errors.New("what was measured is below zero, or more than gp3 takes: split it")
+		}
+	}
+	return nil
 }
 
 func percent(n, p int) int { return int((int64(n)*int64(p) + 99) / 100) }
@@ -201,14 +225,14 @@ func (s *DatabaseSize) storage(d Database, size Bytes, known bool) {
 	if !known {
 		reason = "its size is not known: " + reason + " is assumed"
 	}
-	base := gp3(d.Engine, s.StorageGB)
+	base := gp3(s.StorageGB)
 	s.IOPS, s.MBps = base.iops, base.mbps
 	if need := percent(d.IOPS, 100+ioHeadroom); need > base.iops || percent(d.MBps, 100+ioHeadroom) > base.mbps {
 		if !base.striped {
 			// More speed is sold from the striped size on alone.
 			s.StorageGB = stripedFrom
 			s.MaxStorageGB = max(s.MaxStorageGB, 2*s.StorageGB)
-			base = gp3(d.Engine, s.StorageGB)
+			base = gp3(s.StorageGB)
 			reason += fmt.Sprintf("; %d GB, for less can not be made faster", s.StorageGB)
 		}
 		s.IOPS = min(max(base.iops, stepTo(need, 1000)), mostIOPS)
@@ -235,7 +259,7 @@ type speed struct {
 	striped    bool
 }
 
-func gp3(_ string, gb int) speed {
+func gp3(gb int) speed {
 	if gb < stripedFrom {
 		return speed{3000, 125, false}
 	}
@@ -281,6 +305,9 @@ func connectionMemory(engine string, n int) Bytes {
 // ForCache says which class and how many nodes a cache needs. An error says that no class
 // is large enough, or that the region has none.
 func ForCache(c Cache, offered Offered) (CacheSize, error) {
+	if c.Used < 0 || c.Used > mostData || c.Connections < 0 || c.Operations < 0 {
+		return CacheSize{}, fmt.Errorf("size the cache %s: what was measured is below zero, or too much to be true", c.Name)
+	}
 	out := CacheSize{Name: c.Name, Shards: 1}
 	used, known := c.Used, c.Used > 0
 	if !known {
@@ -300,11 +327,14 @@ func ForCache(c Cache, offered Offered) (CacheSize, error) {
 			return CacheSize{}, fmt.Errorf("size the cache %s: it needs more than %d shards: split its data by use", c.Name, maxShards)
 		}
 	}
-	class, err := pick("cache.", 0, memory/Bytes(out.Shards), c.Production && known, offered)
+	class, err := pick("cache.", 0, memory/Bytes(out.Shards), func(Class) bool { return !c.Production || c.Operations > 0 && c.Operations <= idleOperations }, offered)
 	if err != nil {
 		return CacheSize{}, fmt.Errorf("size the cache %s: %w", c.Name, err)
 	}
 	out.Class, out.VCPU, out.Memory = class.Name, class.VCPU, class.Memory
+	if c.Production && !class.Burst {
+		why += ", and that keeps its speed, as a production needs it"
+	}
 	out.ClassWhy = Figure{Reason: why, Assumed: !known}
 	out.NodesWhy = Figure{Reason: "it is not of production: one node will do; its data is lost with it"}
 	if c.Production {
@@ -324,18 +354,33 @@ func ForCache(c Cache, offered Offered) (CacheSize, error) {
 // maxShards is what ElastiCache has without a raised quota.
 const maxShards = 90
 
-// pick is the smallest class that has so much; steady classes alone where asked.
-func pick(prefix string, cpu Milli, memory Bytes, steady bool, offered Offered) (Class, error) {
+// idle is up to which use a class that works above its base for a while only never needs
+// more than its base: the smallest of them have a tenth of their cores for good.
+func idle(c Class) Milli { return Milli(c.VCPU) * 1000 / 10 }
+
+// idleOperations is how many operations a second a cache of such a class does at its base.
+const idleOperations = 5000
+
+// pick is the cheapest class that has so much; of those that work at full speed for a
+// while only, one that may.
+func pick(prefix string, cpu Milli, memory Bytes, mayBurst func(Class) bool, offered Offered) (Class, error) {
 	all, err := offers(prefix, offered)
 	if err != nil {
 		return Class{}, err
 	}
+	var best Class
 	for _, c := range all {
-		if Milli(c.VCPU)*1000 >= cpu && c.Memory >= memory && !(steady && c.Burst) {
-			return c, nil
+		if Milli(c.VCPU)*1000 < cpu || c.Memory < memory || c.Burst && !mayBurst(c) {
+			continue
+		}
+		if best.Name == "" || cmp.Or(cmp.Compare(c.weight(), best.weight()), cmp.Compare(c.rank, best.rank)) < 0 {
+			best = c
 		}
 	}
-	return Class{}, fmt.Errorf("no class has %s cores and %s of memory: split it, or name a class", cpu, memory)
+	if best.Name == "" {
+		return Class{}, fmt.Errorf("no class has %s cores and %s of memory: split it, or name a class", cpu, memory)
+	}
+	return best, nil
 }
 
 func largest(prefix string, offered Offered) (Class, error) {

@@ -22,10 +22,11 @@ const (
 	// systemCPU and systemMemory are what each node needs for itself and for what runs on
 	// every node: kubelet, network, logs.
 	systemCPU    Milli = 300
-	systemMemory       = 768 * MiB
-	// podsPerNode bounds the pods on a node with prefixes delegated to it, as AWS suggests
-	// for nodes of up to 30 vCPUs.
-	podsPerNode = 110
+	systemMemory       = GiB
+	// systemPods are how many of a node's pods are the system's own.
+	systemPods = 6
+	// machineWeight is what a machine costs beside its size, in cores: somebody watches it.
+	machineWeight = 0.01
 	// maxNodes is where somebody should look.
 	maxNodes = 5000
 )
@@ -49,11 +50,10 @@ func ForNodes(asked Resources, pods, zones int, arm bool, offered Offered) (Node
 		if cpu <= 0 || memory <= 0 {
 			continue
 		}
-		n := max(ceil(float64(asked.CPU)*100/nodeFull, float64(cpu)), ceil(float64(asked.Memory)*100/nodeFull, float64(memory)), ceil(float64(pods), podsPerNode), zones)
+		n := max(ceil(float64(asked.CPU)*100/nodeFull, float64(cpu)), ceil(float64(asked.Memory)*100/nodeFull, float64(memory)), ceil(float64(pods), float64(podsOn(c))), zones)
 		n = (n + zones - 1) / zones * zones
-		// What is bought in all, with memory counted at an eighth of a core a GiB, as their
-		// prices are; of equals the one with fewer machines.
-		weight := float64(n)*(float64(c.VCPU)+float64(c.Memory)/float64(GiB)/8) + float64(n)*0.01
+		// What is bought in all; of equals the one with fewer machines.
+		weight := float64(n) * (c.weight() + machineWeight)
 		if n <= maxNodes && weight < bestCost-slack {
 			bestCost = weight
 			best = Nodes{Class: c.Name, VCPU: c.VCPU, Memory: c.Memory, Count: n}
@@ -64,6 +64,21 @@ func ForNodes(asked Resources, pods, zones int, arm bool, offered Offered) (Node
 	}
 	best.Why = Figure{Reason: fmt.Sprintf("%s ask for %s of CPU and %s of memory; the nodes are %d%% full with that, the rest takes a rollout's pods and those of a node that is replaced; as many in each of %s", counted(pods, "pod"), asked.CPU, asked.Memory, nodeFull, counted(zones, "zone"))}
 	return best, nil
+}
+
+// podsOn is how many pods of ours a node takes: as many as its network interfaces have
+// addresses, as the VPC CNI gives them without delegated prefixes.
+func podsOn(c Class) int {
+	pods := 110
+	switch {
+	case c.VCPU < 2:
+		pods = 8
+	case c.VCPU < 4:
+		pods = 29
+	case c.VCPU < 16:
+		pods = 58
+	}
+	return max(1, pods-systemPods)
 }
 
 func ceil(v, by float64) int { return int(min(math.Ceil(v/by-slack), 1e9)) }

@@ -72,7 +72,10 @@ type Resources struct {
 
 // Container is a container of a workload as it is today.
 type Container struct {
-	Name    string
+	Name string
+	// Init says that it ends before the others start: it counts neither for how many pods
+	// there are nor for what one asks for.
+	Init    bool
 	Runtime Runtime
 	// Requests and Limits are today's.
 	Requests, Limits Resources
@@ -101,7 +104,8 @@ type Workload struct {
 	Requests inventory.Quantiles
 }
 
-// Policy is how much room is left, and the bounds. Its zero value is the Default.
+// Policy is how much room is left. What is 0 is the default; what is out of its range is
+// brought into it.
 type Policy struct {
 	// CPUHeadroom and MemoryHeadroom are in percent on top of what was seen.
 	CPUHeadroom, MemoryHeadroom int
@@ -148,6 +152,11 @@ const (
 	AssumedCPU    Milli = 100
 	AssumedMemory       = 256 * MiB
 
+	// mostHeadroom is in percent: ten times what was seen is no headroom.
+	mostHeadroom = 1000
+	// leastTarget and mostTarget are in percent.
+	leastTarget, mostTarget = 10, 95
+
 	// fewSamples are too few to tell a percentile by: the highest is taken.
 	fewSamples = 20
 	// shortWindow is too short to have seen a habit.
@@ -166,6 +175,14 @@ func (p Policy) filled() Policy {
 	set(&p.Target, DefaultTarget)
 	set(&p.Zones, 2)
 	set(&p.MaxTimes, DefaultMaxTimes)
+	within := func(v *int, low, high int) { *v = min(max(*v, low), high) }
+	for _, v := range []*int{&p.CPUHeadroom, &p.MemoryHeadroom, &p.OOMHeadroom} {
+		within(v, 0, mostHeadroom)
+	}
+	within(&p.CPULimit, 0, mostHeadroom)
+	within(&p.Target, leastTarget, mostTarget)
+	within(&p.Zones, 1, MostReplicas)
+	within(&p.MaxTimes, 1, MostReplicas)
 	return p
 }
 
@@ -180,6 +197,7 @@ type Figure struct {
 // ContainerSize is what a container should ask for.
 type ContainerSize struct {
 	Name string `json:"name"`
+	Init bool   `json:"init,omitempty"`
 	// CPU is the request; CPULimit is 0 for none.
 	CPU      Milli `json:"cpu"`
 	CPULimit Milli `json:"cpu_limit,omitempty"`
@@ -234,12 +252,15 @@ type Size struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Pod is what one pod asks for, all its containers together.
+// Pod is what one pod asks for, all its containers together but those that end before the
+// others start.
 func (s Size) Pod() Resources {
 	var sum Resources
 	for _, c := range s.Containers {
-		sum.CPU += c.CPU
-		sum.Memory += c.Memory
+		if !c.Init {
+			sum.CPU += c.CPU
+			sum.Memory += c.Memory
+		}
 	}
 	return sum
 }

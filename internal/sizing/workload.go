@@ -34,7 +34,7 @@ func times(n int) string {
 }
 
 func container(c Container, p Policy) ContainerSize {
-	out := ContainerSize{Name: c.Name, Before: c.Requests}
+	out := ContainerSize{Name: c.Name, Init: c.Init, Before: c.Requests}
 	out.CPU, out.CPUWhy = cpu(c, p)
 	if p.CPULimit > 0 {
 		out.CPULimit = stepCPU(float64(out.CPU) * float64(p.CPULimit) / 100)
@@ -214,15 +214,19 @@ func (s *Size) replicas(w Workload, p Policy) {
 		}
 		return
 	}
-	low := max(least, min(need, MostReplicas), w.MinReplicas)
+	lost := withoutZone(need, p)
+	low := max(least, min(lost, MostReplicas), w.MinReplicas)
 	if !known {
 		low = max(low, w.Replicas)
 		why = fmt.Sprintf("load is not known: today's number of %d is kept", max(1, w.Replicas))
 	}
 	low = min(low, MostReplicas)
-	if low == least && low > need {
+	if known && lost > need {
+		why += fmt.Sprintf("; %d, so that those in %s carry it when one of %d fails", lost, counted(p.Zones-1, "zone"), p.Zones)
+	}
+	if low == least && low > max(need, lost) {
 		why += fmt.Sprintf("; %d at least, so that one may go while the other serves", least)
-	} else if known && w.MinReplicas > 0 && low == w.MinReplicas && low > need {
+	} else if known && w.MinReplicas > 0 && low == w.MinReplicas && low > max(need, lost) {
 		why += fmt.Sprintf("; today's autoscaler has %d at least", w.MinReplicas)
 	}
 	high := min(max(low*p.MaxTimes, w.MaxReplicas, low+1), MostReplicas)
@@ -234,6 +238,16 @@ func (s *Size) replicas(w Workload, p Policy) {
 	s.Autoscaler = &Autoscaler{Utilization: p.Target, AverageValue: max(1, target), DownAfter: 5 * time.Minute,
 		Why: Figure{Reason: fmt.Sprintf("more pods from %d%% of the request on, so that what is left carries the load until a new one serves; fewer only after 5 minutes, so that a dip is not paid for with a start", p.Target),
 			Assumed: slices.ContainsFunc(s.Containers, func(c ContainerSize) bool { return c.CPUWhy.Assumed })}}
+}
+
+// withoutZone is how many pods it takes for those of the zones that are left to carry the
+// load, fully busy, when a zone fails.
+func withoutZone(need int, p Policy) int {
+	if p.Zones < 2 || need == 0 {
+		return need
+	}
+	busy := float64(need) * float64(p.Target) / 100
+	return max(need, int(math.Ceil(busy*float64(p.Zones)/float64(p.Zones-1)-slack)))
 }
 
 func upTo(p Policy, w Workload, high int) string {
@@ -250,6 +264,9 @@ func upTo(p Policy, w Workload, high int) string {
 func needed(w Workload, sized []ContainerSize, p Policy) (n int, why string, known bool) {
 	used, asked := 0.0, 0.0
 	for i, c := range w.Containers {
+		if c.Init {
+			continue
+		}
 		if c.Usage == nil {
 			return 0, "", false
 		}
@@ -260,7 +277,7 @@ func needed(w Workload, sized []ContainerSize, p Policy) (n int, why string, kno
 		used += sane(seen)
 		asked += float64(sized[i].CPU) / 1000
 	}
-	if len(w.Containers) == 0 || asked == 0 {
+	if asked == 0 {
 		return 0, "", false
 	}
 	pods := max(1, w.Replicas)
