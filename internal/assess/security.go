@@ -192,10 +192,14 @@ func eachSecurity(p *pass, wrong func(w *inventory.Workload, c *inventory.Contai
 }
 
 func privileged(p *pass) {
-	eachSecurity(p, func(w *inventory.Workload, c *inventory.Container, s corev1.SecurityContext) {
-		if isTrue(s.Privileged) {
-			at := c.Path + ".securityContext.privileged"
-			p.at(w.Object, at, "privileged is true").set(at, false)
+	p.everyContainer(func(w *inventory.Workload, c *inventory.Container) {
+		if !isTrue(securityOf(c).Privileged) {
+			return
+		}
+		at := c.Path + ".securityContext.privileged"
+		f := p.at(w.Object, at, "privileged is true")
+		if w.Kind != inventory.KindCompose {
+			f.set(at, false)
 		}
 	})
 }

@@ -87,7 +87,8 @@ func (w *findingWriter) finding(f *Finding) {
 // learn encodes what a rule says.
 func (w *findingWriter) learn(form *findingJSON) {
 	text := w.text
-	w.text = append(w.head[:0], "\n    {"+fieldIndent+`"rule": `...)
+	w.text = w.head[:0]
+	w.text = append(w.text, "\n    {"+fieldIndent+`"rule": `...)
 	w.string(form.Rule)
 	w.optional(`"severity": `, form.Severity.String())
 	w.optional(`"group": `, string(form.Group))

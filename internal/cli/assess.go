@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +47,7 @@ type assessFlags struct {
 	failOn              string
 	suppressions        string
 	report              string
+	timeout             time.Duration
 	rules               bool
 }
 
@@ -97,6 +99,7 @@ something could not be read: the rest is assessed all the same.`,
 	flags.StringArrayVar(&f.values, "values", nil, "a `file` of values for Helm charts; may be given again")
 	flags.StringVar(&f.release, "release", "", "the `name` of the release in Helm charts")
 	flags.StringVar(&f.prometheus, "prometheus", "", "the `URL` of a Prometheus that knows what the cluster's containers use")
+	flags.DurationVar(&f.timeout, "request-timeout", inventory.DefaultTimeout, "how long one request to the cluster may take")
 	flags.StringVar(&f.failOn, "fail-on", "", "exit with 1 if a finding is this `severity` or worse: low, medium, high or critical")
 	flags.StringVar(&f.suppressions, "suppressions", "", "a `file` of findings that somebody has taken responsibility for")
 	flags.StringVar(&f.report, "report", "", "write the report into this `file`")
@@ -119,6 +122,8 @@ func (a *app) assess(cmd *cobra.Command, paths []string, f assessFlags) error {
 		return a.printRules()
 	case len(paths) == 0 && !live:
 		return wrong("name manifests to assess, or a cluster with --context or --kubeconfig")
+	case f.timeout <= 0:
+		return wrong("--request-timeout: want a time above 0, such as 30s")
 	case !live && (len(f.namespaces) > 0 || f.prometheus != ""):
 		return wrong("--namespace and --prometheus go with --context or --kubeconfig")
 	case len(paths) == 0 && (len(f.values) > 0 || f.release != ""):
@@ -212,7 +217,7 @@ func takeInventory(ctx context.Context, paths []string, f assessFlags) (*invento
 	if f.kubeconfig == "" && f.context == "" {
 		return files, nil
 	}
-	if cluster, err = inventory.FromCluster(ctx, inventory.Options{Kubeconfig: f.kubeconfig, Context: f.context, Namespaces: f.namespaces, Prometheus: f.prometheus}); err != nil {
+	if cluster, err = inventory.FromCluster(ctx, inventory.Options{Kubeconfig: f.kubeconfig, Context: f.context, Namespaces: f.namespaces, Prometheus: f.prometheus, Timeout: f.timeout}); err != nil {
 		return nil, err
 	}
 	if files == nil {

@@ -31,8 +31,8 @@ const (
 	// clusterQPS and clusterBurst bound the requests to the API server a second: a list of a
 	// hundred thousand objects is two hundred requests, and others work there too.
 	clusterQPS, clusterBurst = 20, 40
-	// requestTimeout bounds one request.
-	requestTimeout = 30 * time.Second
+	// DefaultTimeout bounds one request to the API server.
+	DefaultTimeout = 30 * time.Second
 	// listsAtOnce is how many kinds are listed side by side.
 	listsAtOnce = 4
 	// restarts is how often a list begins anew because it took longer than the server
@@ -71,6 +71,8 @@ type Options struct {
 	Prometheus string
 	// Window is how far back Prometheus is asked; 0 means DefaultWindow.
 	Window time.Duration
+	// Timeout bounds one request to the API server; 0 means DefaultTimeout.
+	Timeout time.Duration
 }
 
 // SystemNamespaces are those that every cluster has for itself.
@@ -108,6 +110,7 @@ type clusterReader struct {
 }
 
 func newClusterReader(o Options) (*clusterReader, error) {
+	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context})
@@ -121,7 +124,7 @@ func newClusterReader(o Options) (*clusterReader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kubeconfig %s, context %q: %w", file, name, err)
 	}
-	conf.QPS, conf.Burst, conf.Timeout = clusterQPS, clusterBurst, requestTimeout
+	conf.QPS, conf.Burst, conf.Timeout = clusterQPS, clusterBurst, o.Timeout
 	conf.WarningHandler = rest.NoWarnings{}
 	conf.UserAgent = "dhow"
 	over, err := rest.HTTPClientFor(conf)
@@ -336,7 +339,7 @@ func (r *clusterReader) page(ctx context.Context, res apiResource, namespace, to
 	if namespace != "" {
 		path += "/namespaces/" + url.PathEscape(namespace)
 	}
-	req := r.client.Get().AbsPath(path+"/"+res.name).Param("limit", fmt.Sprint(pageSize)).Timeout(requestTimeout)
+	req := r.client.Get().AbsPath(path+"/"+res.name).Param("limit", fmt.Sprint(pageSize)).Timeout(r.o.Timeout)
 	if token != "" {
 		req = req.Param("continue", token)
 	}
