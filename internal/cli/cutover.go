@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -182,9 +183,9 @@ func (r *run) event(e cutover.Event) {
 	case e.Progress != nil:
 		r.reporter.report(*e.Progress)
 	case r.app.json():
-		r.app.log.Info("cutover", "step", string(e.Step), "took", e.Took, "text", e.Text)
+		r.app.log.Info("cutover", "step", string(e.Step), "took", e.Took, "slowest", e.Slowest.Database, "text", e.Text)
 	case e.Step != "":
-		r.app.printf("%s  %-9s %10s", e.At.Format(clockMillis), e.Step, took(e.Took))
+		r.app.printf("%s", strings.TrimRight(fmt.Sprintf("%s  %-9s %10s  %s", e.At.Format(clockMillis), e.Step, took(e.Took), e.Slowest.Database), " "))
 	default:
 		r.app.printf("%s  %s", e.At.Format(clockMillis), e.Text)
 	}

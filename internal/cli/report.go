@@ -78,9 +78,9 @@ func (r *run) markdown(estate string, last *cutover.Run, failure error) string {
 	}
 	line("| stall allowed | %s |\n", r.budget)
 	if len(r.result.Steps) > 0 {
-		line("## Steps\n\n| step | took |\n|---|---:|")
+		line("## Steps\n\n| step | took | longest at |\n|---|---:|---|")
 		for _, s := range r.result.Steps {
-			line("| %s | %s |", s.Step, took(s.Took))
+			line("| %s | %s | %s |", s.Step, took(s.Took), s.Slowest.Database)
 		}
 		line("")
 	}

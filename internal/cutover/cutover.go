@@ -104,6 +104,7 @@ type Event struct {
 	At       time.Time      `json:"at"`
 	Step     Step           `json:"step,omitempty"`
 	Took     time.Duration  `json:"took_ns,omitempty"`
+	Slowest  Slowest        `json:"slowest,omitzero"`
 	Text     string         `json:"text,omitempty"`
 	Progress *move.Progress `json:"progress,omitempty"`
 }
@@ -136,8 +137,15 @@ type Result struct {
 
 // Timing is how long a step took.
 type Timing struct {
-	Step Step          `json:"step"`
-	Took time.Duration `json:"took_ns"`
+	Step    Step          `json:"step"`
+	Took    time.Duration `json:"took_ns"`
+	Slowest Slowest       `json:"slowest,omitzero"`
+}
+
+// Slowest is the database that a step waited for longest: all take part at once.
+type Slowest struct {
+	Database string        `json:"database"`
+	Took     time.Duration `json:"took_ns"`
 }
 
 // ErrOverBudget says that the stall would have been, or became, longer than allowed; all was undone.
@@ -155,6 +163,8 @@ type Machine struct {
 	result  Result
 	streams *streams
 	marks   []move.Marker
+	mu      sync.Mutex // guards slowest
+	slowest Slowest    // of the step that is done
 	// pinned says that the snapshots of the cutover point are held.
 	pinned bool
 	// passed says that the point of no return is behind: a target may be open.
@@ -352,6 +362,9 @@ func (m *Machine) step(ctx context.Context, st step) error {
 	}
 	m.cfg.AfterStep(st.name)
 	m.passed = m.passed || st.stage == final
+	m.mu.Lock()
+	m.slowest = Slowest{}
+	m.mu.Unlock()
 	began := time.Now()
 	var err error
 	if st.stage == final {
@@ -363,8 +376,11 @@ func (m *Machine) step(ctx context.Context, st step) error {
 		return err
 	}
 	took := time.Since(began)
-	m.result.Steps = append(m.result.Steps, Timing{Step: st.name, Took: took})
-	m.cfg.Report(Event{At: time.Now(), Step: st.name, Took: took})
+	m.mu.Lock()
+	slowest := m.slowest
+	m.mu.Unlock()
+	m.result.Steps = append(m.result.Steps, Timing{Step: st.name, Took: took, Slowest: slowest})
+	m.cfg.Report(Event{At: time.Now(), Step: st.name, Took: took, Slowest: slowest})
 	return nil
 }
 
@@ -422,7 +438,7 @@ func (m *Machine) all(ctx context.Context, movers []move.Mover, do func(context.
 	var wg sync.WaitGroup
 	for i, mv := range movers {
 		wg.Go(func() {
-			if err := do(ctx, mv); err != nil {
+			if err := m.timed(ctx, mv, do); err != nil {
 				errs[i] = fmt.Errorf("database %s: %w", mv.Name(), err)
 			}
 		})
@@ -436,13 +452,25 @@ func (m *Machine) each(ctx context.Context, movers []move.Mover, do func(context
 	g, ctx := errgroup.WithContext(ctx)
 	for _, mv := range movers {
 		g.Go(func() error {
-			if err := do(ctx, mv); err != nil {
+			if err := m.timed(ctx, mv, do); err != nil {
 				return fmt.Errorf("database %s: %w", mv.Name(), err)
 			}
 			return nil
 		})
 	}
 	return g.Wait()
+}
+
+// timed does it with one mover, and notes how long that took if none took longer.
+func (m *Machine) timed(ctx context.Context, mv move.Mover, do func(context.Context, move.Mover) error) error {
+	began := time.Now()
+	err := do(ctx, mv)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if took := time.Since(began); took > m.slowest.Took {
+		m.slowest = Slowest{Database: mv.Name(), Took: took}
+	}
+	return err
 }
 
 func (m *Machine) say(format string, args ...any) {

@@ -283,14 +283,16 @@ func (a *ashore) hearSteps(line []byte) {
 		Msg  string        `json:"msg"`
 		Step cutover.Step  `json:"step"`
 		Took time.Duration `json:"took"`
-		Text string        `json:"text"`
+		// Slowest is the database that the step waited for longest.
+		Slowest string `json:"slowest"`
+		Text    string `json:"text"`
 	}
 	switch err := json.Unmarshal(line, &said); {
 	case err != nil || said.Msg != "cutover":
 	case said.Text != "":
 		a.say("%s", said.Text)
 	case said.Step != "":
-		a.say("  %-9s %6.1f ms", said.Step, milliseconds(said.Took))
+		a.say("  %-9s %6.1f ms  %s", said.Step, milliseconds(said.Took), said.Slowest)
 	}
 }
 

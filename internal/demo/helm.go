@@ -104,7 +104,7 @@ func (a *aboard) move(ctx context.Context, to estate.Side, verify bool) (cutover
 		case e.Text != "":
 			a.say("%s", e.Text)
 		case e.Step != "":
-			a.say("  %-9s %6.1f ms", e.Step, milliseconds(e.Took))
+			a.say("  %-9s %6.1f ms  %s", e.Step, milliseconds(e.Took), e.Slowest.Database)
 		}
 	}
 	m, err := cutover.New(cfg)
