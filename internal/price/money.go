@@ -153,14 +153,17 @@ func plus(a, b Money) (Money, error) {
 }
 
 // scale is a rate times a factor in thousandths, rounded half up.
-func scale(r Rate, factor Amount) (Rate, error) {
-	high, low := bits.Mul64(uint64(r), uint64(factor))
-	low, carry := bits.Add64(low, milli/2, 0)
+func scale(r Rate, factor Amount) (Rate, error) { return portion(r, factor, milli) }
+
+// portion is a rate times one number by another, rounded half up.
+func portion(r Rate, of, by Amount) (Rate, error) {
+	high, low := bits.Mul64(uint64(r), uint64(of))
+	low, carry := bits.Add64(low, uint64(by)/2, 0)
 	high += carry
-	if high >= milli {
+	if high >= uint64(by) {
 		return 0, errTooMuch
 	}
-	v, _ := bits.Div64(high, low, milli)
+	v, _ := bits.Div64(high, low, uint64(by))
 	if v > maxRate*nanos {
 		return 0, errTooMuch
 	}

@@ -278,8 +278,7 @@ func (l *List) quoted(code Code, region string) (Quote, bool, error) {
 	}
 	e := l.prices[best]
 	q := l.make(code, region, e.per, e.regions[region])
-	// Rounded up to the thousandth of the factor at most: sizes are powers of two of each other.
-	rate, err := scale(q.Rate, (size*milli+bestSize/2)/bestSize)
+	rate, err := portion(q.Rate, size, bestSize)
 	if err != nil {
 		return Quote{}, false, fmt.Errorf("the price of %s: %w", code, err)
 	}
