@@ -57,10 +57,51 @@ func (i *Inventory) findDatabases() {
 		sortEvidence(&db.Evidence)
 		i.Databases = append(i.Databases, *db)
 	}
+	i.sortDatabases()
+}
+
+func (i *Inventory) sortDatabases() {
 	slices.SortStableFunc(i.Databases, func(a, b Database) int {
 		return cmp.Or(strings.Compare(string(a.Engine), string(b.Engine)), strings.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), strings.Compare(a.Name, b.Name),
 			strings.Compare(a.User, b.User), compareRefs(deref(a.Server), deref(b.Server)), compareRefs(deref(a.Secret), deref(b.Secret)))
 	})
+}
+
+// Learn takes in databases that were not known before, and what went wrong when databases
+// were asked. It is for package inquire, before anybody else reads the inventory.
+func (i *Inventory) Learn(found []Database, problems []Problem) {
+	i.Databases = append(i.Databases, found...)
+	i.sortDatabases()
+	i.Problems = append(i.Problems, problems...)
+	i.settle()
+}
+
+// Connection reads a connection string such as a Secret has: a URL, libpq's pairs, or Go's
+// form for MySQL. It gives the password apart, for whoever connects: it is the one secret
+// that comes out of this package, to the caller who put it in. ok says that it names an
+// engine that is known, or that hint is one, and a host.
+func Connection(text string, hint Engine) (db Database, password string, ok bool) {
+	text = strings.TrimSpace(text)
+	for _, c := range connections(text) {
+		if c.engine == "" {
+			c.engine = hint
+		}
+		if c.engine == "" || c.host == "" {
+			continue
+		}
+		db = fromConnection(c)
+		if db.Port == 0 {
+			db.Port = enginePort(db.Engine)
+		}
+		if len(c.secrets) > 0 {
+			password = text[c.secrets[0][0]:c.secrets[0][1]]
+			if c.scheme != "pairs" && !strings.Contains(text, "@tcp(") { // of a URL, where signs are escaped
+				password = unescape(password)
+			}
+		}
+		return db, password, true
+	}
+	return Database{}, "", false
 }
 
 func deref(r *Ref) Ref {
@@ -133,7 +174,7 @@ func (d *databases) note(db Database, client *Workload, e Evidence) {
 	}
 	have.Encryption = cmp.Or(have.Encryption, db.Encryption)
 	have.PlainPassword = have.PlainPassword || db.PlainPassword
-	have.Secret = cmp.Or(have.Secret, db.Secret)
+	have.keep(db.Secret, db.SecretKey)
 	if client != nil {
 		have.Clients = append(have.Clients, client.Ref)
 		if !slices.Contains(d.by[client.Ref], have) {
@@ -141,6 +182,13 @@ func (d *databases) note(db Database, client *Workload, e Evidence) {
 		}
 	}
 	have.Evidence = append(have.Evidence, e)
+}
+
+// keep notes the Secret that has the password, unless one is known.
+func (d *Database) keep(secret *Ref, key string) {
+	if d.Secret == nil && secret != nil {
+		d.Secret, d.SecretKey = secret, key
+	}
 }
 
 // fromConnection is what a connection string says.
@@ -194,7 +242,7 @@ func (d *databases) secretSetting(w *Workload, s Setting) {
 	if engine == "" {
 		return
 	}
-	d.note(Database{Engine: engine, Secret: s.Secret}, w, d.inv.evidence(ByEnvironment, s.Object, s.Path, "Secret "+s.Secret.Name+" key "+s.Key))
+	d.note(Database{Engine: engine, Secret: s.Secret, SecretKey: s.Key}, w, d.inv.evidence(ByEnvironment, s.Object, s.Path, "Secret "+s.Secret.Name+" key "+s.Key))
 }
 
 func hasWord(s string, words ...string) bool {
@@ -325,7 +373,7 @@ func (d *databases) groups(w *Workload, c *Container, used map[int]bool) {
 		if engine == Redis || engine == RabbitMQ || engine == Kafka || engine == NATS {
 			name = get(prefix, "DB")
 		}
-		db := Database{Engine: engine, Host: host, Port: port, Name: name.Value, User: user.Value, PlainPassword: password.Value != "" && !reference(password.Value) || password.Value == Masked, Secret: password.Secret}
+		db := Database{Engine: engine, Host: host, Port: port, Name: name.Value, User: user.Value, PlainPassword: password.Value != "" && !reference(password.Value) || password.Value == Masked, Secret: password.Secret, SecretKey: password.Key}
 		d.note(db, w, d.inv.evidence(byOf(s), s.Object, s.Path, s.Value))
 	}
 }
@@ -413,7 +461,7 @@ func (d *databases) servers() {
 					db.User = s.Value
 				case "POSTGRES_PASSWORD", "MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "MARIADB_PASSWORD", "MARIADB_ROOT_PASSWORD", "MONGO_INITDB_ROOT_PASSWORD", "SA_PASSWORD", "MSSQL_SA_PASSWORD", "POSTGRESQL_PASSWORD":
 					db.PlainPassword = db.PlainPassword || s.Value == Masked
-					db.Secret = cmp.Or(db.Secret, s.Secret)
+					db.keep(s.Secret, s.Key)
 				}
 			}
 			for _, s := range w.Services {
@@ -446,7 +494,7 @@ func (d *databases) fold() {
 			to.Evidence = append(to.Evidence, db.Evidence...)
 			to.Name, to.User = cmp.Or(to.Name, db.Name), cmp.Or(to.User, db.User)
 			to.PlainPassword = to.PlainPassword || db.PlainPassword
-			to.Secret = cmp.Or(to.Secret, db.Secret)
+			to.keep(db.Secret, db.SecretKey)
 			d.found[k] = nil
 		}
 	}

@@ -94,7 +94,8 @@ type Source struct {
 }
 
 // Inventory is all that was found. It is complete and no longer changes once a reader or
-// Merge has returned it; it may be read from several goroutines. All slices are sorted.
+// Merge has returned it, but for what package inquire learns of databases right after; it
+// may be read from several goroutines. All slices are sorted.
 type Inventory struct {
 	// Objects are sorted by group, kind, namespace and name.
 	Objects []*Object
@@ -318,8 +319,10 @@ type Database struct {
 	Server *Ref `json:"server,omitempty"`
 	// Service is the Service through which it is reached, nil if by an address or foreign name.
 	Service *Ref `json:"service,omitempty"`
-	// Secret is the Secret that has the connection string or the password, nil if none is known.
-	Secret *Ref `json:"secret,omitempty"`
+	// Secret is the Secret that has the connection string or the password, nil if none is
+	// known; SecretKey is which of its keys, "" if that is not known.
+	Secret    *Ref   `json:"secret,omitempty"`
+	SecretKey string `json:"secretKey,omitempty"`
 	// Managed is the provider's product if the name tells: rds, aurora, elasticache,
 	// memorydb, documentdb, cloudsql, azure, or "". Region is the provider's if the name tells.
 	Managed string `json:"managed,omitempty"`
@@ -328,6 +331,34 @@ type Database struct {
 	Clients []Ref `json:"clients,omitempty"`
 	// Evidence is where it was found, sorted.
 	Evidence []Evidence `json:"evidence"`
+	// Answers is what its server said of itself, nil unless it was asked: see package inquire.
+	Answers *Answers `json:"answers,omitempty"`
+}
+
+// Answers is what a database's server says of itself. What it did not say, or what the user
+// who asked may not see, is 0 or "".
+type Answers struct {
+	// Product is PostgreSQL, MariaDB, MySQL, Redis or Valkey, Version such as 15.18.
+	Product string `json:"product"`
+	Version string `json:"version"`
+	// Bytes is what the data takes: on disk, or of Redis in memory. Items are its tables, or
+	// of Redis its keys. Both are of the database that is named, and of the whole server if
+	// none is, or if it is Redis.
+	Bytes int64 `json:"bytes"`
+	Items int64 `json:"items"`
+	// Extensions are those of PostgreSQL with their versions, the plugins and the storage
+	// engines in use of MariaDB beside its own, and Redis' modules; sorted.
+	Extensions []string `json:"extensions,omitempty"`
+	// Connections are open at the time, and MaxConnections may be.
+	Connections    int `json:"connections"`
+	MaxConnections int `json:"maxConnections,omitempty"`
+	// PerSecond is how many transactions (PostgreSQL), statements (MariaDB) or commands
+	// (Redis) it served a second, on average over Over.
+	PerSecond float64       `json:"perSecond"`
+	Over      time.Duration `json:"over"`
+	// Replicas are those that follow it; Replica says that it follows another itself.
+	Replicas int  `json:"replicas,omitempty"`
+	Replica  bool `json:"replica,omitempty"`
 }
 
 // Evidence is what told something, and where it stands.
@@ -354,8 +385,9 @@ const (
 	ByConfigMap   By = "configmap"
 	ByPolicy      By = "networkpolicy"
 	ByService     By = "service"
-	ByRoute       By = "route" // an Ingress or Gateway API route leads there
-	ByFile        By = "file"  // a file beside the manifests
+	ByRoute       By = "route"  // an Ingress or Gateway API route leads there
+	ByFile        By = "file"   // a file beside the manifests
+	ByEstate      By = "estate" // the estate file names it
 )
 
 // Call is that one workload calls another, or a host outside.
