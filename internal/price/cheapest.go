@@ -52,7 +52,7 @@ type Advice struct {
 	Items []Item `json:"-"`
 }
 
-// Hours of a week, and how many of them a month of the list's hours has.
+// weekHours is how many hours a week has.
 const weekHours = 168
 
 // tweak makes an item cheaper; it leaves what does not fit as it is.
@@ -60,11 +60,6 @@ type tweak struct {
 	id, what, givenUp string
 	apply             func(l *List, g Goals, i Item) Item
 }
-
-// commitments is what is paid of the price on demand, in percent, by years, without
-// anything in advance: what AWS tells of Compute Savings Plans and of reserved instances
-// of databases on the average, rounded up. The true figure is each class' own.
-var commitments = map[int]struct{ compute, data int }{1: {73, 70}, 3: {55, 55}}
 
 // tweaks are in the order in which they are made together: what lowers a price before
 // what lowers the hours, and a commitment last, for it holds for what is left.
@@ -235,7 +230,7 @@ func (l *List) offAtNight(g Goals, i Item) Item {
 }
 
 func (l *List) commitment(g Goals, i Item) Item {
-	c, ok := commitments[g.CommitYears]
+	c, ok := l.commitments[g.CommitYears]
 	if !ok || i.Percent != 0 || i.Hours != 0 && i.Hours < l.Hours {
 		return i // what stands still at night does not use up a commitment
 	}
@@ -243,9 +238,7 @@ func (l *List) commitment(g Goals, i Item) Item {
 	case Instance, Fargate:
 		i.Percent = c.compute
 	case Database, Cache:
-		if g.CommitYears == 1 || i.Kind == Database {
-			i.Percent = c.data
-		}
+		i.Percent = c.data
 	default:
 	}
 	return i

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -97,7 +98,7 @@ func FromOffers(r io.Reader) (*List, error) {
 	in.FieldsPerRecord = -1
 	in.ReuseRecord = true
 	head := map[string]string{}
-	l := &List{sources: map[string]Source{}, factors: map[string]factor{}, prices: map[Code]*entry{}}
+	l := newList()
 	o := offerReader{list: l, steps: map[step]float64{}}
 	for at := 1; ; at++ {
 		row, err := in.Read()
@@ -222,7 +223,7 @@ func (o *offerReader) price(p product, code Code, cell func(string) string) erro
 		return fmt.Errorf("%q is no region", shown(region))
 	}
 	from, err := strconv.ParseFloat(cell("StartingRange"), 64)
-	if err != nil || from < 0 || from != from {
+	if err != nil || from < 0 || math.IsNaN(from) {
 		return fmt.Errorf("the price of %s in %s holds from %q on: want a number", code, region, shown(cell("StartingRange")))
 	}
 	rate, err := offerRate(cell("PricePerUnit"), p.times)

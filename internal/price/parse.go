@@ -58,6 +58,10 @@ func (e *Invalid) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+func newList() *List {
+	return &List{sources: map[string]Source{}, factors: map[string]factor{}, prices: map[Code]*entry{}, commitments: map[int]commitment{}}
+}
+
 // reader reads a file of prices and gathers what is wrong with it.
 type reader struct {
 	problems []Problem
@@ -81,7 +85,7 @@ func line(n ast.Node) int {
 // is laid over another may leave out what the other has.
 func parse(file string, text []byte, whole bool) (*List, error) {
 	r := &reader{}
-	l := &List{sources: map[string]Source{}, factors: map[string]factor{}, prices: map[Code]*entry{}}
+	l := newList()
 	if root := r.syntax(text); root != nil {
 		r.list(root, l, whole)
 	}
@@ -237,14 +241,17 @@ func (r *reader) text(m member, path string) (string, bool) {
 }
 
 func (r *reader) list(root ast.Node, l *List, whole bool) {
-	var prices, factors ast.Node
-	for _, m := range r.members(root, "", "date", "currency", "hours", "base", "other", "sources", "factors", "prices") {
+	var prices, factors, commitments ast.Node
+	for _, m := range r.members(root, "", "date", "currency", "hours", "base", "other", "sources", "factors", "commitments", "prices") {
 		switch m.key {
 		case "sources":
 			r.sources(m.value, l)
 			continue
 		case "factors":
 			factors = m.value
+			continue
+		case "commitments":
+			commitments = m.value
 			continue
 		case "prices":
 			prices = m.value
@@ -283,6 +290,9 @@ func (r *reader) list(root ast.Node, l *List, whole bool) {
 	if factors != nil {
 		r.factors(factors, l)
 	}
+	if commitments != nil {
+		r.commitments(commitments, l)
+	}
 	if prices != nil {
 		r.prices(prices, l)
 	}
@@ -292,8 +302,8 @@ func (r *reader) list(root ast.Node, l *List, whole bool) {
 		r.wrong(root, "date", "is missing: give the day that the prices are of, as 2006-01-02")
 	case len(l.prices) == 0:
 		r.wrong(root, "prices", "is missing: a list of prices needs one at least")
-	case whole && (l.Currency == "" || l.Hours == 0 || l.Base == "" || l.other == 0):
-		r.wrong(root, "", "currency, hours, base or other is missing")
+	case whole && (l.Currency == "" || l.Hours == 0 || l.Base == "" || l.other == 0 || len(l.commitments) != 2):
+		r.wrong(root, "", "currency, hours, base, other or commitments is missing")
 	}
 }
 
@@ -362,6 +372,39 @@ func (r *reader) factors(n ast.Node, l *List) {
 			r.wrong(m.node, path, "lacks times or source")
 		}
 		l.factors[m.key] = f
+	}
+}
+
+// commitments are by how many years one commits for: 1 or 3, as AWS sells them.
+func (r *reader) commitments(n ast.Node, l *List) {
+	for _, m := range r.members(n, "commitments", "1", "3") {
+		path := below("commitments", m.key)
+		var c commitment
+		for _, k := range r.members(m.value, path, "compute", "data", "source") {
+			at := below(path, k.key)
+			text, ok := r.text(k, at)
+			if !ok {
+				continue
+			}
+			if k.key == "source" {
+				c.source = r.source(k, l, text, at)
+				continue
+			}
+			percent, err := strconv.Atoi(text)
+			if err != nil || percent < 1 || percent > 100 {
+				r.wrong(k.node, at, "%q is no share: want what is paid of the price, in whole percent from 1 to 100", shown(text))
+			}
+			if k.key == "data" {
+				c.data = percent
+			} else {
+				c.compute = percent
+			}
+		}
+		if c.compute == 0 || c.data == 0 || c.source == "" {
+			r.wrong(m.node, path, "lacks compute, data or source")
+		}
+		years, _ := strconv.Atoi(m.key) // it is one of those above
+		l.commitments[years] = c
 	}
 }
 

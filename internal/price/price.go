@@ -54,6 +54,15 @@ type List struct {
 	// other is the factor of a region that has none of its own, in thousandths.
 	other  Amount
 	prices map[Code]*entry
+	// commitments are what is paid of the price of hours, by years.
+	commitments map[int]commitment
+}
+
+// commitment is in percent of the price on demand, with nothing paid in advance: of
+// machines and tasks, and of databases and caches.
+type commitment struct {
+	compute, data int
+	source        string
 }
 
 // Code names what is paid for: "nat/hour", "ec2/m7g.large", "rds/postgres/db.m7g.large".
@@ -143,7 +152,7 @@ func (l *List) With(over *List) (*List, error) {
 		return nil, fmt.Errorf("the prices are in %s, those below them in %s: give both in one currency", over.Currency, l.Currency)
 	}
 	out := &List{Date: max(l.Date, over.Date), Currency: l.Currency, Hours: l.Hours, Base: cmp.Or(over.Base, l.Base), other: l.other,
-		sources: maps.Clone(l.sources), factors: maps.Clone(l.factors), prices: make(map[Code]*entry, len(l.prices))}
+		sources: maps.Clone(l.sources), factors: maps.Clone(l.factors), commitments: maps.Clone(l.commitments), prices: make(map[Code]*entry, len(l.prices))}
 	if over.Hours != 0 {
 		out.Hours = over.Hours
 	}
@@ -164,6 +173,10 @@ func (l *List) With(over *List) (*List, error) {
 	}
 	for region, f := range over.factors {
 		out.factors[region] = factor{f.of, renamed[f.source]}
+	}
+	for years, c := range over.commitments {
+		c.source = renamed[c.source]
+		out.commitments[years] = c
 	}
 	for code, e := range l.prices {
 		c := *e

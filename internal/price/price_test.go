@@ -148,6 +148,8 @@ const contract = `date: "2026-12-01"
 sources:
   contract: {title: "our contract, appendix B", date: "2026-12-01"}
   vpc: {title: "another source of the same name", date: "2026-12-01"}
+commitments:
+  3: {compute: 40, data: 45, source: contract}
 factors:
   ap-south-1: {times: "1.05", source: contract}
 prices:
@@ -234,6 +236,9 @@ func TestRefusedFiles(t *testing.T) {
 		{head + "factors: {x: {times: \"1\", source: a}}\n", "prices.yaml:3: factors.x: is no region"},
 		{head + "factors: {eu-west-1: {times: \"1.2345\", source: a}}\n", `"1.2345" is no factor`},
 		{head + "factors: {eu-west-1: {times: \"1\", source: b}}\n", `factors.eu-west-1.source: "b" is none of the sources: they are a`},
+		{head + "commitments: {2: {compute: 70, data: 70, source: a}}\n", `commitments.2: unknown key: the keys here are 1, 3`},
+		{head + "commitments: {1: {compute: 0, data: 70, source: a}}\n", `commitments.1.compute: "0" is no share`},
+		{head + "commitments: {1: {data: 70, source: a}}\n", "prices.yaml:3: commitments.1: lacks compute, data or source"},
 		{head + "prices: {}\n", "prices.yaml:3: prices: want a list"},
 		{head + "prices:\n- {of: nat/hour}\n", "prices.yaml:4: prices[0]: lacks of, per, source, or its prices"},
 		{head + "prices:\n- {of: NAT, per: hour, source: a, everywhere: \"1\"}\n", `prices[0].of: "NAT" names nothing that has a price`},

@@ -42,6 +42,13 @@ func (l *List) Text() []byte {
 			fmt.Fprintf(&b, "  %s: {times: %q, source: %s}\n", region, f.of, strconv.Quote(f.source))
 		}
 	}
+	if len(l.commitments) > 0 {
+		b.WriteString("commitments:\n")
+		for _, years := range slices.Sorted(maps.Keys(l.commitments)) {
+			c := l.commitments[years]
+			fmt.Fprintf(&b, "  %d: {compute: %d, data: %d, source: %s}\n", years, c.compute, c.data, strconv.Quote(c.source))
+		}
+	}
 	b.WriteString("prices:\n")
 	for _, code := range l.Codes() {
 		e := l.prices[code]
