@@ -1,0 +1,234 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+const (
+	gatewayAPI   = "gateway.networking.k8s.io/v1"
+	controlGroup = "gateway.k8s.aws"
+	controlAPI   = controlGroup + "/v1beta1"
+	// gatewayClass is served by the AWS Load Balancer Controller.
+	gatewayClass      = "dhow-alb"
+	gatewayController = controlGroup + "/alb"
+	gatewayFile       = "01-gateways.yaml"
+	redirect          = "to-https"
+)
+
+// scopeGateway is a Gateway: the public one, or the private one.
+type scopeGateway struct {
+	name      string
+	namespace string
+	public    bool
+	hosts     []string
+	// spaces are the namespaces with routes to it.
+	spaces []string
+}
+
+// gatewayFor is the Gateway of a scope, nil where nothing of the cluster has it.
+func (m *maker) gatewayFor(public bool) *scopeGateway {
+	g := &scopeGateway{name: "private", public: public}
+	if public {
+		g.name = "public"
+	}
+	for _, u := range m.units {
+		if u.place != EKS {
+			continue
+		}
+		for _, r := range m.routesOf(u, public) {
+			if !slices.Contains(g.hosts, r.host) {
+				g.hosts = append(g.hosts, r.host)
+			}
+			if !slices.Contains(g.spaces, u.namespace) {
+				g.spaces = append(g.spaces, u.namespace)
+			}
+		}
+	}
+	if len(g.hosts) == 0 {
+		return nil
+	}
+	slices.Sort(g.hosts)
+	slices.Sort(g.spaces)
+	// One load balancer serves all namespaces; it stands in that of most of the plan.
+	g.namespace = g.spaces[0]
+	if slices.Contains(g.spaces, m.plan.Name) {
+		g.namespace = m.plan.Name
+	}
+	return g
+}
+
+// listener is the name of a host's listener.
+func listener(host string) gatewayv1.SectionName {
+	return gatewayv1.SectionName(label(strings.Replace(host, "*", "any", 1)))
+}
+
+// gateways writes the class, and for each scope a Gateway, what the controller is to
+// make of it, and the route that sends port 80 to 443.
+func (w *writer) gateways() {
+	written := false
+	for _, public := range []bool{true, false} {
+		g := w.m.gatewayFor(public)
+		if g == nil {
+			continue
+		}
+		if !written {
+			written = true
+			w.add(gatewayFile, &gatewayv1.GatewayClass{TypeMeta: typed(gatewayAPI, "GatewayClass"), ObjectMeta: meta("", gatewayClass), Spec: gatewayv1.GatewayClassSpec{ControllerName: gatewayController}})
+		}
+		w.gateway(g)
+	}
+}
+
+func (w *writer) gateway(g *scopeGateway) {
+	b := w.m.balancer(balancerName(w.m.plan.Name, g.name))
+	scheme := "internal"
+	if g.public {
+		scheme = "internet-facing"
+	}
+	var attributes []any
+	if b != nil {
+		for _, a := range b.Attributes {
+			attributes = append(attributes, map[string]any{"key": a.Name, "value": a.Value})
+		}
+	}
+	spec := map[string]any{"scheme": scheme, "loadBalancerName": balancerName(w.m.plan.Name, g.name), "listenerConfigurations": []any{map[string]any{"protocolPort": "HTTPS:443", "sslPolicy": tlsPolicy}}}
+	if len(attributes) > 0 {
+		spec["loadBalancerAttributes"] = attributes
+	}
+	w.add(gatewayFile, object(controlAPI, "LoadBalancerConfiguration", g.namespace, g.name, spec))
+	from := gatewayv1.NamespacesFromSame
+	allowed := &gatewayv1.AllowedRoutes{Namespaces: &gatewayv1.RouteNamespaces{From: &from}}
+	if len(g.spaces) > 1 {
+		from = gatewayv1.NamespacesFromSelector
+		allowed.Namespaces.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: namespaceLabel, Operator: metav1.LabelSelectorOpIn, Values: g.spaces}}}
+	}
+	same := gatewayv1.NamespacesFromSame
+	listeners := []gatewayv1.Listener{{Name: "http", Protocol: gatewayv1.HTTPProtocolType, Port: httpPort, AllowedRoutes: &gatewayv1.AllowedRoutes{Namespaces: &gatewayv1.RouteNamespaces{From: &same}}}}
+	for _, h := range g.hosts {
+		name := gatewayv1.Hostname(h)
+		listeners = append(listeners, gatewayv1.Listener{Name: listener(h), Hostname: &name, Protocol: gatewayv1.HTTPSProtocolType, Port: httpsPort, AllowedRoutes: allowed})
+	}
+	w.add(gatewayFile, &gatewayv1.Gateway{TypeMeta: typed(gatewayAPI, "Gateway"), ObjectMeta: meta(g.namespace, g.name), Spec: gatewayv1.GatewaySpec{GatewayClassName: gatewayClass, Listeners: listeners,
+		Infrastructure: &gatewayv1.GatewayInfrastructure{ParametersRef: &gatewayv1.LocalParametersReference{Group: controlGroup, Kind: "LoadBalancerConfiguration", Name: g.name}}}})
+	https, moved, section := "https", 301, gatewayv1.SectionName("http")
+	w.add(gatewayFile, &gatewayv1.HTTPRoute{TypeMeta: typed(gatewayAPI, "HTTPRoute"), ObjectMeta: meta(g.namespace, g.name+"-"+redirect), Spec: gatewayv1.HTTPRouteSpec{
+		CommonRouteSpec: gatewayv1.CommonRouteSpec{ParentRefs: []gatewayv1.ParentReference{{Name: gatewayv1.ObjectName(g.name), SectionName: &section}}},
+		Rules:           []gatewayv1.HTTPRouteRule{{Filters: []gatewayv1.HTTPRouteFilter{{Type: gatewayv1.HTTPRouteFilterRequestRedirect, RequestRedirect: &gatewayv1.HTTPRequestRedirectFilter{Scheme: &https, StatusCode: &moved}}}}}}})
+}
+
+// balancer is a load balancer of the document, nil if there is none of that name.
+func (m *maker) balancer(name string) *Balancer {
+	for i := range m.plan.Balancers {
+		if m.plan.Balancers[i].Name == name {
+			return &m.plan.Balancers[i]
+		}
+	}
+	return nil
+}
+
+// routes writes what leads to a unit, and how its targets are treated.
+func (w *writer) routes(file string, u *unit) {
+	led := false
+	for _, public := range []bool{true, false} {
+		routes := w.m.routesOf(u, public)
+		g := w.m.gatewayFor(public)
+		if len(routes) == 0 || g == nil {
+			continue
+		}
+		led = true
+		// A route's paths hold for all of its hosts: hosts with other paths have another.
+		byPaths := map[string][]string{}
+		var order []string
+		paths := map[string][]route{}
+		for _, host := range hostsOf(routes) {
+			var mine []route
+			key := ""
+			for _, r := range routes {
+				if r.host == host {
+					mine = append(mine, r)
+					key += r.path + " " + map[bool]string{true: "=", false: ""}[r.exact] + "\n"
+				}
+			}
+			if byPaths[key] == nil {
+				order = append(order, key)
+				paths[key] = mine
+			}
+			byPaths[key] = append(byPaths[key], host)
+		}
+		for i, key := range order {
+			name := u.name
+			if !public {
+				name += "-private"
+			}
+			if i > 0 {
+				name += "-" + string(listener(byPaths[key][0]))
+			}
+			w.add(file, w.route(u, g, name, byPaths[key], paths[key]))
+		}
+	}
+	if led {
+		w.targets(file, u)
+	}
+}
+
+func hostsOf(routes []route) []string {
+	var hosts []string
+	for _, r := range routes {
+		if !slices.Contains(hosts, r.host) {
+			hosts = append(hosts, r.host)
+		}
+	}
+	return hosts
+}
+
+func (w *writer) route(u *unit, g *scopeGateway, name string, hosts []string, paths []route) *gatewayv1.HTTPRoute {
+	r := &gatewayv1.HTTPRoute{TypeMeta: typed(gatewayAPI, "HTTPRoute"), ObjectMeta: meta(u.namespace, name)}
+	for _, h := range hosts {
+		section := listener(h)
+		p := gatewayv1.ParentReference{Name: gatewayv1.ObjectName(g.name), SectionName: &section}
+		if g.namespace != u.namespace {
+			namespace := gatewayv1.Namespace(g.namespace)
+			p.Namespace = &namespace
+		}
+		r.Spec.ParentRefs = append(r.Spec.ParentRefs, p)
+		r.Spec.Hostnames = append(r.Spec.Hostnames, gatewayv1.Hostname(h))
+	}
+	port := servicePort(u)
+	to := gatewayv1.HTTPBackendRef{BackendRef: gatewayv1.BackendRef{BackendObjectReference: gatewayv1.BackendObjectReference{Name: gatewayv1.ObjectName(w.m.newService(u)), Port: &port}}}
+	rule := gatewayv1.HTTPRouteRule{BackendRefs: []gatewayv1.HTTPBackendRef{to}}
+	for _, p := range paths {
+		kind, value := gatewayv1.PathMatchPathPrefix, p.path
+		if p.exact {
+			kind = gatewayv1.PathMatchExact
+		}
+		rule.Matches = append(rule.Matches, gatewayv1.HTTPRouteMatch{Path: &gatewayv1.HTTPPathMatch{Type: &kind, Value: &value}})
+	}
+	r.Spec.Rules = []gatewayv1.HTTPRouteRule{rule}
+	return r
+}
+
+// targets writes how the load balancer treats a unit's pods.
+func (w *writer) targets(file string, u *unit) {
+	path, codes := u.healthPath()
+	s := &u.balancing.fitted
+	health := map[string]any{"healthCheckPath": path, "healthCheckInterval": s.HealthInterval.Value, "healthCheckTimeout": s.HealthTimeout.Value, "healthyThresholdCount": s.HealthyThreshold.Value,
+		"unhealthyThresholdCount": s.UnhealthyThreshold.Value, "matcher": map[string]any{"httpCode": codes}}
+	props := map[string]any{"targetType": "ip", "healthCheckConfig": health}
+	if protocolOf(u) == "grpc" {
+		props["protocolVersion"] = "GRPC"
+		health["matcher"] = map[string]any{"grpcCode": "0-99"}
+		health["healthCheckPath"] = "/grpc.health.v1.Health/Check"
+	}
+	var attributes []any
+	for _, a := range s.TargetGroup() {
+		attributes = append(attributes, map[string]any{"key": a.Key, "value": a.Value})
+	}
+	if len(attributes) > 0 {
+		props["targetGroupAttributes"] = attributes
+	}
+	w.add(file, object(controlAPI, "TargetGroupConfiguration", u.namespace, u.name, map[string]any{"targetReference": map[string]any{"name": w.m.newService(u)}, "defaultConfiguration": props}))
+}
