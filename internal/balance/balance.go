@@ -340,13 +340,14 @@ func (s *Settings) idle(t Traffic, p Pods) {
 	s.IdleTimeout = because(idle, "%s", why)
 	need := idle + margin
 	s.KeepAlive = because(need, "the server must keep quiet connections longer than the balancer does, or requests meet a closing connection and end as 502")
-	if have > 0 && have < need {
+	switch {
+	case have == 0:
+		s.KeepAlive.Assumed = true
+	case have < need:
 		s.Notes = append(s.Notes, fmt.Sprintf("the server closes quiet connections after %d s: raise that to %d s at least, or the balancer answers 502 now and then", have, need))
-	} else if have > 0 {
+	default:
 		s.KeepAlive.Why = fmt.Sprintf("the server's own %d s are longer than the balancer's %d s, as they must be", have, idle)
 		s.KeepAlive.Value = have
-	} else {
-		s.KeepAlive.Assumed = true
 	}
 }
 

@@ -241,7 +241,7 @@ func (l *List) Quote(code Code, region string) (Quote, error) {
 			if err != nil {
 				return Quote{}, fmt.Errorf("the price of %s in %s: %w", code, region, err)
 			}
-			how := fmt.Sprintf("%s times the price of %s, %s", Amount(f), l.Base, whose)
+			how := fmt.Sprintf("%s times the price of %s, %s", f, l.Base, whose)
 			if q.How != "" {
 				how = q.How + "; " + how
 			}

@@ -140,7 +140,8 @@ func ForDatabase(d Database, offered Offered) (DatabaseSize, error) {
 		out.MultiAZWhy.Reason = "it is not of production: one zone will do"
 	}
 	var asks []string
-	memory, cpu := Bytes(0), Milli(0)
+	var memory Bytes
+	var cpu Milli
 	size, sizeKnown := d.Size, d.Size > 0
 	if !sizeKnown {
 		size = assumedDatabase

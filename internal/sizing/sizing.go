@@ -37,12 +37,10 @@ const (
 
 // String is as Kubernetes writes it: "192Mi", "2Gi"; rounded up to whole MiB.
 func (b Bytes) String() string {
-	switch {
-	case b%GiB == 0:
+	if b%GiB == 0 {
 		return fmt.Sprintf("%dGi", b/GiB)
-	default:
-		return fmt.Sprintf("%dMi", (b+MiB-1)/MiB)
 	}
+	return fmt.Sprintf("%dMi", (b+MiB-1)/MiB)
 }
 
 // MarshalText writes it as String does.

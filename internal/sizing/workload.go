@@ -251,10 +251,10 @@ func withoutZone(need int, p Policy) int {
 }
 
 func upTo(p Policy, w Workload, high int) string {
-	switch {
-	case high == MostReplicas:
+	switch high {
+	case MostReplicas:
 		return "beyond which somebody should look"
-	case high == w.MaxReplicas:
+	case w.MaxReplicas:
 		return "as today's autoscaler has"
 	}
 	return fmt.Sprintf("%d times that, for an hour that was never seen", p.MaxTimes)

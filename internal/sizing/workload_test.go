@@ -141,7 +141,7 @@ func TestNotes(t *testing.T) {
 }
 
 func TestUnits(t *testing.T) {
-	for v, want := range map[fmt.Stringer]string{Milli(250): "250m", Milli(2000): "2", Bytes(192 * MiB): "192Mi", 2 * GiB: "2Gi", Bytes(1): "1Mi"} {
+	for v, want := range map[fmt.Stringer]string{Milli(250): "250m", Milli(2000): "2", 192 * MiB: "192Mi", 2 * GiB: "2Gi", Bytes(1): "1Mi"} {
 		if v.String() != want {
 			t.Errorf("%v is %q, want %q", v, v, want)
 		}

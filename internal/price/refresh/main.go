@@ -18,7 +18,7 @@ import (
 
 func main() {
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: refresh FILE.csv... > prices.yaml")
+		_, _ = fmt.Fprintln(flag.CommandLine.Output(), "usage: refresh FILE.csv... > prices.yaml")
 	}
 	flag.Parse()
 	if err := run(flag.Args(), os.Stdout); err != nil {

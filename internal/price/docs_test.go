@@ -1,0 +1,91 @@
+package price
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	manual = "../../docs/prices.md"
+	begin  = "<!-- made by `go test ./internal/price -run TestManual -update` -->\n"
+	end    = "<!-- end of what is made -->"
+)
+
+// TestManual keeps the tables of the page as the list is.
+func TestManual(t *testing.T) {
+	text, err := os.ReadFile(manual)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(text), begin)
+	_, after, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		t.Fatalf("%s has no place for the tables", manual)
+	}
+	want := before + begin + tables(list(t)) + end + after
+	if *update {
+		if err := os.WriteFile(manual, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(string(text), want); diff != "" {
+		t.Errorf("%s is not what the list says (-update writes it anew):\n%s", manual, diff)
+	}
+}
+
+func tables(l *List) string {
+	of := map[string]map[string]bool{}
+	own := map[string]int{}
+	add := func(source string, code Code) {
+		if of[source] == nil {
+			of[source] = map[string]bool{}
+		}
+		what, _, _ := strings.Cut(string(code), "/")
+		of[source][what] = true
+	}
+	for code, e := range l.prices {
+		if e.everywhere != nil {
+			add(e.everywhere.source, code)
+		}
+		for region, r := range e.regions {
+			add(r.source, code)
+			own[region]++
+		}
+	}
+	for _, f := range l.factors {
+		of[f.source] = map[string]bool{"factors of regions": true}
+	}
+	for _, c := range l.commitments {
+		of[c.source] = map[string]bool{"commitments": true}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nThe list is of %s, in %s.\n\n| of what | source | day |\n|---|---|---|\n", l.Date, l.Currency)
+	for _, name := range slices.Sorted(maps.Keys(l.sources)) {
+		s := l.sources[name]
+		title := s.Title
+		if s.URL != "" {
+			title = fmt.Sprintf("[%s](%s)", title, s.URL)
+		}
+		if s.Estimate {
+			title += " (estimate)"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", strings.Join(slices.Sorted(maps.Keys(of[name])), ", "), title, s.Date)
+	}
+	b.WriteString("\n| region | prices of its own | factor for the rest |\n|---|---|---|\n")
+	for _, r := range l.Regions() {
+		factor := "base"
+		if f, ok := l.factors[r]; ok {
+			factor = f.of.String()
+		}
+		fmt.Fprintf(&b, "| `%s` | %d | %s |\n", r, own[r], factor)
+	}
+	fmt.Fprintf(&b, "| any other | 0 | %s |\n\n", l.other)
+	return b.String()
+}
