@@ -46,6 +46,10 @@ const (
 	// the application needs: here all of it shares one machine.
 	copies, lanes = 2, 2
 	rowsPerSecond = 100_000
+	// busyRate is from how many operations a second on the application needs more than
+	// one of two processors, and busyRowsPerSecond what the move makes do with then.
+	busyRate          = 500
+	busyRowsPerSecond = 50_000
 	// tellEvery is the pause between two lines about a long piece of work.
 	tellEvery = 2 * time.Second
 )
@@ -110,7 +114,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	p.stage, err = NewStage(ctx, StageConfig{Whole: true, Places: places, Harbour: p.harbour,
 		Dir: o.Dir, Dhow: o.Dhow, Superapp: o.Superapp, From: o.From, To: o.To,
 		Accounts: o.Accounts, Entries: o.Accounts * entriesPerAccount, StallBudget: o.StallBudget,
-		Copies: copies, Lanes: lanes, RowsPerSecond: rowsPerSecond, TargetSettings: map[string]string{"max_parallel_maintenance_workers": "0"}})
+		Copies: copies, Lanes: lanes, RowsPerSecond: rowLimit(o.Rate), TargetSettings: map[string]string{"max_parallel_maintenance_workers": "0"}})
 	if err != nil {
 		return nil, err
 	}
@@ -401,3 +405,11 @@ func (p *play) keep(ctx context.Context) {
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// rowLimit is how many rows a second the move takes beside so many operations.
+func rowLimit(rate int) int {
+	if rate >= busyRate {
+		return busyRowsPerSecond
+	}
+	return rowsPerSecond
+}

@@ -172,7 +172,7 @@ type Limits struct {
 	Copies        int  `yaml:"copies,omitempty"`          // parallel COPY streams; default 4
 	Lanes         int  `yaml:"lanes,omitempty"`           // parallel lanes of the change stream; default 4
 	Chunk         Size `yaml:"chunk,omitempty"`           // size of a piece of a large table; default 64MiB
-	RowsPerSecond int  `yaml:"rows_per_second,omitempty"` // of the copy, rows or keys; default unlimited
+	RowsPerSecond int  `yaml:"rows_per_second,omitempty"` // of the copy, rows or keys, and of a comparison of rows; default unlimited
 	Connections   int  `yaml:"connections,omitempty"`     // to each server for each database; default unlimited, at least 10
 	WALWarn       Size `yaml:"wal_warn,omitempty"`        // retained log that warns; default 4GiB
 	WALStop       Size `yaml:"wal_stop,omitempty"`        // retained log that stops the move; default 16GiB

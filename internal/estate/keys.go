@@ -119,7 +119,7 @@ func typeWords() []typeWord {
 			{key: "copies", text: "How many streams copy tables at once. Not of Redis.", standard: DefaultCopies, example: "8", least: 1, most: maxParallel},
 			{key: "lanes", text: "How many sessions apply changes at once. Of PostgreSQL alone: MariaDB's servers replicate by themselves, and a Redis server has one order of commands.", standard: DefaultLanes, example: "8", least: 1, most: maxParallel},
 			{key: "chunk", text: "How large the pieces are that a large table is copied in. Not of Redis.", standard: DefaultChunk.String(), example: "256MiB"},
-			{key: "rows_per_second", text: "How many rows, or keys, the copy takes in a second, over all streams.", without: "unlimited", example: "50000", least: 1},
+			{key: "rows_per_second", text: "How many rows, or keys, the copy takes in a second, over all streams; and of PostgreSQL and MariaDB, a comparison.", without: "unlimited", example: "50000", least: 1},
 			{key: "connections", text: "How many connections the move holds to each server.", without: "as many as it needs", example: "12", least: minConnections},
 			{key: "wal_warn", text: "How much log the source may keep for the move before it warns. Of PostgreSQL alone.", standard: DefaultWALWarn.String(), example: "2GiB"},
 			{key: "wal_stop", text: "How much log the source may keep for the move before the move stops, for a source whose disk fills up is an outage. The slot stays, and the error says how to go on or to free the log. Of PostgreSQL alone.", standard: DefaultWALStop.String(), example: "64GiB"},

@@ -47,7 +47,7 @@ const (
 type Limits struct {
 	Copies        int   // parallel sessions of the copy, and of a comparison
 	ChunkBytes    int64 // size of a piece of a large table
-	RowsPerSecond int   // of the copy, in all; 0 is unlimited
+	RowsPerSecond int   // of the copy, and of a comparison, in all; 0 is unlimited
 }
 
 func (l Limits) withDefaults() Limits {

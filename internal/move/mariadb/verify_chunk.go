@@ -15,6 +15,7 @@ import (
 type unit struct {
 	table       *comparedTable
 	after, upTo []string // nil: no end
+	rows        int64    // of the source, once it is compared
 }
 
 // where is the unit's condition.
@@ -111,6 +112,7 @@ func (v *verifier) compare(ctx context.Context, p *pair, u *unit) error {
 		v.told.board.TableDone(table)
 	}
 	v.told.tell(false)
+	u.rows = counts[0]
 	return nil
 }
 

@@ -50,7 +50,7 @@ type Limits struct {
 	Copies        int   // parallel COPY streams
 	Lanes         int   // parallel lanes of the change stream
 	ChunkBytes    int64 // size of a piece of a large table
-	RowsPerSecond int   // of the copy, in all; 0 is unlimited
+	RowsPerSecond int   // of the copy, and of a comparison, in all; 0 is unlimited
 	WALWarn       int64 // bytes of retained WAL that warn
 	WALStop       int64 // bytes of retained WAL that stop the move
 }

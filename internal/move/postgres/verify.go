@@ -297,6 +297,7 @@ func (v *verifier) encodings(ctx context.Context) (mixed bool, err error) {
 // compareTables sends the tables' chunks through the workers, and their suspects to one that looks again.
 func (v *verifier) compareTables(ctx context.Context, tables []*comparedTable) error {
 	units := make(chan *unit)
+	pace := move.NewPace(v.m.limits.RowsPerSecond)
 	g, gctx := errgroup.WithContext(ctx)
 	workers, wctx := errgroup.WithContext(gctx)
 	g.Go(func() error {
@@ -332,6 +333,9 @@ func (v *verifier) compareTables(ctx context.Context, tables []*comparedTable) e
 				}
 				if err := v.unlocking(wctx, p, func() error { return v.compare(wctx, p, u) }); err != nil {
 					return fmt.Errorf("compare table %s: %w", u.table.source.Name, withoutDetail(err))
+				}
+				if err := pace.Took(wctx, u.rows); err != nil {
+					return err
 				}
 			}
 			return nil

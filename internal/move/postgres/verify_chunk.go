@@ -51,6 +51,7 @@ type unit struct {
 	// low and high bound the key, [low, high); nil is open.
 	low, high []string
 	buckets   int
+	rows      int64 // of the source, once it is compared
 }
 
 // digest is what is known of a chunk's rows.
@@ -267,5 +268,6 @@ func (v *verifier) compare(ctx context.Context, p *pair, u *unit) error {
 	if u.table.left.Add(-1) == 0 {
 		v.progress.board.TableDone(t.Name.String())
 	}
+	u.rows = rows
 	return nil
 }
