@@ -18,6 +18,7 @@ import (
 	"dhow/internal/gate"
 	"dhow/internal/inventory"
 	"dhow/internal/move"
+	"dhow/internal/plan"
 	"dhow/internal/pods"
 	"dhow/internal/region"
 	"dhow/internal/voyage"
@@ -145,6 +146,7 @@ func TestManualFields(t *testing.T) {
 		"status.md":      {estateStatus{}, databaseStatus{}, replicateStatus{}, cutover.Run{}, move.State{}},
 		"version.md":     {version{}},
 		"assess.md":      {assess.Report{}, assess.Suppressed{}, assess.Exposure{}, assess.Hop{}, inventory.Problem{}, inventory.Cluster{}, ruleRow{}},
+		"plan.md":        {plan.Plan{}, plan.Diff{}, written{}},
 		"regions.md": {region.Region{}, region.Notice{}, region.Source{}, region.Offer{}, region.Ranking{}, region.Candidate{}, region.Lack{},
 			region.Change{}},
 	} {

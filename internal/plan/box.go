@@ -122,8 +122,8 @@ func (m *maker) settings(u *unit, b *box) {
 			b.env = append(b.env, *explicit)
 		case s.Secret != nil:
 			m.keepSecret(u, b, s, explicit)
-		case m.storeAt(s.Object, s.Path) != nil:
-			st := m.storeAt(s.Object, s.Path)
+		case m.storeOf(s.Object, s.Path, s.Value) != nil:
+			st := m.storeOf(s.Object, s.Path, s.Value)
 			name := label(u.name + "-" + serviceOf(st.engine).Short)
 			open := m.isPlain(s)
 			key := m.newSecret(u, name, s.Name, fmt.Sprintf("made with %s: how %s reaches it", st.name, u.name), open, "the address of the new server, with a user of its own")
@@ -173,6 +173,19 @@ func (m *maker) storeAt(object inventory.Ref, path string) *store {
 					return s
 				}
 			}
+		}
+	}
+	return nil
+}
+
+// storeOf is the server that a field is known to name, or whose host its text has.
+func (m *maker) storeOf(object inventory.Ref, path, text string) *store {
+	if s := m.storeAt(object, path); s != nil {
+		return s
+	}
+	for _, s := range m.stores {
+		if s.moves && s.namedIn(text) {
+			return s
 		}
 	}
 	return nil
@@ -313,7 +326,7 @@ func (m *maker) words(u *unit, b *box, all []string, at string, names map[string
 				flag = all[i-1]
 			}
 		}
-		st := m.storeAt(u.w.Ref, field)
+		st := m.storeOf(u.w.Ref, field, text)
 		if !strings.Contains(text, inventory.Masked) && st == nil {
 			out = append(out, m.rewritten(u, path.Base(field), text))
 			continue
@@ -376,6 +389,7 @@ func (m *maker) rewritten(u *unit, where, text string) string {
 		u.change(where, before, text, "the new place has its own names, and no address of a node")
 		before = text
 	}
+	text = m.otherRegion(u, where, text)
 	name, value, ok := strings.Cut(text, "=")
 	if !ok {
 		name, value = where, text
@@ -383,6 +397,30 @@ func (m *maker) rewritten(u *unit, where, text string) string {
 	if logLevel.MatchString(name) && slices.Contains([]string{"debug", "trace", "all"}, strings.ToLower(value)) {
 		text = strings.TrimSuffix(text, value) + "info"
 		u.change(where, before, text, "logs at that level cost money and time, and hold customers' doings")
+	}
+	return text
+}
+
+// otherRegion is a text with the plan's region in the place of one that the source
+// lives in, where that is all it says; where it says more, somebody must look.
+func (m *maker) otherRegion(u *unit, where, text string) string {
+	for _, s := range m.plan.Source.Regions {
+		if !holds(text, s.Region) && !strings.Contains(text, "."+s.Region+".") || s.Region == m.primary.Name {
+			continue
+		}
+		flag, value, ok := strings.Cut(text, "=")
+		if !ok {
+			flag, value = "", text
+		}
+		if value == s.Region {
+			after := m.primary.Name
+			if flag != "" {
+				after = flag + "=" + after
+			}
+			u.change(where, text, after, "it lives in another region now")
+			return after
+		}
+		m.decide(Decision{Object: u.w.String(), What: fmt.Sprintf("%s names something in %s, which is left: %s", where, s.Region, text), Do: fmt.Sprintf("make what it names in %s, and name it under replace in the options", m.primary.Name)})
 	}
 	return text
 }

@@ -9,7 +9,9 @@ import (
 
 	"github.com/dustin/go-humanize"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 
+	"dhow/internal/inventory"
 	"dhow/internal/window"
 )
 
@@ -123,8 +125,44 @@ func (m *maker) notePods(u *unit) {
 			u.change("autoscaler "+x.Name, "there", "one", "several scale the same pods")
 		}
 	}
+	m.noteRights(u)
 	if u.w.Kind == "DaemonSet" {
 		m.decide(Decision{Object: u.w.String(), What: "it runs on every node", Do: "see whether an add-on of EKS does that already"})
+	}
+}
+
+// identityAnnotations tie an account of the cluster to an identity of a cloud.
+//
+//nolint:gochecknoglobals // a constant list
+var identityAnnotations = []string{"azure.workload.identity/client-id", "eks.amazonaws.com/role-arn", "iam.gke.io/gcp-service-account"}
+
+// noteRights says which rights a unit's account has: in the new place it has none until
+// somebody gives them.
+func (m *maker) noteRights(u *unit) {
+	name := cmp.Or(u.w.Template.Spec.ServiceAccountName, "default")
+	if o := m.inv.Find("ServiceAccount", u.w.Namespace, name); o != nil {
+		for _, key := range identityAnnotations {
+			if identity := o.Content.GetAnnotations()[key]; identity != "" {
+				m.decide(Decision{Object: u.w.String(), What: fmt.Sprintf("it has the rights of %s, by its account %s", identity, name), Do: fmt.Sprintf("make a role with what it needs of them, and a Pod Identity association for ServiceAccount %s/%s", u.namespace, u.name)})
+				u.change("identity of the cloud", identity, "none", "a role of the old account or cloud means nothing in the new one")
+			}
+		}
+	}
+	bound := func(kind string, subjects []rbacv1.Subject, role string) {
+		for _, s := range subjects {
+			if s.Kind == rbacv1.ServiceAccountKind && s.Name == name && s.Namespace == u.w.Namespace {
+				u.change("rights in the cluster", kind+" to "+role, "none", "no rights are taken over unseen: most services call no API of the cluster")
+				if name != "default" {
+					m.decide(Decision{Object: u.w.String(), What: fmt.Sprintf("its account %s has rights in the cluster, by %s", name, role), Do: fmt.Sprintf("if it calls the cluster's API, bind a Role with just that to ServiceAccount %s/%s, and mount its token", u.namespace, u.name)})
+				}
+			}
+		}
+	}
+	for _, b := range inventory.Of[*rbacv1.RoleBinding](m.inv) {
+		bound("RoleBinding "+b.Name, b.Subjects, b.RoleRef.Kind+" "+b.RoleRef.Name)
+	}
+	for _, b := range inventory.Of[*rbacv1.ClusterRoleBinding](m.inv) {
+		bound("ClusterRoleBinding "+b.Name, b.Subjects, b.RoleRef.Kind+" "+b.RoleRef.Name)
 	}
 }
 

@@ -291,6 +291,13 @@ func (m *maker) exposeUnit(u *unit) {
 	slices.Sort(u.paths)
 	slices.Sort(from)
 	bare := m.bareBalancers(u)
+	if name := m.innerBalancer(u); name != "" && !u.runsJobs() {
+		private = true
+		from = append(from, name)
+		m.routes = append(m.routes, route{host: m.inside(u), path: "/", to: u, from: name, tls: true})
+		u.change("internal load balancer", name, m.inside(u), "one load balancer serves all that is private, over TLS")
+		m.decide(Decision{Object: name, What: "callers of other networks come by it to " + u.name, Do: "give them the new name, " + m.inside(u) + ", and let their networks in"})
+	}
 	switch {
 	case u.runsJobs():
 		u.scope, u.scopeWhy = None, "a job serves nobody"
@@ -322,6 +329,16 @@ func (m *maker) exposeUnit(u *unit) {
 			r.host = u.hosts[0]
 		}
 	}
+}
+
+// innerBalancer is a Service of a unit whose load balancer is for private networks alone.
+func (m *maker) innerBalancer(u *unit) string {
+	for _, s := range u.services {
+		if s.Spec.Type == corev1.ServiceTypeLoadBalancer && !slices.ContainsFunc(u.open, func(e *assess.Exposure) bool { return e.Entry == s.Object.Ref && e.From == assess.FromInternet }) {
+			return s.Object.Ref.String()
+		}
+	}
+	return ""
 }
 
 // bareBalancers are the load balancers of Services that lead to this unit alone.
@@ -398,7 +415,9 @@ func (m *maker) privateCalls() {
 		} else {
 			u.scopeWhy += "; " + why
 		}
-		m.routes = append(m.routes, route{host: m.inside(u), path: "/", to: u, from: "the plan", tls: true})
+		if !slices.ContainsFunc(m.routes, func(r route) bool { return r.to == u && r.host == m.inside(u) }) {
+			m.routes = append(m.routes, route{host: m.inside(u), path: "/", to: u, from: "the plan", tls: true})
+		}
 	}
 	for _, u := range m.units {
 		if u.scope == Private && !slices.ContainsFunc(m.routes, func(r route) bool { return r.to == u && r.host == m.inside(u) }) && len(u.hosts) == 0 {

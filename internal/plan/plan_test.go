@@ -139,11 +139,21 @@ func sources(t *testing.T) map[string]struct {
 	options *Options
 } {
 	t.Helper()
+	away, err := ReadOptions("testdata/evacuation.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	away.Instead = []Instead{{"me-central-1", "eu-central-1"}, {"me-south-1", "eu-south-1"}}
+	together := standard(t)
+	together.Placement = map[string]Place{other: EKS}
+	together.Probes = map[string]Paths{other: {Readiness: "/readyz", Liveness: "/healthz"}}
 	return map[string]struct {
 		path    string
 		options *Options
 	}{
-		"superapp": {"../../superapp/deploy/source", standard(t)},
+		"superapp":   {"../../superapp/deploy/source", standard(t)},
+		"together":   {"../../superapp/deploy/source", together},
+		"evacuation": {"testdata/eks", away},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -178,16 +179,20 @@ func (m *maker) weighRegions() error {
 	}
 	for _, i := range m.o.Instead {
 		q := q
-		of := &ranking.Primary
-		q.Primary, q.DR = i.From, ""
-		if m.dr != nil && m.dr.Name == i.To {
-			q.Primary, q.DR, of = "", i.From, &ranking.DR
+		isDR := m.dr != nil && m.dr.Name == i.To
+		if q.Primary, q.DR = i.From, ""; isDR {
+			q.Primary, q.DR = "", i.From
 		}
-		if ranking, err = m.catalog.Rank(q); err != nil {
+		other, err := m.catalog.Rank(q)
+		if err != nil {
 			return err
 		}
-		c := RegionChange{From: i.From, To: i.To}
-		for _, k := range *of {
+		of := other.Primary
+		if isDR {
+			of = other.DR
+		}
+		c := RegionChange{From: i.From, To: i.To, Changes: []string{}}
+		for _, k := range of {
 			if k.Region == i.To {
 				c.Changes = changes(k.Change)
 			}
@@ -262,6 +267,9 @@ func alternatives(all []region.Candidate, today string) []Alternative {
 	return best
 }
 
+// leastMs is what users may notice of a longer way, in milliseconds.
+const leastMs = 1
+
 // changes are what a move to a region would change, as sentences.
 func changes(c *region.Change) []string {
 	if c == nil {
@@ -269,6 +277,7 @@ func changes(c *region.Change) []string {
 	}
 	var all []string
 	switch {
+	case math.Abs(c.LatencyMs) < leastMs:
 	case c.LatencyMs > 0:
 		all = append(all, fmt.Sprintf("users wait about %.0f ms longer than with %s", c.LatencyMs, c.From))
 	case c.LatencyMs < 0:

@@ -133,6 +133,7 @@ func (m *maker) findStores() error {
 			}
 		}
 	}
+	m.nameClients()
 	m.nameStores()
 	for _, s := range m.stores {
 		slices.SortFunc(s.clients, byID)
@@ -151,6 +152,54 @@ func (m *maker) findStores() error {
 		}
 	}
 	return nil
+}
+
+// nameClients finds workloads that name a server without saying what it is: its host
+// stands in a plain setting, and that is enough.
+func (m *maker) nameClients() {
+	for _, u := range m.units {
+		for i := range u.w.Containers {
+			c := &u.w.Containers[i]
+			var texts []string
+			for _, s := range c.Env {
+				texts = append(texts, s.Value)
+			}
+			for _, text := range slices.Concat(texts, c.Command, c.Args) {
+				for _, s := range m.stores {
+					if s.namedIn(text) && !slices.Contains(s.clients, u) {
+						s.clients = append(s.clients, u)
+					}
+				}
+			}
+		}
+	}
+}
+
+// namedIn says that a text names a server by its address or its whole name: a short
+// name may be any word.
+func (s *store) namedIn(text string) bool {
+	return slices.ContainsFunc(s.all, func(d *inventory.Database) bool {
+		return strings.Contains(d.Host, ".") && holds(text, d.Host)
+	})
+}
+
+// holds says that a text has a host in it that is no part of a longer one.
+func holds(text, host string) bool {
+	part := func(c byte) bool {
+		return c == '.' || c == '-' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+	}
+	for at := 0; ; {
+		i := strings.Index(text[at:], host)
+		if i < 0 {
+			return false
+		}
+		i += at
+		end := i + len(host)
+		if (i == 0 || !part(text[i-1])) && (end == len(text) || !part(text[end])) {
+			return true
+		}
+		at = i + 1
+	}
 }
 
 // storeKey tells servers apart: by what runs it, by its Service, by its address.
