@@ -48,7 +48,7 @@ const (
 	rowsPerSecond = 100_000
 	// busyRate is from how many operations a second on the application needs more than
 	// one of two processors, and busyRowsPerSecond what the move makes do with then.
-	busyRate          = 500
+	busyRate          = 400
 	busyRowsPerSecond = 50_000
 	// tellEvery is the pause between two lines about a long piece of work.
 	tellEvery = 2 * time.Second
