@@ -25,6 +25,8 @@ import (
 type Options struct {
 	// Suppressions are findings that somebody has taken responsibility for, until a day.
 	Suppressions *Suppressions
+	// Preflights are what movers found, where an estate names databases: each issue is a finding.
+	Preflights []Preflight
 	// Now is the day by which suppressions end; its zero value is today.
 	Now time.Time
 }
@@ -45,6 +47,8 @@ type Report struct {
 	Objects   int `json:"objects"`
 	Workloads int `json:"workloads"`
 	Rules     int `json:"rules"`
+	// Databases are those that the inventory found, with what they answered if they were asked.
+	Databases []inventory.Database `json:"databases,omitempty"`
 	// Cluster is the cluster's, nil unless one was read.
 	Cluster *inventory.Cluster `json:"cluster,omitempty"`
 }
@@ -81,6 +85,13 @@ func Assess(ctx context.Context, inv *inventory.Inventory, o Options) (*Report, 
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("assess the inventory: %w", err)
 	}
+	for _, all := range preflightFindings(o.Preflights) {
+		for i := range all {
+			all[i].settle(shared)
+		}
+		sortFindings(all)
+		found = append(found, all)
+	}
 	// Each rule's are sorted, and the rule comes first in the order of all.
 	slices.SortFunc(found, func(a, b []Finding) int {
 		if len(a) == 0 || len(b) == 0 {
@@ -89,7 +100,7 @@ func Assess(ctx context.Context, inv *inventory.Inventory, o Options) (*Report, 
 		return compareRules(a[0].Rule, b[0].Rule)
 	})
 	report := &Report{Findings: slices.Concat(found...), Exposures: shared.graph.Exposures, Problems: inv.Problems, Partial: inv.Partial,
-		Objects: len(inv.Objects), Workloads: len(inv.Workloads), Rules: len(all), Cluster: inv.Cluster}
+		Objects: len(inv.Objects), Workloads: len(inv.Workloads), Rules: len(all), Databases: inv.Databases, Cluster: inv.Cluster}
 	report.number()
 	if o.Suppressions != nil {
 		o.Suppressions.apply(report, o.Now)

@@ -263,6 +263,24 @@ func databaseTooOld(p *pass) {
 			}
 		}
 	})
+	for n := range p.inv.Databases {
+		d := &p.inv.Databases[n]
+		if d.Answers == nil || len(d.Evidence) == 0 {
+			continue
+		}
+		least, known := oldest[inventory.Engine(strings.ToLower(d.Answers.Product))]
+		if _, old := older(d.Answers.Version, least); !known || !old {
+			continue
+		}
+		e, one := &d.Evidence[0], *d
+		one.Name = "" // it is the server's
+		fact := fmt.Sprintf("it says that it is %s %s, and %s is the oldest that is mended", d.Answers.Product, d.Answers.Version, strconv.FormatFloat(least, 'f', -1, 64))
+		if e.Object == (inventory.Ref{}) {
+			p.in(e.File, e.Line, engineFact(&one), fact).about(engineFact(&one))
+		} else {
+			p.on(e.Object, e.Path, engineFact(&one), fact)
+		}
+	}
 }
 
 // engineName is the engine that an image's last name means, for images that are the

@@ -2,6 +2,7 @@ package assess
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -73,6 +74,8 @@ type Finding struct {
 	Context string
 	// Evidence are the facts, sorted unless they are the steps of a path.
 	Evidence []string
+	// Fix is what mends this one, such as a statement; "" where the rule's own words do.
+	Fix string
 	// Fingerprint stays the same while the thing is wrong, also when lines move and
 	// containers change places: 24 hexadecimal digits.
 	Fingerprint string
@@ -201,7 +204,7 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 // form is the finding as it is written.
 func (f *Finding) form() (out findingJSON, err error) {
 	out = findingJSON{Rule: f.Rule.ID, Severity: f.Rule.Severity, Group: f.Rule.Group, Title: f.Rule.Title, Path: f.Path, File: f.File, Line: f.Line, Context: f.Context,
-		Evidence: f.Evidence, Why: f.Rule.Why, Fix: f.Rule.Fix, Fingerprint: f.Fingerprint}
+		Evidence: f.Evidence, Why: f.Rule.Why, Fix: cmp.Or(f.Fix, f.Rule.Fix), Fingerprint: f.Fingerprint}
 	if f.Object != (inventory.Ref{}) {
 		out.Object = &f.Object
 	}

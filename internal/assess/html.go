@@ -17,6 +17,7 @@ const (
 	mostPlaces     = 200
 	mostSuppressed = 500
 	mostProblems   = 500
+	mostAsked      = 500
 	// mostMaps and mostDrawn bound the maps, and the paths of one.
 	mostMaps  = 20
 	mostDrawn = 60
@@ -47,10 +48,12 @@ type pageView struct {
 	Cluster                   *inventory.Cluster
 	Partial                   bool
 	Counts                    []countView
-	Maps                      []mapView
-	Found                     []ruleView
-	Suppressed                []Suppressed
-	Problems                  []inventory.Problem
+	// Asked are the databases that answered.
+	Asked      []inventory.Database
+	Maps       []mapView
+	Found      []ruleView
+	Suppressed []Suppressed
+	Problems   []inventory.Problem
 }
 
 type countView struct {
@@ -68,7 +71,7 @@ type ruleView struct {
 type placeView struct {
 	Name, Path, Where string
 	Evidence          []string
-	Patch             string
+	Patch, Fix        string
 }
 
 func (r *Report) view() (*pageView, error) {
@@ -91,7 +94,12 @@ func (r *Report) view() (*pageView, error) {
 		if err != nil {
 			return nil, err
 		}
-		of.Places = append(of.Places, placeView{f.Name(), f.Path, f.Where(), f.Evidence, patch})
+		of.Places = append(of.Places, placeView{f.Name(), f.Path, f.Where(), f.Evidence, patch, f.Fix})
+	}
+	for _, d := range r.Databases {
+		if d.Answers != nil && len(v.Asked) < mostAsked {
+			v.Asked = append(v.Asked, d)
+		}
 	}
 	v.Maps = drawings(r.Exposures)
 	return v, nil

@@ -137,7 +137,7 @@ func fileURI(path string) string {
 func (r *Report) WriteSARIF(w io.Writer, version string) error {
 	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "dhow", Version: version}}, Invocations: []sarifInvocation{{Successful: !r.Partial}}, Results: []sarifResult{}, ColumnKind: "unicodeCodePoints"}
 	indexOf := map[string]int{}
-	for n, rule := range Rules() {
+	for n, rule := range r.rules() {
 		indexOf[rule.ID] = n
 		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{ID: rule.ID, Name: rule.ID, Short: sarifText{rule.Title}, Full: sarifText{rule.Title + " " + rule.Why},
 			Help: sarifText{rule.Fix}, Default: sarifLevel{sarifLevelOf(rule.Severity)}, Properties: sarifProperties{severityOfTen(rule.Severity), []string{string(rule.Group), rule.Severity.String()}}})
@@ -170,6 +170,28 @@ func (r *Report) WriteSARIF(w io.Writer, version string) error {
 	return nil
 }
 
+// rules are all of the table, and those of findings that movers made.
+func (r *Report) rules() []Rule {
+	all := Rules()
+	known := map[string]bool{}
+	for i := range all {
+		known[all[i].ID] = true
+	}
+	add := func(rule *Rule) {
+		if !known[rule.ID] {
+			known[rule.ID] = true
+			all = append(all, *rule)
+		}
+	}
+	for i := range r.Findings {
+		add(r.Findings[i].Rule)
+	}
+	for i := range r.Suppressed {
+		add(r.Suppressed[i].Finding.Rule)
+	}
+	return all
+}
+
 func physical(file string, line int) *sarifPhysical {
 	p := &sarifPhysical{Artifact: sarifArtifact{fileURI(file)}}
 	if line > 0 {
@@ -182,6 +204,9 @@ func sarifOf(f *Finding, indexOf map[string]int) sarifResult {
 	text := f.Name() + ": " + f.Rule.Title
 	if len(f.Evidence) > 0 {
 		text += " " + strings.Join(f.Evidence, "; ") + "."
+	}
+	if f.Fix != "" {
+		text += " What mends it: " + f.Fix
 	}
 	at := sarifLocation{}
 	if f.File != "" {

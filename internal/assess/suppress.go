@@ -140,7 +140,7 @@ func (r *suppressionReader) item(n *yaml.Node) {
 		}
 		switch text := strings.TrimSpace(value.Value); key.Value {
 		case "rule":
-			if s.Rule = text; RuleOf(text) == nil {
+			if s.Rule = text; RuleOf(text) == nil && !strings.HasPrefix(text, preflightPrefix) {
 				r.wrong(value, "rule: there is no rule %q; `dhow assess --rules` lists them", text)
 			}
 		case "object":

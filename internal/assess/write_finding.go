@@ -45,8 +45,7 @@ func (w *findingWriter) finding(f *Finding) {
 		return
 	}
 	if w.rule != f.Rule {
-		w.rule = f.Rule
-		w.learn(&form)
+		w.learn(f.Rule)
 	}
 	w.text = append(w.text, w.head...)
 	if o := form.Object; o != nil {
@@ -73,7 +72,12 @@ func (w *findingWriter) finding(f *Finding) {
 		w.text = append(w.text, fieldIndent...)
 	}
 	w.text = append(w.text, ']')
-	w.text = append(w.text, w.words...)
+	if f.Fix == "" {
+		w.text = append(w.text, w.words...)
+	} else {
+		w.optional(`"why": `, form.Why)
+		w.optional(`"fix": `, form.Fix)
+	}
 	if form.Patch != nil {
 		w.text = append(w.text, ","+fieldIndent+`"patch": `...)
 		w.value(form.Patch, fieldIndent)
@@ -85,18 +89,19 @@ func (w *findingWriter) finding(f *Finding) {
 }
 
 // learn encodes what a rule says.
-func (w *findingWriter) learn(form *findingJSON) {
+func (w *findingWriter) learn(r *Rule) {
 	text := w.text
 	w.text = w.head[:0]
 	w.text = append(w.text, "\n    {"+fieldIndent+`"rule": `...)
-	w.string(form.Rule)
-	w.optional(`"severity": `, form.Severity.String())
-	w.optional(`"group": `, string(form.Group))
-	w.optional(`"title": `, form.Title)
+	w.string(r.ID)
+	w.optional(`"severity": `, r.Severity.String())
+	w.optional(`"group": `, string(r.Group))
+	w.optional(`"title": `, r.Title)
 	w.head, w.text = w.text, w.words[:0]
-	w.optional(`"why": `, form.Why)
-	w.optional(`"fix": `, form.Fix)
+	w.optional(`"why": `, r.Why)
+	w.optional(`"fix": `, r.Fix)
 	w.words, w.text = w.text, text
+	w.rule = r
 }
 
 // optional writes a field and its value, if it has one.

@@ -49,7 +49,12 @@ type assessFlags struct {
 	report              string
 	timeout             time.Duration
 	rules               bool
+	ask                 bool
+	estate              string
 }
+
+// live says that a cluster is to be read.
+func (f assessFlags) live() bool { return f.kubeconfig != "" || f.context != "" }
 
 // ruleRow is the JSON of a rule.
 type ruleRow struct {
@@ -77,6 +82,11 @@ its place, the facts, why it hurts, what mends it, and a patch where one can be 
 Nothing is changed: a cluster is only listed. It is read where --context or --kubeconfig
 is given; with paths as well, where both differ is a finding.
 
+With --ask-databases the databases are asked for version, size, extensions and load, in
+sessions that can not write, with passwords from the cluster's Secrets (which takes the
+right to get them) or from where an estate file says. With --estate the movers look at
+both ends of the estate's databases, as dhow preflight does.
+
 It exits with 1 when a finding is at least as severe as --fail-on, and else with 3 when
 something could not be read: the rest is assessed all the same.`,
 		Example: `  dhow assess deploy/
@@ -86,6 +96,9 @@ something could not be read: the rest is assessed all the same.`,
 
   # in a pipeline: findings for the code host, and an end at the first grave one
   dhow assess deploy/ -o sarif --report assess.sarif --fail-on high --suppressions assess.yaml
+
+  # with what the databases say of themselves, and what would be in the way of their move
+  dhow assess deploy/ --context production --ask-databases --estate dhow.yaml
 
   # what it looks for
   dhow assess --rules`,
@@ -103,6 +116,8 @@ something could not be read: the rest is assessed all the same.`,
 	flags.StringVar(&f.failOn, "fail-on", "", "exit with 1 if a finding is this `severity` or worse: low, medium, high or critical")
 	flags.StringVar(&f.suppressions, "suppressions", "", "a `file` of findings that somebody has taken responsibility for")
 	flags.StringVar(&f.report, "report", "", "write the report into this `file`")
+	flags.StringVar(&f.estate, "estate", "", "let the movers look at the databases of this estate `file`: what they find is a finding")
+	flags.BoolVar(&f.ask, "ask-databases", false, "sign in to the databases that are found, and ask for version, size, extensions and load")
 	flags.BoolVar(&f.rules, "rules", false, "list the rules, and assess nothing")
 	var severities []string
 	for _, s := range assess.Severities() {
@@ -114,14 +129,16 @@ something could not be read: the rest is assessed all the same.`,
 
 func (a *app) assess(cmd *cobra.Command, paths []string, f assessFlags) error {
 	wrong := func(text string) error { return &usageError{text: text, see: cmd.CommandPath()} }
-	live := f.kubeconfig != "" || f.context != ""
+	live := f.live()
 	switch {
-	case f.rules && (len(paths) > 0 || live):
+	case f.rules && (len(paths) > 0 || live || f.estate != ""):
 		return wrong("--rules assesses nothing: leave paths and clusters out")
 	case f.rules:
 		return a.printRules()
-	case len(paths) == 0 && !live:
-		return wrong("name manifests to assess, or a cluster with --context or --kubeconfig")
+	case len(paths) == 0 && !live && f.estate == "":
+		return wrong("name manifests to assess, a cluster with --context or --kubeconfig, or databases with --estate")
+	case f.ask && !live && f.estate == "":
+		return wrong("--ask-databases takes passwords from a cluster's Secrets or an estate file: name one with --context, --kubeconfig or --estate")
 	case f.timeout <= 0:
 		return wrong("--request-timeout: want a time above 0, such as 30s")
 	case !live && (len(f.namespaces) > 0 || f.prometheus != ""):
@@ -152,6 +169,9 @@ func (a *app) assess(cmd *cobra.Command, paths []string, f assessFlags) error {
 	defer collectLate()()
 	inv, err := takeInventory(cmd.Context(), paths, f)
 	if err != nil {
+		return err
+	}
+	if o.Preflights, err = a.learnDatabases(cmd.Context(), inv, f); err != nil {
 		return err
 	}
 	report, err := assess.Assess(cmd.Context(), inv, o)
@@ -214,7 +234,10 @@ func takeInventory(ctx context.Context, paths []string, f assessFlags) (*invento
 			return nil, err
 		}
 	}
-	if f.kubeconfig == "" && f.context == "" {
+	if !f.live() {
+		if files == nil { // of an estate alone
+			files = &inventory.Inventory{}
+		}
 		return files, nil
 	}
 	if cluster, err = inventory.FromCluster(ctx, inventory.Options{Kubeconfig: f.kubeconfig, Context: f.context, Namespaces: f.namespaces, Prometheus: f.prometheus, Timeout: f.timeout}); err != nil {
@@ -319,7 +342,11 @@ func (a *app) printAssessment(r *assess.Report) error {
 		t := &table{wrap: map[int]bool{2: true}}
 		for i := begin; i < min(end, begin+mostPlaces); i++ {
 			f := &r.Findings[i]
-			t.add(plain("    "+f.Where()), plain(f.Name()), plain(strings.Join(f.Evidence, "\n")))
+			facts := f.Evidence
+			if f.Fix != "" {
+				facts = append(facts[:len(facts):len(facts)], "fix: "+f.Fix)
+			}
+			t.add(plain("    "+f.Where()), plain(f.Name()), plain(strings.Join(facts, "\n")))
 		}
 		if err := a.printTable(t); err != nil {
 			return err
@@ -339,6 +366,9 @@ func (a *app) printAssessment(r *assess.Report) error {
 			a.printf("    %d more, all with -o json", more)
 		}
 		a.printf("")
+	}
+	if err := a.printAnswers(r.Databases); err != nil {
+		return err
 	}
 	if n := len(r.Exposures); n > 0 {
 		open := map[inventory.Ref]bool{}

@@ -11,6 +11,7 @@ import (
 
 	"dhow/internal/estate"
 	"dhow/internal/move"
+	"dhow/internal/voyage"
 )
 
 func (a *app) preflightCommand() *cobra.Command {
@@ -53,22 +54,7 @@ func (a *app) preflight(ctx context.Context, databases []string) error {
 		return err
 	}
 	defer v.Close(ctx)
-	found := make([]inspected, len(v.Movers))
-	var wg sync.WaitGroup
-	for i, mv := range v.Movers {
-		wg.Go(func() {
-			issues, err := mv.Preflight(ctx)
-			found[i] = inspected{Database: mv.Name(), Engine: a.engineOf(mv.Name()), Issues: issues}
-			if issues == nil {
-				found[i].Issues = []move.Issue{}
-			}
-			if err != nil {
-				found[i].err = fmt.Errorf("database %s: %w", mv.Name(), err)
-				found[i].Error = err.Error()
-			}
-		})
-	}
-	wg.Wait()
+	found := inspect(ctx, v)
 	loses, warns := 0, 0
 	var failed []error
 	for _, f := range found {
@@ -97,6 +83,27 @@ func (a *app) preflight(ctx context.Context, databases []string) error {
 		return &exitError{"preflight found errors"}
 	}
 	return nil
+}
+
+// inspect lets every mover look, side by side.
+func inspect(ctx context.Context, v *voyage.Voyage) []inspected {
+	found := make([]inspected, len(v.Movers))
+	var wg sync.WaitGroup
+	for i, mv := range v.Movers {
+		wg.Go(func() {
+			issues, err := mv.Preflight(ctx)
+			found[i] = inspected{Database: mv.Name(), Engine: v.Engine(mv.Name()), Issues: issues}
+			if issues == nil {
+				found[i].Issues = []move.Issue{}
+			}
+			if err != nil {
+				found[i].err = fmt.Errorf("database %s: %w", mv.Name(), err)
+				found[i].Error = err.Error()
+			}
+		})
+	}
+	wg.Wait()
+	return found
 }
 
 // printIssues prints a block for each issue: what it is in columns, then what

@@ -56,7 +56,7 @@ func mariadb(ctx context.Context, end estate.Endpoint, password string) (*invent
 	if end.Database != "" {
 		of, args = "t.table_schema = ?", []any{end.Database}
 	}
-	if err := tx.QueryRowContext(ctx, "select cast(coalesce(sum(t.data_length + t.index_length), 0) as unsigned), count(*) from information_schema.tables t where t.table_type = 'BASE TABLE' and "+of, args...).Scan(&a.Bytes, &a.Items); err != nil { //nolint:gosec // of constants
+	if err := tx.QueryRowContext(ctx, "select cast(coalesce(sum(t.data_length + t.index_length), 0) as unsigned), count(*) from information_schema.tables t where t.table_type = 'BASE TABLE' and "+of, args...).Scan(&a.Bytes, &a.Items); err != nil {
 		return nil, fmt.Errorf("ask for its size: %w", err)
 	}
 	for _, query := range []string{
@@ -101,22 +101,27 @@ func texts(ctx context.Context, tx *sql.Tx, query string) (all []string, err err
 func variables(ctx context.Context, tx *sql.Tx) (map[string]float64, error) {
 	all := map[string]float64{}
 	for _, query := range []string{"show global status where variable_name in ('Threads_connected', 'Questions', 'Uptime', 'Slaves_connected')", "show global variables where variable_name = 'max_connections'"} {
-		rows, err := tx.QueryContext(ctx, query)
-		if err != nil {
-			return nil, err
-		}
-		for rows.Next() {
-			var name, value string
-			if err := rows.Scan(&name, &value); err != nil {
-				return nil, errors.Join(err, rows.Close())
-			}
-			if n, err := strconv.ParseFloat(value, 64); err == nil {
-				all[strings.ToLower(name)] = n
-			}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		if err := addVariables(ctx, tx, query, all); err != nil {
 			return nil, err
 		}
 	}
 	return all, nil
+}
+
+func addVariables(ctx context.Context, tx *sql.Tx, query string, all map[string]float64) error {
+	rows, err := tx.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name, value string
+		if err := rows.Scan(&name, &value); err != nil {
+			return err
+		}
+		if n, err := strconv.ParseFloat(value, 64); err == nil {
+			all[strings.ToLower(name)] = n
+		}
+	}
+	return rows.Err()
 }
