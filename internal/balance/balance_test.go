@@ -175,7 +175,7 @@ func TestAnyCompare(t *testing.T) {
 		traffic := Traffic{Rate: inventory.Quantiles{P95: rapid.Float64().Draw(t, "rate")}, P50: time.Duration(rapid.Int64Range(-1, int64(2*time.Hour)).Draw(t, "p50")), P99: time.Duration(rapid.Int64Range(-1, int64(2*time.Hour)).Draw(t, "p99")), Connections: rapid.IntRange(-1, 1<<40).Draw(t, "connections")}
 		pods := Pods{Count: rapid.IntRange(-1, 3000).Draw(t, "count"), Zones: rapid.IntRange(-1, 6).Draw(t, "zones"), Concurrency: rapid.IntRange(-1, 1<<40).Draw(t, "concurrency")}
 		behind := rapid.SampledFrom([]Behind{ALB, NLB, Service}).Draw(t, "behind")
-		if _, err := Compare(traffic, pods, Today{Pods: rapid.IntRange(-1, 3000).Draw(t, "today")}, Fit(traffic, pods, behind)); err != nil {
+		if _, err := compare(traffic, pods, Today{Pods: rapid.IntRange(-1, 3000).Draw(t, "today")}, Fit(traffic, pods, behind), 200); err != nil {
 			t.Fatal(err)
 		}
 	})

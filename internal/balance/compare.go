@@ -50,6 +50,10 @@ type Today struct {
 // Compare plays the traffic as it is balanced today and as the settings have it, with one
 // slow pod among them. An error says that something of it can not be.
 func Compare(t Traffic, p Pods, today Today, s Settings) (Comparison, error) {
+	return compare(t, p, today, s, DefaultRequests)
+}
+
+func compare(t Traffic, p Pods, today Today, s Settings, requests int) (Comparison, error) {
 	var c Comparison
 	p.Count, p.Zones = min(max(1, p.Count), maxPods), max(1, p.Zones)
 	today.Pods = min(max(1, today.Pods), maxPods)
@@ -78,7 +82,7 @@ func Compare(t Traffic, p Pods, today Today, s Settings) (Comparison, error) {
 		}
 		return 0
 	}
-	before := Queue{Policy: today.Policy, Pods: today.Pods, Concurrency: concurrency, Rate: rate, Times: times, Connections: min(max(0, t.Connections), maxConnections), Slow: slow(today.Pods), SlowTimes: slowTimes, Seed: seed}
+	before := Queue{Policy: today.Policy, Pods: today.Pods, Concurrency: concurrency, Rate: rate, Times: times, Connections: min(max(0, t.Connections), maxConnections), Slow: slow(today.Pods), SlowTimes: slowTimes, Seed: seed, Requests: requests}
 	if today.Concurrency > 0 {
 		before.Concurrency = min(today.Concurrency, maxConcurrency)
 	}

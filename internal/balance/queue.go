@@ -107,8 +107,9 @@ type Queue struct {
 	// Rate is requests a second.
 	Rate  float64 `json:"rate"`
 	Times Times   `json:"times"`
-	// Connections is of PerConnection: how many there are at once. PerEach is how many
-	// requests one carries before another takes its place; 0 is DefaultPerEach.
+	// Connections is of PerConnection: how many there are at once; 0 is 4 for each pod.
+	// PerEach is how many requests one carries before another takes its place; 0 has each
+	// replaced so often that what is told is not one throw of the dice.
 	Connections int `json:"connections,omitempty"`
 	PerEach     int `json:"per_each,omitempty"`
 	// Balancers is how many nodes the balancer has, each of which knows of its own requests
@@ -136,8 +137,8 @@ const (
 	// DefaultRequests is how many requests are played: 20 of them are slower than the
 	// 99.9th percentile.
 	DefaultRequests = 20_000
-	// DefaultPerEach is how many requests a connection carries: NGINX's own bound.
-	DefaultPerEach = 1000
+	// replaced is how often a connection is replaced where nobody says.
+	replaced = 16
 	// maxRequests, maxPods and maxConnections bound what is played.
 	maxRequests    = 2_000_000
 	maxPods        = 1000
@@ -233,8 +234,10 @@ type end struct {
 type connection struct{ pod, left int }
 
 type run struct {
-	q           Queue
-	r           *rand.Rand
+	q Queue
+	// r draws when requests come and how long they take, luck whom they meet: apart, so that
+	// two policies are played with the same requests.
+	r, luck     *rand.Rand
 	pods        []pod
 	ends        heap[end]
 	outstanding [][]int // by balancer and pod
@@ -250,14 +253,14 @@ func newRun(q Queue) *run {
 	if q.Requests == 0 {
 		q.Requests = DefaultRequests
 	}
-	if q.PerEach == 0 {
-		q.PerEach = DefaultPerEach
-	}
 	q.Balancers = max(1, q.Balancers)
 	if q.Connections == 0 {
 		q.Connections = 4 * q.Pods
 	}
-	s := &run{q: q, r: rand.New(rand.NewPCG(q.Seed, 0x6468_6f77)), pods: make([]pod, q.Pods), next: make([]int, q.Balancers),
+	if q.PerEach == 0 {
+		q.PerEach = max(1, q.Requests/(q.Connections*replaced))
+	}
+	s := &run{q: q, r: rand.New(rand.NewPCG(q.Seed, 1)), luck: rand.New(rand.NewPCG(q.Seed, 2)), pods: make([]pod, q.Pods), next: make([]int, q.Balancers),
 		ends: heap[end]{less: func(a, b end) bool { return a.at < b.at }}}
 	for n := range s.pods {
 		s.pods[n].free = heap[int64]{less: func(a, b int64) bool { return a < b }, all: make([]int64, q.Concurrency)}
@@ -268,13 +271,13 @@ func newRun(q Queue) *run {
 	s.outstanding = make([][]int, q.Balancers)
 	for n := range s.outstanding {
 		s.outstanding[n] = make([]int, q.Pods)
-		s.next[n] = s.r.IntN(q.Pods)
+		s.next[n] = s.luck.IntN(q.Pods)
 	}
 	if q.Policy == PerConnection {
 		s.connections = make([]connection, q.Connections)
 		for n := range s.connections {
 			// They are of all ages: else all would be renewed at once.
-			s.connections[n] = connection{s.r.IntN(q.Pods), 1 + s.r.IntN(q.PerEach)}
+			s.connections[n] = connection{s.luck.IntN(q.Pods), 1 + s.luck.IntN(q.PerEach)}
 		}
 	}
 	return s
@@ -296,7 +299,7 @@ func (s *run) play() Outcome {
 		}
 		b := 0
 		if s.q.Balancers > 1 {
-			b = s.r.IntN(s.q.Balancers)
+			b = s.luck.IntN(s.q.Balancers)
 		}
 		at := s.choose(b)
 		p := &s.pods[at]
@@ -332,19 +335,19 @@ func (s *run) times(pod int, at int64) float64 {
 func (s *run) choose(b int) int {
 	switch s.q.Policy {
 	case PerConnection:
-		c := &s.connections[s.r.IntN(len(s.connections))]
+		c := &s.connections[s.luck.IntN(len(s.connections))]
 		if c.left == 0 {
-			*c = connection{s.r.IntN(s.q.Pods), s.q.PerEach}
+			*c = connection{s.luck.IntN(s.q.Pods), s.q.PerEach}
 		}
 		c.left--
 		return c.pod
 	case PerRequest:
-		return s.r.IntN(s.q.Pods)
+		return s.luck.IntN(s.q.Pods)
 	case InTurn:
 		for {
 			at := s.next[b]
 			s.next[b] = (at + 1) % s.q.Pods
-			if s.q.Cold < s.q.Pods && at >= s.q.Pods-s.q.Cold && s.now < int64(s.q.SlowStart) && s.r.Float64()*float64(s.q.SlowStart) > float64(s.now) {
+			if s.q.Cold < s.q.Pods && at >= s.q.Pods-s.q.Cold && s.now < int64(s.q.SlowStart) && s.luck.Float64()*float64(s.q.SlowStart) > float64(s.now) {
 				continue // its turn goes to the next: its share is not whole yet
 			}
 			return at

@@ -101,6 +101,9 @@ const (
 	// cacheShare is the part of a server's memory that holds data; the rest is for
 	// connections, sorting and the system.
 	cacheShare = 0.6
+	// mostAssumedMemory bounds what is asked for because of the data's size alone: who has
+	// so much has measured it.
+	mostAssumedMemory = 256 * GiB
 	// busyTarget is how busy a database's cores are at the 95th percentile, in percent.
 	busyTarget = 60
 	// connectionHeadroom is in percent on top of the most connections that were open.
@@ -154,7 +157,7 @@ func ForDatabase(d Database, offered Offered) (DatabaseSize, error) {
 		memory = d.Memory
 		asks = append(asks, fmt.Sprintf("%s of memory, as its server has today", memory))
 	default:
-		memory = Bytes(float64(size) * hotShare / cacheShare)
+		memory = min(Bytes(float64(size)*hotShare/cacheShare), mostAssumedMemory)
 		asks = append(asks, fmt.Sprintf("%s of memory, for a fifth of its %s, taken to be in use, to fit into %d%% of it", memory, size, int(cacheShare*100)))
 	}
 	if n := d.Connections; n > 0 {

@@ -115,8 +115,9 @@ func memory(c Container, p Policy) (Bytes, Figure) {
 		if c.Usage != nil {
 			at = max(at, Bytes(sane(c.Usage.Memory.Max)))
 		}
-		if at == 0 {
-			at = max(today, AssumedMemory)
+		if c.Limits.Memory == 0 {
+			// Where it ended, nobody knows: the node was full.
+			at = max(at, today, AssumedMemory)
 		}
 		v := bound(stepMemory(float64(at) * float64(100+p.OOMHeadroom) / 100))
 		return v, Figure{Reason: fmt.Sprintf("the kernel ended it %s for want of memory, at %s: that and %d%% headroom; look for a leak if it grows on", times(c.OOMKills), at, p.OOMHeadroom), Assumed: c.Usage == nil && c.Limits.Memory == 0}
