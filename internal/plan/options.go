@@ -194,8 +194,37 @@ func decode(file string, text []byte) (*Options, error) {
 	if errors.As(err, &at) && at.GetToken() != nil {
 		return nil, &Invalid{[]string{fmt.Sprintf("%s:%d: %s", file, at.GetToken().Position.Line, at.GetMessage())}}
 	}
+	if err := checkPrefixes(file, text); err != nil { // its own error names no line
+		return nil, err
+	}
 	first, _, _ := strings.Cut(err.Error(), "\n")
 	return nil, &Invalid{[]string{file + ": " + first}}
+}
+
+// checkPrefixes says which networks of a file are none, nil where all are.
+func checkPrefixes(file string, text []byte) error {
+	var f struct {
+		Network map[string]any `json:"network"`
+	}
+	if err := yaml.Unmarshal(text, &f); err != nil {
+		return nil //nolint:nilerr // told by who asks
+	}
+	c := &checker{file: file, text: text}
+	check := func(path string, v any) {
+		if _, err := netip.ParsePrefix(fmt.Sprint(v)); err != nil {
+			c.wrong(path, "%.40q is no network: want it as 10.64.0.0/16", fmt.Sprint(v))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(f.Network)) {
+		if list, ok := f.Network[key].([]any); ok {
+			for i, v := range list {
+				check(fmt.Sprintf("network.%s[%d]", key, i), v)
+			}
+			continue
+		}
+		check("network."+key, f.Network[key])
+	}
+	return c.err()
 }
 
 // fill takes what is not said from the defaults.

@@ -26,6 +26,8 @@ func (m *maker) placeAll() error {
 		switch engine := servers[u.w.Ref]; {
 		case asked != "" && key != other:
 			u.place, u.why = asked, "the options say so"
+		case slices.Contains(inventory.SystemNamespaces(), u.w.Namespace):
+			u.place, u.why = Left, "it belongs to the old cluster itself: the new one has its own"
 		case engine != "" && serviceOf(engine).Name != "":
 			u.place, u.why = Managed, fmt.Sprintf("it is a %s server: %s keeps it patched, backed up and in two zones", engine, serviceOf(engine).Name)
 		case u.neverRuns() != "":

@@ -158,6 +158,11 @@ func (m *maker) offered(service string) sizing.Offered {
 
 func (m *maker) sizeStore(s *store) {
 	facts, known := m.o.Databases[s.name]
+	said := s.said()
+	if known = known || said.Version != ""; said.Bytes > 0 && facts.SizeGiB == 0 {
+		facts.SizeGiB = float64(said.Bytes) / float64(sizing.GiB)
+	}
+	facts.Connections = cmp.Or(facts.Connections, said.Connections)
 	service := serviceOf(s.engine)
 	gib := func(v float64) sizing.Bytes { return sizing.Bytes(v * float64(sizing.GiB)) }
 	switch s.engine {
@@ -172,7 +177,7 @@ func (m *maker) sizeStore(s *store) {
 		s.item = storeSize{class: size.Class, storageGiB: size.StorageGB, extraIOPS: size.ExtraIOPS, extraMBps: size.ExtraMBps, nodes: 1, standby: size.MultiAZ, measured: !size.Assumed,
 			why: strings.Join([]string{size.ClassWhy.Reason, size.StorageWhy.Reason, size.MultiAZWhy.Reason}, "; "), notes: size.Notes}
 	case inventory.Redis:
-		size, err := sizing.ForCache(sizing.Cache{Name: s.name, Engine: "valkey", Used: gib(facts.SizeGiB), Connections: facts.Connections, Production: true}, m.offered(service.Service))
+		size, err := sizing.ForCache(sizing.Cache{Name: s.name, Engine: "valkey", Used: gib(facts.SizeGiB), Connections: facts.Connections, Operations: int(said.PerSecond), Production: true}, m.offered(service.Service))
 		if err != nil {
 			m.decide(Decision{Object: s.name, What: err.Error(), Do: "choose another region, or split the server"})
 			return

@@ -137,7 +137,7 @@ func (m *maker) findStores() error {
 	m.nameStores()
 	for _, s := range m.stores {
 		slices.SortFunc(s.clients, byID)
-		s.version = cmp.Or(m.o.Databases[s.name].Version, m.imageVersion(s))
+		s.version = cmp.Or(m.o.Databases[s.name].Version, s.said().Version, m.imageVersion(s))
 		service := serviceOf(s.engine)
 		switch {
 		case service.Name == "":
@@ -271,6 +271,29 @@ func (s *store) names() []string {
 	return slices.Compact(names)
 }
 
+// said is what a server said of itself, with the sizes of all of its databases that were asked.
+func (s *store) said() inventory.Answers {
+	var all inventory.Answers
+	for _, d := range s.all {
+		a := d.Answers
+		if a == nil {
+			continue
+		}
+		all.Product, all.Version = cmp.Or(all.Product, a.Product), cmp.Or(all.Version, a.Version)
+		if s.engine == inventory.Redis || d.Name == "" {
+			all.Bytes, all.Items = max(all.Bytes, a.Bytes), max(all.Items, a.Items)
+		} else {
+			all.Bytes, all.Items = all.Bytes+a.Bytes, all.Items+a.Items
+		}
+		// Connections and load are the server's, whichever database was asked.
+		all.Connections, all.MaxConnections, all.PerSecond = max(all.Connections, a.Connections), max(all.MaxConnections, a.MaxConnections), max(all.PerSecond, a.PerSecond)
+		all.Extensions = append(all.Extensions, a.Extensions...)
+	}
+	slices.Sort(all.Extensions)
+	all.Extensions = slices.Compact(all.Extensions)
+	return all
+}
+
 // imageVersion is the version that the tag of a server's image tells.
 func (m *maker) imageVersion(s *store) string {
 	if s.server == nil {
@@ -316,6 +339,9 @@ func (m *maker) describeStore(s *store) Database {
 	}
 	if s.version == "" {
 		d.Notes = append(d.Notes, "its version is not known here: `dhow preflight` asks the server")
+	}
+	if e := s.said().Extensions; len(e) > 0 {
+		d.Notes = append(d.Notes, "it has "+strings.Join(e, ", ")+": see that the new server offers them")
 	}
 	if s.managed != "" {
 		text := "it is " + s.managed + " already"
