@@ -160,7 +160,7 @@ func (k *keeper) note(format string, args ...any) {
 // keep returns when ctx ends, or when somebody else asks for the estate.
 func (k *keeper) keep(ctx context.Context) error {
 	for ctx.Err() == nil {
-		lock, err := k.v.Lock("cutover --at")
+		lock, err := k.v.Lock(voyage.CutoverAt)
 		switch {
 		case err == nil:
 			err = k.stream(ctx)

@@ -101,7 +101,7 @@ func (a *app) replicate(ctx context.Context, f replicateFlags) error {
 			return err
 		}
 	}
-	lock, err := v.Lock("replicate")
+	lock, err := v.Lock(voyage.Replicate)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (a *app) replicate(ctx context.Context, f replicateFlags) error {
 		if err != nil || yielded == "" || !f.forever {
 			return err
 		}
-		if lock, err = v.TakeBack(ctx, "replicate"); err != nil {
+		if lock, err = v.TakeBack(ctx, voyage.Replicate); err != nil {
 			return unlessTold(ctx, err)
 		}
 		finished, err := a.finished(ctx, v)

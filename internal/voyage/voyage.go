@@ -133,25 +133,34 @@ func (v *Voyage) Lock(what string) (*cutover.Lock, error) {
 	return cutover.TakeLock(v.path(lockFile), what)
 }
 
+// The commands that hold the lock while they replicate, and hand it over when asked.
+const (
+	Replicate = "replicate"
+	CutoverAt = "cutover --at"
+)
+
 // TakeOver takes the lock, and asks a running `dhow replicate` to hand it over
 // first; yielded says that one did. Any other holder is not disturbed.
 func (v *Voyage) TakeOver(ctx context.Context, what string) (lock *cutover.Lock, yielded bool, err error) {
-	lock, err = v.Lock(what)
-	if !errors.Is(err, cutover.ErrLocked) {
-		return lock, false, err
-	}
-	if asked := v.Running().Yield(ctx, what); asked != nil {
-		if errors.Is(asked, ErrNotRunning) {
-			return nil, false, err
-		}
-		return nil, false, fmt.Errorf("ask the running `dhow replicate` to hand the estate over: %w", asked)
-	}
 	ctx, cancel := context.WithTimeout(ctx, takeOverTime)
 	defer cancel()
 	for {
 		lock, err = v.Lock(what)
 		if !errors.Is(err, cutover.ErrLocked) {
-			return lock, err == nil, err
+			return lock, yielded && err == nil, err
+		}
+		if !yielded {
+			holder, _ := v.Holder()
+			switch asked := v.Running().Yield(ctx, what); {
+			case asked == nil:
+				yielded = true
+			case errors.Is(asked, ErrNotRunning) && (holder == Replicate || holder == CutoverAt):
+				// It has only just taken the lock, or ends: it can be asked soon.
+			case errors.Is(asked, ErrNotRunning):
+				return nil, false, err
+			default:
+				return nil, false, fmt.Errorf("ask the running `dhow replicate` to hand the estate over: %w", asked)
+			}
 		}
 		select {
 		case <-ctx.Done():

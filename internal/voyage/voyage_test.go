@@ -227,6 +227,57 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
+// TestTakeOverWaits: a replication that holds the lock and answers no questions yet
+// is asked once it does; a free lock that it gives back instead is taken.
+func TestTakeOverWaits(t *testing.T) {
+	for name, begins := range map[string]bool{"it begins": true, "it ends": false} {
+		t.Run(name, func(t *testing.T) {
+			v := afloat(t, newStand("accounts"))
+			held, err := v.Lock(Replicate)
+			if err != nil {
+				t.Fatal(err)
+			}
+			type took struct {
+				lock    *cutover.Lock
+				yielded bool
+				err     error
+			}
+			taken := make(chan took, 1)
+			go func() {
+				lock, yielded, err := v.TakeOver(context.Background(), "cutover")
+				taken <- took{lock, yielded, err}
+			}()
+			select {
+			case got := <-taken:
+				t.Fatalf("it does not wait: %v", got.err)
+			case <-time.After(3 * takeOverPoll):
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			var served sync.WaitGroup
+			if begins {
+				socket, err := v.Listen(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				served.Go(func() {
+					if err := v.Replication(cutover.Target).Serve(ctx, socket, v.log, func(string) { held.Release() }); err != nil {
+						t.Error(err)
+					}
+				})
+			} else {
+				held.Release()
+			}
+			got := <-taken
+			cancel()
+			served.Wait()
+			if got.err != nil || got.yielded != begins {
+				t.Fatalf("taken over: %t, %v", got.yielded, got.err)
+			}
+			got.lock.Release()
+		})
+	}
+}
+
 // TestTakeOverGivesUp: a replication that does not end in time is said, and not robbed.
 func TestTakeOverGivesUp(t *testing.T) {
 	v := afloat(t, newStand("accounts"))
