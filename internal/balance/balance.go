@@ -265,17 +265,20 @@ func (s *Settings) drain(t Traffic, p Pods) {
 	request := clamp(seconds(longest), 1, mostGrace-spread-3*margin)
 	said := fmt.Sprintf("the slowest request of %d s", request)
 	if unknown {
-		said = fmt.Sprintf("a slowest request of %d s, which is assumed", request)
+		said = fmt.Sprintf("a slowest request of %d s (assumed)", request)
 	}
 	pre := spread
 	if p.Drains {
 		s.PreStop = because(pre, "until %s has heard that the pod leaves, it goes on serving", who)
+		s.GracePeriod = because(0, "the preStop of %d s, %s, and %d s to close", pre, said, margin)
 	} else {
 		pre += request
-		s.PreStop = assumed(unknown, because(pre, "until %s has heard that the pod leaves (%d s) and %s has ended, for nothing says that the server finishes its requests by itself", who, spread, said))
+		s.GracePeriod = because(0, "the preStop of %d s, which waits for %s too, and %d s to close", pre, said, margin)
+		s.PreStop = assumed(unknown, because(pre, "until %s has heard that the pod leaves (%d s) and %s is over, for nothing says that the server finishes its requests by itself", who, spread, said))
 	}
 	grace := roundUp(spread+request+margin, 5)
-	s.GracePeriod = assumed(unknown, because(grace, "the preStop of %d s, what is left of %s, and %d s to close", pre, said, grace-spread-request))
+	s.GracePeriod.Value = grace
+	s.GracePeriod = assumed(unknown, s.GracePeriod)
 	if s.Behind == Service {
 		s.DeregistrationDelay = because(0, "a Service has none")
 		s.ResetOnDeregistration = because(false, "a Service has none")

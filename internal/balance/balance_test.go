@@ -155,7 +155,7 @@ func TestCompare(t *testing.T) {
 	if c.After.P99 >= c.Before.P99 || c.After.Overloaded {
 		t.Errorf("before %+v, after %+v", c.Before, c.After)
 	}
-	if len(c.Assumptions) != 0 || !strings.Contains(c.Text, "at 240 requests a second, one pod 3 times as slow as the others: today random per connection over 3 pods") {
+	if len(c.Assumptions) != 0 || !strings.Contains(c.Text, "at 240 requests a second, one pod 2 times as slow as the others: today random per connection over 3 pods") {
 		t.Errorf("it says %q, with %q", c.Text, c.Assumptions)
 	}
 	again, err := Compare(traffic, pods, Today{Policy: PerConnection, Pods: 3}, s)

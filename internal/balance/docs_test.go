@@ -44,7 +44,7 @@ func TestManual(t *testing.T) {
 
 func example(t *testing.T) string {
 	var b strings.Builder
-	b.WriteString("\n## An example\n\nFour pods that work on 8 requests each at once, of which one is three times as slow; a median of 20 ms, a slowest hundredth of 200 ms; a balancer of three nodes.\n\n")
+	b.WriteString("\n## An example\n\nFour pods that work on 8 requests each at once, of which one is twice as slow; a median of 20 ms, a slowest hundredth of 200 ms; a balancer of three nodes.\n\n")
 	b.WriteString("| requests a second | policy | median | slowest hundredth | slowest thousandth | busy | busiest pod |\n|---|---|---|---|---|---|---|\n")
 	for _, rate := range []float64{200, 400, 600} {
 		for _, p := range []Policy{PerConnection, PerRequest, InTurn, Fewest} {

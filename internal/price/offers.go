@@ -79,9 +79,9 @@ func products() []product {
 		{[]string{"AmazonCloudWatch"}, usage(`TimedStorage-ByteHrs`), nil, "logs/storage", "GB-month", 1},
 		{[]string{"AWSDataTransfer"}, usage(`DataTransfer-Out-Bytes`), map[string][]string{"Transfer Type": {"AWS Outbound"}, "To Location": {"External"}}, "transfer/internet", "GB", 1},
 		{[]string{"AWSSecretsManager"}, usage(`AWSSecretsManager-Secrets`), nil, "secrets/secret", "month", 1},
-		{[]string{"AWSSecretsManager"}, usage(`AWSSecretsManagerAPIRequest`), nil, "secrets/calls", "10000", 10000},
+		{[]string{"AWSSecretsManager"}, usage(`AWSSecretsManagerAPIRequest`), nil, "secrets/calls", "10,000 calls", 10000},
 		{[]string{"awskms"}, usage(`KMS-Keys`), nil, "kms/key", "month", 1},
-		{[]string{"awskms"}, usage(`KMS-Requests`), nil, "kms/calls", "10000", 10000},
+		{[]string{"awskms"}, usage(`KMS-Requests`), nil, "kms/calls", "10,000 calls", 10000},
 	}
 }
 

@@ -220,7 +220,7 @@ var (
 )
 
 // units are what prices are per.
-var units = []string{"hour", "month", "GB", "GB-month", "IOPS-month", "MBps-month", "1", "10000", "100000", "1000000"}
+var units = []string{"hour", "month", "GB", "GB-month", "IOPS-month", "MBps-month", "item", "10,000 calls", "100,000 events", "million"}
 
 // text is a value as it is written, for numbers too: 0.10 stays 0.10.
 func (r *reader) text(m member, path string) (string, bool) {

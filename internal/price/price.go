@@ -90,7 +90,7 @@ type Quote struct {
 	Code   Code   `json:"code"`
 	Region string `json:"region"`
 	Rate   Rate   `json:"rate"`
-	// Per is the unit: hour, GB, GB-month, month, 10000.
+	// Per is the unit: hour, month, GB, GB-month, item, million.
 	Per    string `json:"per"`
 	Source Source `json:"source"`
 	// How tells how it was reckoned where it is not the list's own entry.
