@@ -1,6 +1,7 @@
 package assess
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -105,13 +106,18 @@ func (l *lookup) everyContainer(look func(w *inventory.Workload, c *inventory.Co
 }
 
 // servers gives the containers that answer requests: of workloads that are always there
-// and have a Service, without those beside the main one that open no port.
+// and have a Service, without those beside the main one that open no port, and without
+// Deployments that name no port and whose Services are headless: those give pods a name.
 func (l *lookup) servers(look func(w *inventory.Workload, c *inventory.Container)) {
 	l.containers(func(w *inventory.Workload, c *inventory.Container) {
-		if w.Serves && !c.Init && len(w.Services) > 0 && (len(c.Ports) > 0 || len(w.Containers) == 1) {
+		if w.Serves && !c.Init && len(w.Services) > 0 && (len(c.Ports) > 0 || len(w.Containers) == 1 && !namesOnly(w)) {
 			look(w, c)
 		}
 	})
+}
+
+func namesOnly(w *inventory.Workload) bool {
+	return w.Kind == "Deployment" && !slices.ContainsFunc(w.Services, func(s *inventory.Service) bool { return s.Spec.ClusterIP != corev1.ClusterIPNone })
 }
 
 // stable is a path without positions in lists, as far as their items have names.

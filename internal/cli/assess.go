@@ -48,7 +48,7 @@ type assessFlags struct {
 	suppressions        string
 	report              string
 	timeout             time.Duration
-	rules               bool
+	rules, role         bool
 	ask                 bool
 	estate              string
 }
@@ -118,6 +118,7 @@ something could not be read: the rest is assessed all the same.`,
 	flags.StringVar(&f.report, "report", "", "write the report into this `file`")
 	flags.StringVar(&f.estate, "estate", "", "let the movers look at the databases of this estate `file`: what they find is a finding")
 	flags.BoolVar(&f.ask, "ask-databases", false, "sign in to the databases that are found, and ask for version, size, extensions and load")
+	flags.BoolVar(&f.role, "role", false, "print the least rights that reading a cluster takes, as a ClusterRole, and assess nothing")
 	flags.BoolVar(&f.rules, "rules", false, "list the rules, and assess nothing")
 	var severities []string
 	for _, s := range assess.Severities() {
@@ -133,8 +134,14 @@ func (a *app) assess(cmd *cobra.Command, paths []string, f assessFlags) error {
 	switch {
 	case f.rules && (len(paths) > 0 || live || f.estate != ""):
 		return wrong("--rules assesses nothing: leave paths and clusters out")
+	case f.rules && f.role:
+		return wrong("--rules or --role, not both")
 	case f.rules:
 		return a.printRules()
+	case f.role && (len(paths) > 0 || f.estate != ""):
+		return wrong("--role assesses nothing: leave paths and estates out")
+	case f.role:
+		return a.printRole()
 	case len(paths) == 0 && !live && f.estate == "":
 		return wrong("name manifests to assess, a cluster with --context or --kubeconfig, or databases with --estate")
 	case f.ask && !live && f.estate == "":
@@ -378,6 +385,17 @@ func (a *app) printAssessment(r *assess.Report) error {
 		a.printf("%s can be reached from outside, by %s: all with -o json, drawn with -o html", counted(int64(len(open)), "workload"), counted(int64(n), "path"))
 	}
 	a.printf("%s in %s, by %d rules", summary(r), counted(int64(r.Objects), "object"), r.Rules)
+	return nil
+}
+
+func (a *app) printRole() error {
+	text, err := inventory.Role(inventory.Options{})
+	if err != nil {
+		return fmt.Errorf("write the role: %w", err)
+	}
+	if _, err := a.Out.Write(text); err != nil {
+		return fmt.Errorf("print the role: %w", err)
+	}
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/redis/go-redis/v9/logging"
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -49,8 +50,10 @@ func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	// What the clients of Redis and MariaDB say by themselves comes back as errors too.
+	// What the clients of Redis and MariaDB say by themselves comes back as errors too; what the
+	// reader of Compose files says is of no use to whoever assesses somebody's.
 	logging.Disable()
+	logrus.SetOutput(io.Discard)
 	_ = mysql.SetLogger(&mysql.NopLogger{}) // it fails only without one
 	return Run(ctx, os.Args[1:], IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 }

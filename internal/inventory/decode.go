@@ -133,7 +133,7 @@ func (r *reading) object(n *node, apiVersion, name string, at place, out *part) 
 		o.Source.lines = n.index()
 	}
 	for _, p := range masks.found {
-		p.Object, p.File, p.Line, p.Context = ref, at.file, o.Source.LineOf(p.Path), at.context
+		p.Object, p.File, p.Line, p.Context, p.in = ref, at.file, o.Source.LineOf(p.Path), at.context, o
 		out.plain = append(out.plain, p)
 	}
 	strict := at.context == ""

@@ -329,6 +329,7 @@ func (f *fileReader) gather(ctx context.Context) *Inventory {
 // duplicates leaves one object of each name, that which was read first, and says so.
 func (i *Inventory) duplicates() {
 	first := make(map[Ref]*Object, len(i.Objects))
+	dropped := map[*Object]bool{}
 	kept := i.Objects[:0]
 	for _, o := range i.Objects {
 		f, twice := first[o.Ref]
@@ -337,6 +338,7 @@ func (i *Inventory) duplicates() {
 			kept = append(kept, o)
 			continue
 		}
+		dropped[o] = true
 		same := equalContent(f, o)
 		what, do := "the object is also in "+f.Source.At("")+", with other content: that one is taken", "keep one of them, or name only the paths that are applied together"
 		if same {
@@ -346,4 +348,7 @@ func (i *Inventory) duplicates() {
 		i.Problems = append(i.Problems, Problem{File: o.Source.File, Line: o.Source.Line, Context: o.Source.Context, Object: &ref, What: what, Do: do, Lost: !same})
 	}
 	i.Objects = kept
+	if len(dropped) > 0 {
+		i.Plain = slices.DeleteFunc(i.Plain, func(p PlainSecret) bool { return dropped[p.in] })
+	}
 }

@@ -424,3 +424,16 @@ func TestUnknownKindsStay(t *testing.T) {
 		t.Error("there is no Deployment")
 	}
 }
+
+// TestDroppedObjectsTellNothing: an object that stands twice tells of its secrets once.
+func TestDroppedObjectsTellNothing(t *testing.T) {
+	const settings = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {PASSWORD: hush-hush}\n"
+	inv := read(t, map[string]string{"a.yaml": settings, "b.yaml": settings, "c.yaml": settings + "---\n" + strings.ReplaceAll(settings, "name: a", "name: b")})
+	var got []string
+	for _, p := range inv.Plain {
+		got = append(got, p.Object.Name+" "+filepath.Base(p.File))
+	}
+	if d := cmp.Diff([]string{"a a.yaml", "b c.yaml"}, got); d != "" {
+		t.Error(d)
+	}
+}

@@ -426,6 +426,8 @@ type PlainSecret struct {
 	// Same is equal for equal secrets of this run, and says nothing of the secret:
 	// it is a hash with a key that is thrown away.
 	Same string `json:"-"`
+
+	in *Object // nil if it stood in a file
 }
 
 // What is a kind of plain secret.
