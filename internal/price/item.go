@@ -114,7 +114,7 @@ type Item struct {
 	Percent int `json:"percent,omitempty"`
 }
 
-// String is what it is, in a few words: "rds production accounts: 1 x db.m7g.large, postgres, Multi-AZ".
+// String says whose it is: "rds production accounts".
 func (i Item) String() string {
 	var b strings.Builder
 	b.WriteString(string(i.Kind))

@@ -68,7 +68,7 @@ func products() []product {
 		{ecs, usage(`Fargate-ARM-GB-Hours`), nil, "fargate/gb-arm", "hour", 1},
 		{[]string{"AmazonEKS"}, usage(`AmazonEKS-Hours:perCluster`), nil, "eks/cluster", "hour", 1},
 		{rds, usage(`InstanceUsage:(db\.[a-z0-9.-]+)`), server, "rds/$E/$1", "hour", 1},
-		{rds, usage(`RDS:GP3-Storage`), disk, "rds/gp3", "GB-month", 1},
+		{rds, usage(`RDS:GP3(?:-Storage)?`), disk, "rds/gp3", "GB-month", 1},
 		{rds, usage(`RDS:GP3-PIOPS`), nil, "rds/gp3-iops", "IOPS-month", 1},
 		{rds, usage(`RDS:GP3-Throughput`), nil, "rds/gp3-mbps", "MBps-month", 1},
 		{rds, usage(`RDS:ChargedBackupUsage`), nil, "rds/backup", "GB-month", 1},
@@ -134,13 +134,19 @@ func FromOffers(r io.Reader) (*List, error) {
 }
 
 // needed are the columns that every file has.
-var needed = []string{"TermType", "StartingRange", "PricePerUnit", "Currency", "Location Type", "usageType", "Region Code"}
+var needed = []string{"TermType", "StartingRange", "PricePerUnit", "Currency", "usageType"}
+
+// places are the columns that say where something is, and what kind of place that is: in
+// files of what goes from one place to another it is where it goes from.
+var places = []struct{ region, kind string }{{"Region Code", "Location Type"}, {"From Region Code", "From Location Type"}}
 
 // offerReader is what is known of a file while it is read.
 type offerReader struct {
 	list    *List
 	offer   string
 	columns map[string]int
+	// region and kind are the columns of places that the file has.
+	region, kind string
 	// mine are the products of the offer.
 	mine []product
 	// steps are where the step of volume begins that a price is of.
@@ -182,7 +188,14 @@ func (o *offerReader) begin(head map[string]string, names []string) error {
 			return fmt.Errorf("there is no column %s", n)
 		}
 	}
-	return nil
+	for _, p := range places {
+		_, region := o.columns[p.region]
+		if _, kind := o.columns[p.kind]; region && kind {
+			o.region, o.kind = p.region, p.kind
+			return nil
+		}
+	}
+	return fmt.Errorf("there are no columns %s and %s", places[0].region, places[0].kind)
 }
 
 var offerForm = regexp.MustCompile(`^[A-Za-z0-9]{1,64}$`)
@@ -195,7 +208,7 @@ func (o *offerReader) take(row []string) error {
 		}
 		return ""
 	}
-	if cell("TermType") != "OnDemand" || cell("Currency") != "USD" || cell("Location Type") != "AWS Region" {
+	if cell("TermType") != "OnDemand" || cell("Currency") != "USD" || cell(o.kind) != "AWS Region" {
 		return nil
 	}
 	for _, p := range o.mine {
@@ -218,7 +231,7 @@ func (o *offerReader) take(row []string) error {
 }
 
 func (o *offerReader) price(p product, code Code, cell func(string) string) error {
-	region := cell("Region Code")
+	region := cell(o.region)
 	if !regionForm.MatchString(region) {
 		return fmt.Errorf("%q is no region", shown(region))
 	}

@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func offers(t *testing.T) *List {
 	t.Helper()
 	var all *List
-	for _, name := range []string{"AmazonEC2", "AmazonRDS", "awskms"} {
+	for _, name := range []string{"AWSDataTransfer", "AmazonEC2", "AmazonRDS", "awskms"} {
 		f, err := os.Open(filepath.Join("testdata", name+".csv"))
 		if err != nil {
 			t.Fatal(err)
@@ -57,7 +57,7 @@ func TestFromOffers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for code, want := range map[Code]string{"ec2/m7g.large": "0.0979", "nat/hour": "0.052", "alb/hour": "0.027", "nlb/hour": "0.027", "rds/postgres/db.m7g.large": "0.193", "rds/mariadb/db.m7g.large": "0.188", "rds/gp3": "0.137", "kms/key": "1.00", "kms/calls": "0.03"} {
+	for code, want := range map[Code]string{"ec2/m7g.large": "0.0979", "nat/hour": "0.052", "alb/hour": "0.027", "nlb/hour": "0.027", "rds/postgres/db.m7g.large": "0.193", "rds/mariadb/db.m7g.large": "0.188", "rds/gp3": "0.137", "kms/key": "1.00", "kms/calls": "0.03", "transfer/internet": "0.09"} {
 		q, err := l.Quote(code, "eu-central-1")
 		if err != nil || q.Rate.String() != want || q.Estimate {
 			t.Errorf("%s is %s, estimate %v, %v; want %s", code, q.Rate, q.Estimate, err, want)
@@ -86,6 +86,7 @@ func TestRefusedOffers(t *testing.T) {
 		{replaced(`"awskms"`, `"AmazonSageMaker"`), `no price of the offer "AmazonSageMaker" is taken: name the file of another service`},
 		{replaced(`"awskms"`, `"../x"`), `line 6: the offer is "../x"`},
 		{replaced(`"usageType"`, `"usage"`), "line 6: there is no column usageType"},
+		{replaced(`"Location Type"`, `"Kind"`), "line 6: there are no columns Region Code and Location Type"},
 		{replaced(`"1.0000000000"`, `"one"`), `line 7: the price of kms/key in eu-central-1: "one" is no price`},
 		{replaced(`"OnDemand","0"`, `"OnDemand","none"`), `line 7: the price of kms/key in eu-central-1 holds from "none" on`},
 		{replaced(`"eu-central-1"`, `"Frankfurt"`), `line 7: "Frankfurt" is no region`},

@@ -12,7 +12,7 @@ import (
 
 func TestRun(t *testing.T) {
 	var out bytes.Buffer
-	if err := run([]string{"../testdata/AmazonEC2.csv", "../testdata/AmazonRDS.csv", "../testdata/awskms.csv"}, &out); err != nil {
+	if err := run([]string{"../testdata/AWSDataTransfer.csv", "../testdata/AmazonEC2.csv", "../testdata/AmazonRDS.csv", "../testdata/awskms.csv"}, &out); err != nil {
 		t.Fatal(err)
 	}
 	want, err := os.ReadFile("../testdata/offers.yaml")
