@@ -221,7 +221,7 @@ func (f *planFlags) read(wrong func(string, ...any) error) (*plan.Options, error
 
 // planUsage makes usage errors of what is wrong with options, prices and old plans.
 func planUsage(err error) error {
-	var options *plan.Invalid
+	var options *plan.InvalidError
 	var prices *price.Invalid
 	switch {
 	case errors.As(err, &options):

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"dhow/internal/balance"
 	"dhow/internal/inventory"
 )
@@ -189,19 +191,23 @@ func chosen(s *balance.Settings) []Chosen {
 // protocolOf is what a unit's main port speaks, by its name and protocol.
 func protocolOf(u *unit) balance.Protocol {
 	for _, s := range u.services {
-		for _, p := range soundPorts(s, u.w) {
-			app := ""
-			if p.AppProtocol != nil {
-				app = *p.AppProtocol
-			}
-			if strings.Contains(app, "grpc") || strings.Contains(p.Name, "grpc") {
-				return balance.GRPC
-			}
-			if strings.Contains(app, "ws") || strings.HasPrefix(p.Name, "ws") {
-				return balance.WebSocket
-			}
-			return balance.HTTP
+		if ports := soundPorts(s, u.w); len(ports) > 0 {
+			return spoken(&ports[0])
 		}
+	}
+	return balance.HTTP
+}
+
+func spoken(p *corev1.ServicePort) balance.Protocol {
+	app := ""
+	if p.AppProtocol != nil {
+		app = *p.AppProtocol
+	}
+	switch {
+	case strings.Contains(app, "grpc") || strings.Contains(p.Name, "grpc"):
+		return balance.GRPC
+	case strings.Contains(app, "ws") || strings.HasPrefix(p.Name, "ws"):
+		return balance.WebSocket
 	}
 	return balance.HTTP
 }

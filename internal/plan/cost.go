@@ -86,7 +86,7 @@ func (m *maker) reckon() error {
 	if err != nil {
 		// A file of prices may be of other regions: the rest of the plan holds without it.
 		m.decide(Decision{What: "the cost is not reckoned: " + err.Error(), Do: "name a file with the missing price by --prices"})
-		return nil
+		return nil //nolint:nilerr // told in the plan
 	}
 	c := &Cost{Currency: bill.Currency, Date: bill.Date, Total: bill.Total.String(), Estimated: bill.Estimated.String(), Assumptions: []string{
 		fmt.Sprintf("a month has %d hours; discounts, taxes, support and free tiers are not in it", bill.Hours),

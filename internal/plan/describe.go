@@ -48,7 +48,7 @@ func (m *maker) describe() error {
 			}
 		}
 		for _, b := range u.containers {
-			w.Containers = append(w.Containers, b.describe(u))
+			w.Containers = append(w.Containers, b.describe())
 		}
 		w.Changes = u.changes
 		slices.SortFunc(w.Changes, func(a, b Change) int {
@@ -65,7 +65,7 @@ func (m *maker) describe() error {
 	return nil
 }
 
-func (b *box) describe(u *unit) Container {
+func (b *box) describe() Container {
 	c := Container{Name: b.name, Init: b.c.Init, Image: b.image, Ports: b.ports, Args: append(slices.Clone(b.command), b.args...), Size: document(b.size)}
 	for _, e := range b.env {
 		switch {
@@ -123,6 +123,11 @@ func (m *maker) notePods(u *unit) {
 	for _, x := range u.w.Scalers {
 		if len(u.w.Scalers) > 1 {
 			u.change("autoscaler "+x.Name, "there", "one", "several scale the same pods")
+		}
+	}
+	for _, s := range u.services {
+		if u.place == EKS && s.Spec.ClusterIP != corev1.ClusterIPNone && u.pins(s) {
+			u.change("Service "+s.Name, "an address of its own", "headless", "a Service spreads connections, and gRPC keeps one for hours: clients see all pods now, and spread by themselves if told to (round_robin)")
 		}
 	}
 	m.noteRights(u)

@@ -59,7 +59,7 @@ func ReadDocument(file string) (*Document, error) {
 		return nil, fmt.Errorf("read the plan to compare with: %w", err)
 	}
 	if info.Size() > maxDocument {
-		return nil, &Invalid{[]string{fmt.Sprintf("%s is larger than %d bytes, which no plan is: name another", file, maxDocument)}}
+		return nil, &InvalidError{[]string{fmt.Sprintf("%s is larger than %d bytes, which no plan is: name another", file, maxDocument)}}
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -74,15 +74,15 @@ func ParseDocument(file string, text []byte) (*Document, error) {
 	if err := yaml.Unmarshal(text, &tree); err != nil {
 		var at yaml.Error
 		if errors.As(err, &at) && at.GetToken() != nil {
-			return nil, &Invalid{[]string{fmt.Sprintf("%s:%d: %s", file, at.GetToken().Position.Line, at.GetMessage())}}
+			return nil, &InvalidError{[]string{fmt.Sprintf("%s:%d: %s", file, at.GetToken().Position.Line, at.GetMessage())}}
 		}
-		return nil, &Invalid{[]string{file + " is no plan: want the plan.yaml that `dhow plan --out` wrote"}}
+		return nil, &InvalidError{[]string{file + " is no plan: want the plan.yaml that `dhow plan --out` wrote"}}
 	}
 	if got := fmt.Sprint(tree["format"]); got != strconv.Itoa(Format) {
 		if tree["format"] == nil {
-			return nil, &Invalid{[]string{file + " is no plan: want the plan.yaml that `dhow plan --out` wrote"}}
+			return nil, &InvalidError{[]string{file + " is no plan: want the plan.yaml that `dhow plan --out` wrote"}}
 		}
-		return nil, &Invalid{[]string{fmt.Sprintf("%s is of format %.20s, and this dhow writes %d: make it anew from the same source", file, got, Format)}}
+		return nil, &InvalidError{[]string{fmt.Sprintf("%s is of format %.20s, and this dhow writes %d: make it anew from the same source", file, got, Format)}}
 	}
 	return &Document{tree: tree}, nil
 }

@@ -35,7 +35,7 @@ func (r *route) key() string { return fmt.Sprintf("%s %s %t", r.host, r.path, r.
 func (m *maker) expose() error {
 	for name := range m.o.Hosts {
 		if !slices.ContainsFunc(m.units, func(u *unit) bool { return u.name == name || u.id() == name }) {
-			return &Invalid{[]string{fmt.Sprintf("hosts: there is no workload %q at the source: want one of %s", name, m.workloadNames())}}
+			return &InvalidError{[]string{fmt.Sprintf("hosts: there is no workload %q at the source: want one of %s", name, m.workloadNames())}}
 		}
 	}
 	m.ingresses()
@@ -305,12 +305,13 @@ func (m *maker) exposeUnit(u *unit) {
 		u.scope, u.scopeWhy = Public, "users are led to it by "+strings.Join(from, " and ")
 	case private:
 		u.scope, u.scopeWhy = Private, "callers inside are led to it by "+strings.Join(from, " and ")
-	case len(bare) > 0 && len(u.callers) == 0:
-		u.scope, u.scopeWhy = Public, bare[0]+" is open to the internet and nothing inside calls it, so users do"
+	case len(bare) > 0:
+		u.scope, u.scopeWhy = Public, bare[0]+" is open, and nothing inside calls it by that, so users do"
 		u.paths = []string{"/"}
 	case len(u.open) > 0:
-		u.scope, u.scopeWhy = None, "it is open to the internet today, but nothing leads users to it, and workloads inside call it: it is closed"
+		u.scope, u.scopeWhy = None, "it is open today, but nothing leads users to it, and workloads inside call it: it is closed"
 		u.change("way in from outside", strings.Join(m.ways(u), "; "), "none", u.scopeWhy)
+		m.decide(Decision{Object: u.w.String(), What: u.scopeWhy, Do: fmt.Sprintf("if users do come to it, name its hosts under hosts.%s in the options", u.name)})
 	default:
 		u.scope, u.scopeWhy = None, "only workloads of the cluster call it"
 		if len(u.callers) == 0 {
@@ -341,14 +342,15 @@ func (m *maker) innerBalancer(u *unit) string {
 	return ""
 }
 
-// bareBalancers are the load balancers of Services that lead to this unit alone.
+// bareBalancers are the Services that open this unit alone to the outside, and by which
+// no other that serves calls it.
 func (m *maker) bareBalancers(u *unit) []string {
 	var names []string
 	for _, e := range u.open {
-		if e.Way != assess.ByLoadBalancer || e.From != assess.FromInternet {
+		if e.Way != assess.ByLoadBalancer && e.Way != assess.ByNodePort {
 			continue
 		}
-		if s := m.inv.Service(e.Entry.Namespace, e.Entry.Name); s != nil && len(s.Workloads) == 1 && !slices.Contains(names, e.Entry.String()) {
+		if s := m.inv.Service(e.Entry.Namespace, e.Entry.Name); s != nil && len(s.Workloads) == 1 && !m.called(u, s.Object.Ref) && !slices.Contains(names, e.Entry.String()) {
 			names = append(names, e.Entry.String())
 		}
 	}
@@ -424,9 +426,30 @@ func (m *maker) privateCalls() {
 			m.routes = append(m.routes, route{host: m.inside(u), path: "/", to: u, from: "the plan", tls: true})
 		}
 	}
+	m.strangers()
 	slices.SortStableFunc(m.routes, func(a, b route) int {
 		return cmp.Or(strings.Compare(a.host, b.host), strings.Compare(a.path, b.path), strings.Compare(a.to.id(), b.to.id()))
 	})
+}
+
+// strangers marks what serves in the cluster and is called by nobody that is known:
+// programs may know names that no setting tells.
+func (m *maker) strangers() {
+	var names []string
+	for _, u := range m.units {
+		if u.place == EKS && u.scope == None && !u.runsJobs() && len(u.callers) == 0 && len(u.services) > 0 {
+			u.stranger = true
+			names = append(names, u.name)
+		}
+	}
+	if len(names) > 0 {
+		m.decide(Decision{What: "nothing tells who calls these, so every pod of their namespace may: " + strings.Join(names, ", "), Do: "name who calls them under calls in the options, as {web: [cart, user]}: the policies then let those in alone"})
+	}
+	for _, s := range m.stores {
+		if s.moves && len(s.clients) == 0 {
+			m.decide(Decision{Object: s.name, What: "no setting tells who connects to it, so nobody is told its new address", Do: "see how its clients find it, and give them the new server: by a setting, or a Service of type ExternalName with its old name", Blocks: true})
+		}
+	}
 }
 
 // routesOf are the routes to a unit, of a scope.

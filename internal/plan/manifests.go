@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
 
+	"dhow/internal/balance"
+	"dhow/internal/inventory"
 	"dhow/internal/sizing"
 )
 
@@ -105,13 +107,9 @@ func clean(part any) {
 	case map[string]any:
 		for k, v := range x {
 			clean(v)
-			empty := v == nil
-			switch y := v.(type) {
-			case map[string]any:
-				// Empty selectors and empty folders mean something.
-				empty = len(y) == 0 && (k == "resources" || k == "strategy" || k == "updateStrategy" || k == "spec")
-			}
-			if empty {
+			// Empty selectors and empty folders mean something.
+			y, ok := v.(map[string]any)
+			if v == nil || ok && len(y) == 0 && (k == "resources" || k == "strategy" || k == "updateStrategy" || k == "spec") {
 				delete(x, k)
 			}
 		}
@@ -240,7 +238,7 @@ func (u *unit) newServices() []*corev1.Service {
 			}
 			ports = append(ports, port)
 		}
-		service(s.Name, s.Spec.ClusterIP == corev1.ClusterIPNone, ports)
+		service(s.Name, s.Spec.ClusterIP == corev1.ClusterIPNone || u.pins(s), ports)
 	}
 	if b := u.mainBox(); len(all) == 0 && b != nil && len(b.ports) > 0 && (len(u.callers) > 0 || u.scope != None || u.kind == "StatefulSet") {
 		var ports []corev1.ServicePort
@@ -250,6 +248,14 @@ func (u *unit) newServices() []*corev1.Service {
 		service(u.name, u.kind == "StatefulSet", ports)
 	}
 	return all
+}
+
+// pins says that clients of a Service would keep to one pod: gRPC's connections last for
+// hours, and a Service spreads connections. Without an address of its own clients see
+// all pods, if they call the port that the pods listen on.
+func (u *unit) pins(s *inventory.Service) bool {
+	ports := soundPorts(s, u.w)
+	return len(ports) > 0 && !slices.ContainsFunc(ports, func(p corev1.ServicePort) bool { return spoken(&p) != balance.GRPC || p.Port != podPort(u.w, p) })
 }
 
 // policy writes who may call a unit, and whom it may call.
@@ -271,6 +277,9 @@ func (w *writer) policy(file string, u *unit) {
 		if c.place == EKS {
 			from = append(from, peer(u, c))
 		}
+	}
+	if u.stranger {
+		from = append(from, networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{}})
 	}
 	if ports := policyPorts(u); len(from) > 0 && len(ports) > 0 {
 		spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: from, Ports: ports}}
@@ -351,6 +360,7 @@ func (w *writer) egress(u *unit) []networkingv1.NetworkPolicyEgressRule {
 			rules = append(rules, *byPorts[key])
 		}
 	}
+	rules = append(rules, w.toStrangers(u)...)
 	if inner {
 		rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{block(home.Inner)}, Ports: at(httpsPort)})
 	}
@@ -366,6 +376,19 @@ func (w *writer) egress(u *unit) []networkingv1.NetworkPolicyEgressRule {
 		}
 	}
 	return append(rules, outside(u, at)...)
+}
+
+// toStrangers is what lets a unit call those of its namespace of which nothing tells who calls them.
+func (w *writer) toStrangers(u *unit) []networkingv1.NetworkPolicyEgressRule {
+	var rules []networkingv1.NetworkPolicyEgressRule
+	for _, c := range w.m.units {
+		if c.stranger && c != u && c.namespace == u.namespace && !slices.Contains(u.calls, c) {
+			if ports := policyPorts(c); len(ports) > 0 {
+				rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{peer(u, c)}, Ports: ports})
+			}
+		}
+	}
+	return rules
 }
 
 // outside are the rules for hosts that are not in the plan: policies know addresses, not names.

@@ -197,7 +197,7 @@ func (d *drawing) route() {
 			continue
 		case a.X >= b.X: // in its own column, or back: around the right side
 			x2 = b.X + b.W
-			l.D = fmt.Sprintf("M%d %dC%d %d %d %d %d %d", x1, y1, x1+28, y1, x2+28, y2, x2, y2)
+			l.D = fmt.Sprintf("M%d %dC%d %d %d %d %d %d", x1, y1, x1+boxIndent+2, y1, x2+boxIndent+2, y2, x2, y2)
 			continue
 		}
 		middle := (x1 + x2) / 2

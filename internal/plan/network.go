@@ -201,7 +201,7 @@ func (m *maker) layNetwork(account string, r *region.Region, own *taken) (Networ
 	n := Network{Name: account + "-" + r.Name, Account: account, Region: r.Name}
 	var ok bool
 	if n.CIDR, ok = m.seen.next(m.o.Network.Pools, networkBits); !ok {
-		return n, &Invalid{[]string{fmt.Sprintf("network.pools: no /%d is left in %v that overlaps with nothing seen at the source: add a pool to the options", networkBits, m.o.Network.Pools)}}
+		return n, &InvalidError{[]string{fmt.Sprintf("network.pools: no /%d is left in %v that overlaps with nothing seen at the source: add a pool to the options", networkBits, m.o.Network.Pools)}}
 	}
 	// Each cluster could have the same, for nothing routes to them; each gets its own where
 	// there are enough, so that logs tell them apart.
@@ -220,7 +220,7 @@ func (m *maker) layNetwork(account string, r *region.Region, own *taken) (Networ
 		}
 	}
 	if !n.Services.IsValid() {
-		return n, &Invalid{[]string{fmt.Sprintf("network.services: all of %v overlap with what was seen at the source: add another to the options", m.o.Network.Services)}}
+		return n, &InvalidError{[]string{fmt.Sprintf("network.services: all of %v overlap with what was seen at the source: add another to the options", m.o.Network.Services)}}
 	}
 	own.all = append(own.all, n.Services)
 	n.cut(r.Zones[:min(len(r.Zones), m.o.Goals.Zones, maxZones)])

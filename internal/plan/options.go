@@ -63,6 +63,8 @@ type Options struct {
 	Network   NetworkChoice       `json:"network,omitempty"`
 	Databases map[string]Facts    `json:"databases,omitempty"`
 	Goals     Goals               `json:"goals,omitempty"`
+	// Calls are those that no setting tells, by the name of who calls.
+	Calls map[string][]string `json:"calls,omitempty"`
 	// Traffic is what is known of requests, by the name of a workload, or default.
 	Traffic map[string]Traffic `json:"traffic,omitempty"`
 
@@ -141,12 +143,12 @@ type Instead struct {
 	To   string `json:"to"`
 }
 
-// Invalid is what is wrong with options, a line each.
-type Invalid struct{ Problems []string }
+// InvalidError is what is wrong with options, a line each.
+type InvalidError struct{ Problems []string }
 
-func (e *Invalid) Error() string { return strings.Join(e.Problems, "\n") }
+func (e *InvalidError) Error() string { return strings.Join(e.Problems, "\n") }
 
-// ReadOptions reads a file of options; "" gives the defaults. An *Invalid names the
+// ReadOptions reads a file of options; "" gives the defaults. An *InvalidError names the
 // lines that are wrong.
 func ReadOptions(file string) (*Options, error) {
 	if file == "" {
@@ -157,7 +159,7 @@ func ReadOptions(file string) (*Options, error) {
 		return nil, fmt.Errorf("read the options: %w", err)
 	}
 	if info.Size() > maxOptions {
-		return nil, &Invalid{[]string{fmt.Sprintf("%s is larger than %d bytes, which no file of options is: name another", file, maxOptions)}}
+		return nil, &InvalidError{[]string{fmt.Sprintf("%s is larger than %d bytes, which no file of options is: name another", file, maxOptions)}}
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -192,13 +194,13 @@ func decode(file string, text []byte) (*Options, error) {
 	}
 	var at yaml.Error
 	if errors.As(err, &at) && at.GetToken() != nil {
-		return nil, &Invalid{[]string{fmt.Sprintf("%s:%d: %s", file, at.GetToken().Position.Line, at.GetMessage())}}
+		return nil, &InvalidError{[]string{fmt.Sprintf("%s:%d: %s", file, at.GetToken().Position.Line, at.GetMessage())}}
 	}
 	if err := checkPrefixes(file, text); err != nil { // its own error names no line
 		return nil, err
 	}
 	first, _, _ := strings.Cut(err.Error(), "\n")
-	return nil, &Invalid{[]string{file + ": " + first}}
+	return nil, &InvalidError{[]string{file + ": " + first}}
 }
 
 // checkPrefixes says which networks of a file are none, nil where all are.
@@ -428,5 +430,5 @@ func (c *checker) err() error {
 		return nil
 	}
 	slices.Sort(c.problems)
-	return &Invalid{c.problems}
+	return &InvalidError{c.problems}
 }

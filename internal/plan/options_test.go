@@ -50,7 +50,7 @@ func TestBadOptions(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := ParseOptions("o.yaml", []byte(c.text))
-			var invalid *Invalid
+			var invalid *InvalidError
 			if !errors.As(err, &invalid) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("the error is %v, and should have %q", err, c.want)
 			}
@@ -74,7 +74,7 @@ func TestOptionsThatDoNotFit(t *testing.T) {
 			o := standard(t)
 			c.set(o)
 			_, err := tryPlan(t.Context(), o, "../../superapp/deploy/source")
-			var invalid *Invalid
+			var invalid *InvalidError
 			if !errors.As(err, &invalid) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("the error is %v, and should have %q", err, c.want)
 			}
@@ -106,7 +106,7 @@ func FuzzOptions(f *testing.F) {
 	f.Add(away)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		o, err := ParseOptions("o.yaml", text)
-		var invalid *Invalid
+		var invalid *InvalidError
 		if err != nil && !errors.As(err, &invalid) {
 			t.Errorf("another error: %v", err)
 		}

@@ -48,7 +48,7 @@ func (m *maker) placeAll() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.o.Placement)) {
 		if !used[name] && name != other {
-			return &Invalid{[]string{fmt.Sprintf("placement: there is no workload %q at the source: want one of %s", name, m.workloadNames())}}
+			return &InvalidError{[]string{fmt.Sprintf("placement: there is no workload %q at the source: want one of %s", name, m.workloadNames())}}
 		}
 	}
 	return nil
@@ -89,14 +89,37 @@ func (m *maker) judged(u *unit) (Place, string) {
 	switch {
 	case u.runsJobs():
 		return EKS, "a job beside the services whose data it works on"
-	case len(u.open) == 0 || data || volumes || len(u.callers) > 0 || u.hasSidecars():
+	case len(u.open) == 0 || data || volumes || len(u.servingCallers()) > 0 || u.hasSidecars():
 		return EKS, m.microservice(u, data)
+	case len(u.calls) > 0 && !m.callsByURL(u):
+		return EKS, "a front end, but it calls others by names and ports that are no URLs: they need the cluster's own names, and can not be told to use TLS"
 	case len(u.calls) > 0:
-		return ECS, fmt.Sprintf("a front end: users reach it, it asks %s, nobody asks it, and it keeps no rows; Fargate runs it without nodes to patch", counted(len(u.calls), "service"))
+		return ECS, fmt.Sprintf("a front end: users reach it, it asks %s, no service asks it, and it keeps no rows; Fargate runs it without nodes to patch", counted(len(u.calls), "service"))
+	case m.mayCall(u):
+		return EKS, "users reach it, and it may call services of its namespace of which nothing tells who calls them: beside them it finds them"
 	case len(m.databasesOf(u.w.Ref)) == 0 && len(u.outside) == 0:
 		return EC2, "a website: users reach it, and it asks nobody; machines behind a load balancer serve it, with no cluster on the way"
 	}
 	return EKS, m.microservice(u, data)
+}
+
+// callsByURL says that every call of a unit is by a URL of HTTP, in which the scheme and
+// the host can be others.
+func (m *maker) callsByURL(u *unit) bool {
+	for i := range m.inv.Calls {
+		c := &m.inv.Calls[i]
+		if c.From == u.w.Ref && c.To != nil && !c.Allowed && m.byRef[*c.To] != u && c.Scheme != "http" && c.Scheme != "https" {
+			return false
+		}
+	}
+	return true
+}
+
+// mayCall says that there are services beside a unit of which nothing tells who calls them.
+func (m *maker) mayCall(u *unit) bool {
+	return slices.ContainsFunc(m.units, func(o *unit) bool {
+		return o != u && o.namespace == u.namespace && len(o.services) > 0 && len(o.callers) == 0 && len(o.open) == 0 && !o.runsJobs()
+	})
 }
 
 func (m *maker) microservice(u *unit, data bool) string {

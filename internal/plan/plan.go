@@ -361,7 +361,9 @@ type unit struct {
 	rollout        Rollout
 	balancing      *Balancing
 	wave           int
-	changes        []Change
+	// stranger says that nothing tells who calls it.
+	stranger bool
+	changes  []Change
 }
 
 // target is a host outside of the plan, and the port that is called there.

@@ -101,7 +101,7 @@ func TestNetworksProperty(t *testing.T) {
 			o.Network.Taken = append(o.Network.Taken, netip.PrefixFrom(a, bits).Masked())
 		}
 		if err := m.layNetworks(); err != nil {
-			if _, ok := err.(*Invalid); ok { //nolint:errorlint // it is the error itself
+			if _, ok := err.(*InvalidError); ok { //nolint:errorlint // it is the error itself
 				return // everything is taken
 			}
 			t.Fatal(err)

@@ -71,7 +71,7 @@ func (m *maker) chooseRegions() error {
 	primary, dr := m.o.Regions.Primary, m.o.Regions.DR
 	for _, i := range m.o.Instead {
 		if _, err := m.catalog.Lookup(i.To); err != nil {
-			return &Invalid{[]string{"--region " + i.From + "=" + i.To + ": " + err.Error()}}
+			return &InvalidError{[]string{"--region " + i.From + "=" + i.To + ": " + err.Error()}}
 		}
 		switch i.From {
 		case primary:
@@ -79,19 +79,19 @@ func (m *maker) chooseRegions() error {
 		case dr:
 			dr = i.To
 		default:
-			return &Invalid{[]string{fmt.Sprintf("--region %s=%s: the plan has nothing in %s: it has %s", i.From, i.To, i.From, strings.Join(nonempty(primary, dr), " and "))}}
+			return &InvalidError{[]string{fmt.Sprintf("--region %s=%s: the plan has nothing in %s: it has %s", i.From, i.To, i.From, strings.Join(nonempty(primary, dr), " and "))}}
 		}
 	}
 	var err error
 	if m.primary, err = m.catalog.Lookup(primary); err != nil {
-		return &Invalid{[]string{"the primary region: " + err.Error()}}
+		return &InvalidError{[]string{"the primary region: " + err.Error()}}
 	}
 	if dr == primary {
-		return &Invalid{[]string{fmt.Sprintf("%s would be the primary region and the one for disaster recovery: choose another for one of them", dr)}}
+		return &InvalidError{[]string{fmt.Sprintf("%s would be the primary region and the one for disaster recovery: choose another for one of them", dr)}}
 	}
 	if dr != "" {
 		if m.dr, err = m.catalog.Lookup(dr); err != nil {
-			return &Invalid{[]string{"the region for disaster recovery: " + err.Error()}}
+			return &InvalidError{[]string{"the region for disaster recovery: " + err.Error()}}
 		}
 	}
 	m.sourceRegions()

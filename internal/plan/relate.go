@@ -2,6 +2,8 @@ package plan
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,6 +43,9 @@ func (m *maker) relate() error {
 	for i := range m.inv.Calls {
 		m.call(&m.inv.Calls[i])
 	}
+	if err := m.callsOfOptions(); err != nil {
+		return err
+	}
 	for _, u := range m.units {
 		slices.SortFunc(u.calls, byID)
 		slices.SortFunc(u.callers, byID)
@@ -74,6 +79,34 @@ func (m *maker) call(c *inventory.Call) {
 		from.calls = append(from.calls, to)
 		to.callers = append(to.callers, from)
 	}
+}
+
+// callsOfOptions adds the calls that no setting tells.
+func (m *maker) callsOfOptions() error {
+	for _, from := range slices.Sorted(maps.Keys(m.o.Calls)) {
+		for _, to := range m.o.Calls[from] {
+			a, b := m.unitOf(from), m.unitOf(to)
+			for name, u := range map[string]*unit{from: a, to: b} {
+				if u == nil {
+					return &InvalidError{[]string{fmt.Sprintf("calls: there is no workload %q at the source: want one of %s", name, m.workloadNames())}}
+				}
+			}
+			if a != b && !slices.Contains(a.calls, b) {
+				a.calls, b.callers = append(a.calls, b), append(b.callers, a)
+			}
+		}
+	}
+	return nil
+}
+
+// unitOf is the unit of a name, or of NAMESPACE/NAME; nil if there is none.
+func (m *maker) unitOf(name string) *unit {
+	for _, u := range m.units {
+		if u.name == name || u.id() == name {
+			return u
+		}
+	}
+	return nil
 }
 
 // The ports of schemes that name none.
@@ -134,6 +167,26 @@ func podPort(w *inventory.Workload, p corev1.ServicePort) int32 {
 		return 0
 	}
 	return cmp.Or(p.TargetPort.IntVal, p.Port)
+}
+
+// servingCallers are the callers that others may call in turn. One that serves nobody and
+// that nobody calls drives what it calls: a test of load, a prober, a worker.
+func (u *unit) servingCallers() []*unit {
+	var all []*unit
+	for _, c := range u.callers {
+		if len(c.services) > 0 || len(c.open) > 0 || len(c.callers) > 0 {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// called says that others call a Service of a unit by its name.
+func (m *maker) called(u *unit, service inventory.Ref) bool {
+	return slices.ContainsFunc(m.inv.Calls, func(c inventory.Call) bool {
+		by := m.byRef[c.From]
+		return by != nil && by != u && c.Service != nil && *c.Service == service && slices.Contains(u.servingCallers(), by)
+	})
 }
 
 // runsJobs says that a workload ends by itself.

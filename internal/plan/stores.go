@@ -53,7 +53,6 @@ type store struct {
 	// moves says that the plan gives it a place.
 	moves bool
 	wave  int
-	row   *Database
 	item  storeSize
 }
 

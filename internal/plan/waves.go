@@ -161,8 +161,8 @@ func (t *walk) leave(u *unit) {
 
 // tell says what a wave is, what it risks, and how it is taken back.
 func (m *maker) tell(w *Wave, level, last int) {
-	switch {
-	case level == 0:
+	switch level {
+	case 0:
 		w.What = "the databases: their servers are made, copied into, and follow every change of the source until the cutover"
 		w.Risks = []string{"the copy reads every row: the sources answer more slowly while it runs, within the estate's limits", "a source keeps its log until the target has it: its disk fills if the target is away, and dhow stops before that"}
 		for _, s := range m.stores {
@@ -171,7 +171,7 @@ func (m *maker) tell(w *Wave, level, last int) {
 			}
 		}
 		w.Undo = "`dhow finish` removes what the move left on the sources; users notice nothing"
-	case level == last+1:
+	case last + 1:
 		w.What = "the jobs, after the cutover: they change data by themselves, and must not run at both sides"
 		w.Risks = []string{"a run between the cutover and this wave is missed: look at the schedules, and start what was missed by hand"}
 		w.Undo = "suspend them here, and let them run at the source again"
