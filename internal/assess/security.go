@@ -215,14 +215,17 @@ func hostProcesses(p *pass) {
 }
 
 func dangerousCapabilities(p *pass) {
-	dangerous := []corev1.Capability{"ALL", "SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "SYS_MODULE", "SYS_RAWIO", "DAC_READ_SEARCH", "BPF", "SYS_BOOT", "MKNOD", "SYS_TIME"}
+	dangerous := []string{"ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_RAWIO", "DAC_READ_SEARCH", "BPF", "SYS_BOOT", "SYS_TIME"}
 	eachSecurity(p, func(w *inventory.Workload, c *inventory.Container, s corev1.SecurityContext) {
 		if s.Capabilities == nil {
 			return
 		}
 		var facts []string
 		for _, a := range s.Capabilities.Add {
-			if slices.Contains(dangerous, corev1.Capability(strings.TrimPrefix(strings.ToUpper(string(a)), "CAP_"))) {
+			name := strings.TrimPrefix(strings.ToUpper(string(a)), "CAP_")
+			// These two reach no further than the pod's own network and processes.
+			spec := &w.Template.Spec
+			if slices.Contains(dangerous, name) || name == "NET_ADMIN" && spec.HostNetwork || name == "SYS_PTRACE" && spec.HostPID {
 				facts = append(facts, "it adds "+string(a))
 			}
 		}
@@ -347,7 +350,7 @@ func namespaceWithoutStandard(p *pass) {
 	const label = "pod-security.kubernetes.io/enforce"
 	for o := range inventory.Of[*corev1.Namespace](p.inv) {
 		level := o.Content.GetLabels()[label]
-		if level == "restricted" || level == "baseline" || strings.HasPrefix(o.Name, "kube-") {
+		if level == "restricted" || level == "baseline" || strings.HasPrefix(o.Name, "kube-") || o.Name == inventory.DefaultNamespace && len(p.workloads[o.Name]) == 0 { // every cluster has it
 			continue
 		}
 		fact := "it has no label " + label

@@ -482,7 +482,7 @@ func (r *clusterReader) tidy() {
 		}
 		owned[o.Ref] = true
 	}
-	r.inv.Objects = slices.DeleteFunc(r.inv.Objects, func(o *Object) bool {
+	follows := func(o *Object) bool {
 		switch o.Kind {
 		case "Endpoints":
 			return selected[Ref{Kind: "Service", Namespace: o.Namespace, Name: o.Name}]
@@ -493,7 +493,17 @@ func (r *clusterReader) tidy() {
 			return r.derived(o, owned)
 		}
 		return false
+	}
+	left := map[*Object]bool{}
+	r.inv.Objects = slices.DeleteFunc(r.inv.Objects, func(o *Object) bool {
+		if !follows(o) {
+			return false
+		}
+		left[o] = true
+		return true
 	})
+	// What a template has in the open stands in each of its pods again.
+	r.inv.Plain = slices.DeleteFunc(r.inv.Plain, func(p PlainSecret) bool { return left[p.in] })
 }
 
 // derived says that a pod or ReplicaSet only follows from another object that is here.

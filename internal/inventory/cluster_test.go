@@ -128,8 +128,8 @@ func shop() *server {
 		"/api/v1/services":   {`{"metadata":{"name":"web","namespace":"x"},"spec":{"selector":{"app":"web"},"ports":[{"port":80}]}}`},
 		"/apis/apps/v1/deployments": {`{"metadata":{"name":"web","namespace":"x"},"spec":{"replicas":1,"selector":{"matchLabels":{"app":"web"}},"template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"web","image":"web:1",
 			"env":[{"name":"T","valueFrom":{"secretKeyRef":{"name":"keys","key":"token"}}}]}]}}}}`},
-		"/apis/apps/v1/replicasets": {`{"metadata":{"name":"web-abc","namespace":"x",` + owner("apps/v1", "Deployment", "web") + `},"spec":{"template":{"spec":{}}}}`},
-		"/api/v1/pods": {`{"metadata":{"name":"web-abc-12345","namespace":"x",` + owner("apps/v1", "ReplicaSet", "web-abc") + `,"creationTimestamp":"2026-01-01T00:00:00Z"},"spec":{"nodeName":"n","containers":[{"name":"web","image":"web:1"}]},
+		"/apis/apps/v1/replicasets": {`{"metadata":{"name":"web-abc","namespace":"x",` + owner("apps/v1", "Deployment", "web") + `},"spec":{"template":{"spec":{"containers":[{"name":"web","image":"web:1","env":[{"name":"PASSWORD","value":"hush"}]}]}}}}`},
+		"/api/v1/pods": {`{"metadata":{"name":"web-abc-12345","namespace":"x",` + owner("apps/v1", "ReplicaSet", "web-abc") + `,"creationTimestamp":"2026-01-01T00:00:00Z"},"spec":{"nodeName":"n","containers":[{"name":"web","image":"web:1","env":[{"name":"PASSWORD","value":"hush"}]}]},
 			"status":{"phase":"Running","conditions":[{"type":"Ready","status":"False"}],"containerStatuses":[{"name":"web","imageID":"docker.io/library/web@sha256:12","restartCount":4,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"reason":"OOMKilled","exitCode":137}}}]}}`},
 		"/apis/metrics.k8s.io/v1beta1/pods": {`{"metadata":{"name":"web-abc-12345","namespace":"x"},"timestamp":"2026-01-02T00:00:00Z","containers":[{"name":"web","usage":{"cpu":"250m","memory":"64Mi"}}]}`},
 	}}
