@@ -315,8 +315,8 @@ func (m *Machine) awaitCalm(ctx context.Context) error {
 
 // drive does the steps in order. Any failure before the point of no return is undone.
 func (m *Machine) drive(ctx context.Context) error {
-	began := time.Now()
-	short, cancel := context.WithDeadline(ctx, began.Add(m.cfg.Budget))
+	over := time.Now().Add(m.cfg.Budget)
+	short, cancel := context.WithDeadline(ctx, over)
 	defer cancel()
 	for _, st := range table {
 		stepCtx := ctx
@@ -330,7 +330,8 @@ func (m *Machine) drive(ctx context.Context) error {
 		if m.passed {
 			return fmt.Errorf("step %s (behind the point of no return, run the same command again to go on): %w", st.name, err)
 		}
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		// A connection's own timeout, at that very moment, is no DeadlineExceeded.
+		if ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || !time.Now().Before(over)) {
 			err = fmt.Errorf("%w of %s at step %s: %w", ErrOverBudget, m.cfg.Budget, st.name, err)
 		} else {
 			err = fmt.Errorf("step %s: %w", st.name, err)

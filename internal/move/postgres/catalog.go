@@ -218,6 +218,33 @@ func loadCatalog(ctx context.Context, conn *pgx.Conn, schemas, exclude []string)
 	return c, nil
 }
 
+// relations are what moves by its names alone: tables without columns and keys, and
+// sequences. It is what a fence needs to know, and one statement tells it.
+func (m *Mover) relations(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
+	c := &Catalog{}
+	rows, err := conn.Query(ctx, `SELECT c.oid, n.nspname, c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind IN ('r', 'p', 'S') AND `+scope+` ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`, nonNil(m.cfg.Schemas), nonNil(m.cfg.Exclude))
+	if err == nil {
+		var t Table
+		var kind string
+		_, err = pgx.ForEachRow(rows, []any{&t.OID, &t.Schema, &t.Name.Name, &kind}, func() error {
+			switch kind {
+			case "S":
+				c.Sequences = append(c.Sequences, t.Name)
+			case "p":
+				c.Roots = append(c.Roots, &Table{OID: t.OID, Name: t.Name})
+			default:
+				c.Tables = append(c.Tables, &Table{OID: t.OID, Name: t.Name})
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the tables and sequences of database %s: %w", conn.Config().Database, err)
+	}
+	return c, nil
+}
+
 func oids(tables map[uint32]*Table) []uint32 {
 	list := make([]uint32, 0, len(tables))
 	for oid := range tables {

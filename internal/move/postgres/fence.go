@@ -46,7 +46,7 @@ const (
 // fence is the open transaction that holds the locks.
 type fence struct {
 	conn    *pgx.Conn
-	catalog *Catalog
+	catalog *Catalog // see relations
 }
 
 // bodies of dhow.refuse().
@@ -149,7 +149,7 @@ func (m *Mover) raise(ctx context.Context, f *fence) (move.Marker, error) {
 	if sealed {
 		return mk, fmt.Errorf("database %s refuses writes already: a cutover got as far as that and was not finished: run `dhow cutover` or `dhow rollback` again", m.cfg.Name)
 	}
-	if f.catalog, err = m.catalog(ctx, f.conn); err != nil {
+	if f.catalog, err = m.relations(ctx, f.conn); err != nil {
 		return mk, err
 	}
 	idle := fenceMost

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -9,8 +10,11 @@ import (
 )
 
 // Opening a session takes milliseconds: a process of the server's and the
-// key stretching of the password. Under the fence clients would wait for that,
-// so Prepare opens beforehand what the steps behind it need.
+// key stretching of the password. What a session does first takes several times as
+// long as what it has done before, for it knows neither the statement nor the
+// server's catalog yet. Under the fence clients would wait for that, so Prepare opens
+// beforehand what the steps behind it need, and lets each session of the source ask
+// once what it will be asked.
 const (
 	// spareSource: one that locks, one that looks and marks, one that pins.
 	spareSource = 3
@@ -51,8 +55,30 @@ func (m *Mover) addSpare(ctx context.Context, d dialer) error {
 	if err != nil {
 		return err
 	}
+	if d.side == m.sourceSide().side {
+		if err := m.acquaint(ctx, conn); err != nil {
+			hangUp(ctx, conn)
+			return err
+		}
+	}
 	m.putBack(ctx, d, conn)
 	return nil
+}
+
+// acquaint asks what the fence and the seal will ask.
+func (m *Mover) acquaint(ctx context.Context, conn *pgx.Conn) error {
+	if _, err := fenced(ctx, conn, m.moveName()); err != nil {
+		return err
+	}
+	c, err := m.relations(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if _, err := readSequences(ctx, conn, c.Sequences); err != nil {
+		return fmt.Errorf("read the source's sequences: %w", err)
+	}
+	_, err = readPulse(ctx, conn, m.cfg.Schemas, m.cfg.Exclude, m.stream)
+	return err
 }
 
 // take gives a spare session that answers, or opens one.
