@@ -80,7 +80,10 @@ func tables(l *List) string {
 	}
 	b.WriteString("\n| region | prices of its own | factor for the rest |\n|---|---|---|\n")
 	for _, r := range l.Regions() {
-		factor := "base"
+		factor := l.other.String()
+		if r == l.Base {
+			factor = "base"
+		}
 		if f, ok := l.factors[r]; ok {
 			factor = f.of.String()
 		}

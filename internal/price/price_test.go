@@ -151,7 +151,7 @@ sources:
 commitments:
   3: {compute: 40, data: 45, source: contract}
 factors:
-  ap-south-1: {times: "1.05", source: contract}
+  mx-central-1: {times: "1.05", source: contract}
 prices:
 - {of: nat/hour, per: hour, source: vpc, regions: {us-east-1: "0.030"}}
 - {of: eks/cluster, per: hour, source: contract, everywhere: "0.08"}
@@ -175,7 +175,7 @@ func TestLoad(t *testing.T) {
 		{"nat/hour", "us-east-1", "0.03", "another source of the same name"},
 		{"nat/gb", "us-east-1", "0.045", "Amazon VPC pricing, the page's examples"},
 		{"nat/hour", "me-south-1", "0.0528", "AWS's bulk price list of me-south-1 of 2026-09-25, as the tests of saudi-cloud-cost-estimator-cli quote it"},
-		{"nat/hour", "ap-south-1", "0.0315", "another source of the same name"},
+		{"nat/hour", "mx-central-1", "0.0315", "another source of the same name"},
 		{"eks/cluster", "eu-west-1", "0.08", "our contract, appendix B"},
 		{"ec2/z9.2xlarge", "us-east-1", "6.00", "our contract, appendix B"},
 	} {
