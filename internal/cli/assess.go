@@ -35,6 +35,9 @@ const (
 	// uncollected is how much memory, in bytes, an assessment takes before Go's collector
 	// first runs: that of some ten thousand objects, of which nothing is garbage until the end.
 	uncollected = 512 << 20
+	// thrifty is how much garbage, in percent of what is in use, there may be from then on:
+	// half of Go's own measure, for a large cluster's objects take a gigabyte.
+	thrifty = 50
 )
 
 // assessFlags are what is to be assessed, as it was typed.
@@ -203,20 +206,31 @@ func (a *app) assess(cmd *cobra.Command, paths []string, f assessFlags) error {
 	return nil
 }
 
-// collectLate lets Go's collector wait until there is much to collect, and work as ever from
+// collectLate lets Go's collector wait until there is much to collect, and be thrifty from
 // then on. What the environment says of it goes before. The answer puts things back.
 func collectLate() (undo func()) {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return func() {}
 	}
 	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(uncollected)
-	undo = sync.OnceFunc(func() {
+	var mu sync.Mutex
+	over := false
+	// What nothing holds is cleaned up at the first collection.
+	runtime.AddCleanup(new([16]byte), func(limit int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			debug.SetGCPercent(thrifty)
+			debug.SetMemoryLimit(limit)
+		}
+	}, limit)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
 		debug.SetGCPercent(percent)
 		debug.SetMemoryLimit(limit)
-	})
-	// What nothing holds is cleaned up at the first collection.
-	runtime.AddCleanup(new([16]byte), func(undo func()) { undo() }, undo)
-	return undo
+	}
 }
 
 // usageOf makes usage errors of what is wrong with a file of suppressions, one for each line.

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	sigsjson "sigs.k8s.io/json"
@@ -15,6 +16,8 @@ type reading struct {
 	catalog   catalog
 	maskKey   []byte
 	namespace string // of objects that name none
+	// buffers are those that objects are written into on their way to their types.
+	buffers sync.Pool
 }
 
 func newReading(namespace string) *reading {
@@ -172,7 +175,14 @@ func (r *reading) object(n *node, apiVersion, name string, at place, out *part) 
 
 // typed gives the object its Go type; nil if it does not fit, which is a problem.
 func (r *reading) typed(k *kind, n *node, o *Object, strict bool, at place, out *part) Content {
-	text := n.appendJSON(make([]byte, 0, 4096))
+	// The decoder keeps nothing of the text.
+	buffer, ok := r.buffers.Get().(*[]byte)
+	if !ok {
+		buffer = new([]byte)
+	}
+	defer r.buffers.Put(buffer)
+	*buffer = n.appendJSON((*buffer)[:0])
+	text := *buffer
 	c := k.make()
 	var unknown []error
 	var err error

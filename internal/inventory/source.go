@@ -75,6 +75,9 @@ func (s Source) At(path string) string {
 	return s.File
 }
 
+// mostSteps is how many parts a path has, as a rule: more cost another piece of memory.
+const mostSteps = 8
+
 // step is one part of a path: a field, or a position in a list.
 type step struct {
 	key   string
@@ -84,7 +87,7 @@ type step struct {
 
 // splitPath reads a path; what is not well formed is taken as a key, as it stands.
 func splitPath(path string) []step {
-	var steps []step
+	steps := make([]step, 0, mostSteps)
 	for path != "" {
 		switch path[0] {
 		case '.':
