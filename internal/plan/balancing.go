@@ -137,13 +137,31 @@ func (m *maker) balanceUnit(u *unit) error {
 	// Both sides have as many pods: what differs is how requests find them, and not that
 	// there are more.
 	today := balance.Today{Policy: balance.PerConnection, Pods: max(int(u.w.Replicas), p.Count)}
-	c, err := balance.Compare(t, p, today, s)
+	c, err := m.played(t, p, today, s)
 	if err != nil {
 		return fmt.Errorf("play the requests of %s: %w", u.id(), err)
 	}
 	b.Text, b.Assumptions = c.Text, c.Assumptions
 	b.Before, b.After = playedTimes(c.Question.Before, c.Before), playedTimes(c.Question.After, c.After)
 	return nil
+}
+
+// played plays a workload's requests; the same question, which all workloads have of
+// which nothing is known, is played once.
+func (m *maker) played(t balance.Traffic, p balance.Pods, today balance.Today, s balance.Settings) (balance.Comparison, error) {
+	key := fmt.Sprintf("%+v %+v %+v %+v", t, p, today, s)
+	if c, ok := m.plays[key]; ok {
+		return c, nil
+	}
+	c, err := balance.Compare(t, p, today, s)
+	if err != nil {
+		return c, err
+	}
+	if m.plays == nil {
+		m.plays = map[string]balance.Comparison{}
+	}
+	m.plays[key] = c
+	return c, nil
 }
 
 func playedTimes(q balance.Queue, o balance.Outcome) *Times {

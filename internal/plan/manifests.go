@@ -44,12 +44,14 @@ const (
 type writer struct {
 	m     *maker
 	files map[string]*bytes.Buffer
-	err   error
+	// scopes are the Gateways, by whether they are public.
+	scopes map[bool]*scopeGateway
+	err    error
 }
 
 // writeManifests writes what the cluster of the primary region is given.
 func (m *maker) writeManifests() error {
-	w := &writer{m: m, files: map[string]*bytes.Buffer{}}
+	w := &writer{m: m, files: map[string]*bytes.Buffer{}, scopes: map[bool]*scopeGateway{true: m.gatewayFor(true), false: m.gatewayFor(false)}}
 	spaces := map[string][]*unit{}
 	for _, u := range m.units {
 		if u.place == EKS {

@@ -61,9 +61,23 @@ func (m *maker) gatewayFor(public bool) *scopeGateway {
 	return g
 }
 
-// listener is the name of a host's listener.
-func listener(host string) gatewayv1.SectionName {
-	return gatewayv1.SectionName(label(strings.Replace(host, "*", "any", 1)))
+// The API's own bounds of a Gateway and a route.
+const (
+	mostListeners = 64
+	mostHostnames = 16
+	mostMatches   = 64
+)
+
+// listener is the listener of a host: all names of the inside share one, and so does
+// everything where there are more hosts than listeners. Its hostname is "" for any.
+func (m *maker) listener(g *scopeGateway, host string) (name gatewayv1.SectionName, hostname string) {
+	switch {
+	case len(g.hosts) >= mostListeners:
+		return "https", ""
+	case strings.HasSuffix(host, insidePart+m.below):
+		return "inside", "*" + insidePart + m.below
+	}
+	return gatewayv1.SectionName(label(strings.Replace(host, "*", "any", 1))), host
 }
 
 // gateways writes the class, and for each scope a Gateway, what the controller is to
@@ -71,7 +85,7 @@ func listener(host string) gatewayv1.SectionName {
 func (w *writer) gateways() {
 	written := false
 	for _, public := range []bool{true, false} {
-		g := w.m.gatewayFor(public)
+		g := w.scopes[public]
 		if g == nil {
 			continue
 		}
@@ -109,8 +123,15 @@ func (w *writer) gateway(g *scopeGateway) {
 	same := gatewayv1.NamespacesFromSame
 	listeners := []gatewayv1.Listener{{Name: "http", Protocol: gatewayv1.HTTPProtocolType, Port: httpPort, AllowedRoutes: &gatewayv1.AllowedRoutes{Namespaces: &gatewayv1.RouteNamespaces{From: &same}}}}
 	for _, h := range g.hosts {
-		name := gatewayv1.Hostname(h)
-		listeners = append(listeners, gatewayv1.Listener{Name: listener(h), Hostname: &name, Protocol: gatewayv1.HTTPSProtocolType, Port: httpsPort, AllowedRoutes: allowed})
+		name, hostname := w.m.listener(g, h)
+		if slices.ContainsFunc(listeners, func(l gatewayv1.Listener) bool { return l.Name == name }) {
+			continue
+		}
+		l := gatewayv1.Listener{Name: name, Protocol: gatewayv1.HTTPSProtocolType, Port: httpsPort, AllowedRoutes: allowed}
+		if of := gatewayv1.Hostname(hostname); hostname != "" {
+			l.Hostname = &of
+		}
+		listeners = append(listeners, l)
 	}
 	w.add(gatewayFile, &gatewayv1.Gateway{TypeMeta: typed(gatewayAPI, "Gateway"), ObjectMeta: meta(g.namespace, g.name), Spec: gatewayv1.GatewaySpec{GatewayClassName: gatewayClass, Listeners: listeners,
 		Infrastructure: &gatewayv1.GatewayInfrastructure{ParametersRef: &gatewayv1.LocalParametersReference{Group: controlGroup, Kind: "LoadBalancerConfiguration", Name: g.name}}}})
@@ -135,7 +156,7 @@ func (w *writer) routes(file string, u *unit) {
 	led := false
 	for _, public := range []bool{true, false} {
 		routes := w.m.routesOf(u, public)
-		g := w.m.gatewayFor(public)
+		g := w.scopes[public]
 		if len(routes) == 0 || g == nil {
 			continue
 		}
@@ -159,15 +180,19 @@ func (w *writer) routes(file string, u *unit) {
 			}
 			byPaths[key] = append(byPaths[key], host)
 		}
-		for i, key := range order {
-			name := u.name
-			if !public {
-				name += "-private"
+		first := true
+		for _, key := range order {
+			for hosts := range slices.Chunk(byPaths[key], mostHostnames) {
+				name := u.name
+				if !public {
+					name += "-private"
+				}
+				if !first {
+					name += "-" + label(strings.Replace(hosts[0], "*", "any", 1))
+				}
+				first = false
+				w.add(file, w.route(u, g, name, hosts, paths[key]))
 			}
-			if i > 0 {
-				name += "-" + string(listener(byPaths[key][0]))
-			}
-			w.add(file, w.route(u, g, name, byPaths[key], paths[key]))
 		}
 	}
 	if led {
@@ -188,26 +213,31 @@ func hostsOf(routes []route) []string {
 func (w *writer) route(u *unit, g *scopeGateway, name string, hosts []string, paths []route) *gatewayv1.HTTPRoute {
 	r := &gatewayv1.HTTPRoute{TypeMeta: typed(gatewayAPI, "HTTPRoute"), ObjectMeta: meta(u.namespace, name)}
 	for _, h := range hosts {
-		section := listener(h)
+		r.Spec.Hostnames = append(r.Spec.Hostnames, gatewayv1.Hostname(h))
+		section, _ := w.m.listener(g, h)
+		if slices.ContainsFunc(r.Spec.ParentRefs, func(p gatewayv1.ParentReference) bool { return *p.SectionName == section }) {
+			continue
+		}
 		p := gatewayv1.ParentReference{Name: gatewayv1.ObjectName(g.name), SectionName: &section}
 		if g.namespace != u.namespace {
 			namespace := gatewayv1.Namespace(g.namespace)
 			p.Namespace = &namespace
 		}
 		r.Spec.ParentRefs = append(r.Spec.ParentRefs, p)
-		r.Spec.Hostnames = append(r.Spec.Hostnames, gatewayv1.Hostname(h))
 	}
 	port := servicePort(u)
 	to := gatewayv1.HTTPBackendRef{BackendRef: gatewayv1.BackendRef{BackendObjectReference: gatewayv1.BackendObjectReference{Name: gatewayv1.ObjectName(w.m.newService(u)), Port: &port}}}
-	rule := gatewayv1.HTTPRouteRule{BackendRefs: []gatewayv1.HTTPBackendRef{to}}
-	for _, p := range paths {
-		kind, value := gatewayv1.PathMatchPathPrefix, p.path
-		if p.exact {
-			kind = gatewayv1.PathMatchExact
+	for some := range slices.Chunk(paths, mostMatches) {
+		rule := gatewayv1.HTTPRouteRule{BackendRefs: []gatewayv1.HTTPBackendRef{to}}
+		for _, p := range some {
+			kind, value := gatewayv1.PathMatchPathPrefix, p.path
+			if p.exact {
+				kind = gatewayv1.PathMatchExact
+			}
+			rule.Matches = append(rule.Matches, gatewayv1.HTTPRouteMatch{Path: &gatewayv1.HTTPPathMatch{Type: &kind, Value: &value}})
 		}
-		rule.Matches = append(rule.Matches, gatewayv1.HTTPRouteMatch{Path: &gatewayv1.HTTPPathMatch{Type: &kind, Value: &value}})
+		r.Spec.Rules = append(r.Spec.Rules, rule)
 	}
-	r.Spec.Rules = []gatewayv1.HTTPRouteRule{rule}
 	return r
 }
 

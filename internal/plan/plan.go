@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"dhow/internal/assess"
+	"dhow/internal/balance"
 	"dhow/internal/inventory"
 	"dhow/internal/price"
 	"dhow/internal/region"
@@ -333,6 +334,7 @@ type maker struct {
 	seen        *taken
 	secrets     map[string]*Secret
 	decided     map[string]bool
+	plays       map[string]balance.Comparison
 	// unprobed are the names of units of which no path for probes is known.
 	unprobed []string
 	// proposed are regions that were named to somebody already, one for each need.
