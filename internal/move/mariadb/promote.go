@@ -2,6 +2,7 @@ package mariadb
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -44,13 +45,7 @@ func (m *Mover) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Sealing does what could not be done now.
-	soon, cancel := context.WithTimeout(ctx, raiseSoon)
-	err = m.raiseAutoIncrements(soon, next, []*worker{t}, tables)
-	cancel()
-	if ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || isNumber(err, errLockWait, errDeadlock, errInterrupted)) {
-		m.log.Warn("a transaction at the target holds a table open, so its next AUTO_INCREMENT value is set under the fence", "error", err)
-	} else if err != nil {
+	if err := m.raiseBefore(ctx, t, next, tables); err != nil {
 		return err
 	}
 	if err := raiseSequences(ctx, s, t, sequences); err != nil {
@@ -66,6 +61,42 @@ func (m *Mover) Prepare(ctx context.Context) error {
 		return err
 	}
 	return m.openSpares(ctx)
+}
+
+// raiseBefore sets next values while clients are served, as far as that is soon done:
+// sealing does the rest. A statement that takes too long is left alone with its
+// session, so it gets one of its own.
+func (m *Mover) raiseBefore(ctx context.Context, t *worker, next map[Name]uint64, tables []lockable) error {
+	own, err := m.worker(ctx, target)
+	if err != nil {
+		return err
+	}
+	defer hangUp(own.Conn)
+	if err := own.quiet(ctx); err != nil {
+		return err
+	}
+	soon, cancel := context.WithTimeout(ctx, raiseSoon)
+	defer cancel()
+	err = m.raiseAutoIncrements(soon, next, []*worker{own}, tables)
+	if ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || isNumber(err, errLockWait, errDeadlock, errInterrupted)) {
+		m.log.Warn("a table of the target is held open, or the target is busy, so a next AUTO_INCREMENT value is set under the fence", "error", err, "open", openTransactions(ctx, t))
+		return nil
+	}
+	return err
+}
+
+// openTransactions describes the oldest transactions of a server, for people: by
+// session, not by what they do, which may hold what must not reach a log.
+func openTransactions(ctx context.Context, q querier) string {
+	var list sql.NullString
+	err := q.QueryRowContext(ctx, `SELECT GROUP_CONCAT(one ORDER BY since SEPARATOR '; ') FROM (
+		SELECT t.trx_started AS since, CONCAT('session ', t.trx_mysql_thread_id, ' (', COALESCE(p.user, 'replication'), COALESCE(CONCAT(', ', NULLIF(p.state, '')), ''), ') for ',
+			TIMESTAMPDIFF(SECOND, t.trx_started, NOW()), ' s') AS one
+		FROM information_schema.innodb_trx t LEFT JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id ORDER BY t.trx_started LIMIT 5) AS oldest`).Scan(&list)
+	if err != nil || list.String == "" {
+		return "unknown"
+	}
+	return list.String
 }
 
 // triggersStayOut refuses a server that runs triggers for what it replicates: the

@@ -1,8 +1,11 @@
 package mariadb
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -60,5 +63,41 @@ func TestFenceAndSealAreQuick(t *testing.T) {
 	t.Logf("%d tables: fence %s, pin %s, seal %s, open %s", tables, fence, pin, seal, open)
 	if fence+seal > most {
 		t.Errorf("fence and seal take %s", fence+seal)
+	}
+}
+
+// TestPrepareBesideAnOpenTransaction: who holds a table of the target open does not
+// keep a cutover from being prepared, and is named; sealing does what was left.
+func TestPrepareBesideAnOpenTransaction(t *testing.T) {
+	e := startEnds(t)
+	e.sql(e.source, "CREATE DATABASE app", "CREATE TABLE app.t (id INT AUTO_INCREMENT PRIMARY KEY, v INT)", "INSERT INTO app.t (v) VALUES (1)")
+	c := cross(e, "app")
+	e.sql(e.source, "BEGIN", "INSERT INTO app.t (v) VALUES (2), (3)", "ROLLBACK")
+	db, err := e.open(e.target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM app.t").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	c.there.log = slog.New(slog.NewTextHandler(&said, nil))
+	step(t, "prepare", c.there.Prepare)
+	if text := said.String(); !strings.Contains(text, "held open") || !strings.Contains(text, "session ") {
+		t.Errorf("it says %q", text)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	c.over(c.there, c.back)
+	next := "SELECT auto_increment FROM information_schema.tables WHERE table_schema = 'app' AND table_name = 't'"
+	if from, to := e.value(e.source, next), e.value(e.target, next); from != to {
+		t.Errorf("the next number is %s, at the source %s", to, from)
 	}
 }
