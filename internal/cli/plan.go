@@ -33,6 +33,8 @@ const (
 	planFile = "plan.yaml"
 	// manifestFolder is the plan's own: what is in it and in no plan any more is removed.
 	manifestFolder = "manifests"
+	// planAhead is how far ahead a cutover is planned at least.
+	planAhead = 7 * 24 * time.Hour
 	// mostDecisions is how many things to decide a person reads; the other forms have all.
 	mostDecisions = 20
 )
@@ -242,12 +244,13 @@ func (f *whenFlags) plan(ctx context.Context, o *plan.Options, wrong func(string
 	if err != nil {
 		return wrong("--zone %q is not known: want a name as Asia/Qatar, UTC or Local", f.zone)
 	}
+	// What is planned today is not moved today: it has to be made, copied and tried first.
 	now := time.Now()
 	h, err := window.Read(ctx, window.Source{Where: f.history, Kind: window.Kind(f.kind), Query: f.query, Token: os.Getenv(tokenVariable), Zone: zone, Now: now})
 	if err != nil {
 		return err
 	}
-	if o.Window, err = h.Find(window.Ahead{Now: now, Earliest: now, Stall: estate.DefaultStallBudget}); err != nil {
+	if o.Window, err = h.Find(window.Ahead{Now: now, Earliest: now.Add(planAhead), Stall: estate.DefaultStallBudget}); err != nil {
 		return err
 	}
 	o.History = f.history
@@ -437,6 +440,14 @@ func (a *app) printPlan(p *plan.Plan) error {
 	return nil
 }
 
+// named is what is new or gone, behind its name.
+func named(name, text string) string {
+	if name == "" || text == "" {
+		return name + text
+	}
+	return name + ": " + text
+}
+
 // printDiff prints what is other than in an older plan, part by part.
 func (a *app) printDiff(d *plan.Diff, file string) error {
 	if len(d.Differences) == 0 {
@@ -449,7 +460,7 @@ func (a *app) printDiff(d *plan.Diff, file string) error {
 			part, item = x.Part, ""
 			a.printf("%s", a.out.bold(strings.ReplaceAll(part, "_", " ")))
 		}
-		if x.Item != item && x.Field != "" {
+		if x.Item != item && x.Field != "" && x.Item != "" {
 			a.printf("  %s", x.Item)
 		}
 		item = x.Item
@@ -459,9 +470,9 @@ func (a *app) printDiff(d *plan.Diff, file string) error {
 		}
 		switch x.Kind {
 		case plan.Added:
-			a.indented("+ ", strings.TrimSpace(name+" "+x.After))
+			a.indented("+ ", named(name, x.After))
 		case plan.Removed:
-			a.indented("- ", strings.TrimSpace(name+" "+x.Before))
+			a.indented("- ", named(name, x.Before))
 		default:
 			a.indented("~ ", fmt.Sprintf("%s: %s -> %s", name, x.Before, x.After))
 		}

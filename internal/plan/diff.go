@@ -172,6 +172,17 @@ func (d *Diff) lists(part, item, field string, before, after []any, depth int) b
 	if !okA || !okB {
 		return false
 	}
+	if allTexts(before) && allTexts(after) {
+		for _, name := range both(a, b) {
+			switch {
+			case a[name] == nil:
+				d.note(part, item, field, Added, nil, b[name])
+			case b[name] == nil:
+				d.note(part, item, field, Removed, a[name], nil)
+			}
+		}
+		return true
+	}
 	for _, name := range both(a, b) {
 		in, at := name, field
 		if item != "" {
@@ -187,6 +198,10 @@ func (d *Diff) lists(part, item, field string, before, after []any, depth int) b
 		}
 	}
 	return true
+}
+
+func allTexts(list []any) bool {
+	return !slices.ContainsFunc(list, func(v any) bool { _, ok := v.(string); return !ok })
 }
 
 // identities are the fields by which entries of lists are told apart, together.
@@ -252,6 +267,17 @@ func equal(a, b any) bool { return shownWhole(a) == shownWhole(b) }
 // shown is a value as a person reads it, not too long.
 func shown(v any) string {
 	text := shownWhole(v)
+	if x, ok := v.(map[string]any); ok { // of a whole entry its own fields tell enough
+		var fields []string
+		for _, key := range slices.Sorted(maps.Keys(x)) {
+			switch x[key].(type) {
+			case map[string]any, []any, nil:
+			default:
+				fields = append(fields, key+": "+shownWhole(x[key]))
+			}
+		}
+		text = strings.Join(fields, ", ")
+	}
 	if r := []rune(text); len(r) > maxShown {
 		return string(r[:maxShown-1]) + "…"
 	}
