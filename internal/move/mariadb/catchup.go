@@ -33,17 +33,25 @@ func (m *Mover) CatchUp(ctx context.Context, mk move.Marker) error {
 	if run == nil {
 		return errNotRunning
 	}
-	conn, err := m.session(ctx, target)
+	conn, err := m.take(ctx, target, ordinary)
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	caughtUp := false
+	defer func() {
+		if !caughtUp { // it may be in the middle of a wait
+			hangUp(conn.Conn)
+			return
+		}
+		m.putBack(conn)
+	}()
 	for {
 		var n sql.NullInt64
 		if err := conn.QueryRowContext(ctx, "SELECT MAX(n) FROM dhow.marker WHERE stream = ?", m.stream).Scan(&n); err != nil {
 			return fmt.Errorf("look for marker %d on the target: %w", mk.N, err)
 		}
 		if n.Valid && n.Int64 >= mk.N {
+			caughtUp = true
 			return nil
 		}
 		select {

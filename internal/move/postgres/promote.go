@@ -229,9 +229,9 @@ func (m *Mover) Seal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var ready bool
-	if err := target.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND restart_lsn <= $2::text::pg_lsn)", m.back, start.String()).Scan(&ready); err != nil {
-		return fmt.Errorf("look for slot %s on the target: %w", m.back, err)
+	ready, err := m.wayBackIsOpen(ctx, target, start)
+	if err != nil {
+		return err
 	}
 	if !ready {
 		return fmt.Errorf("slot %s of the way back is not there on the target of database %s: prepare again", m.back, m.cfg.Name)
@@ -261,6 +261,15 @@ func (m *Mover) Seal(ctx context.Context) error {
 	m.mu.Unlock()
 	hangUp(ctx, f.conn)
 	return nil
+}
+
+// wayBackIsOpen says whether the target's slot for the way back is there and keeps all
+// from a position on.
+func (m *Mover) wayBackIsOpen(ctx context.Context, target *pgx.Conn, start LSN) (ready bool, err error) {
+	if err := target.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND restart_lsn <= $2::text::pg_lsn)", m.back, start.String()).Scan(&ready); err != nil {
+		return false, fmt.Errorf("look for slot %s on the target: %w", m.back, err)
+	}
+	return ready, nil
 }
 
 // insertPosition is the log position behind which a server's next change lies.

@@ -13,8 +13,8 @@ import (
 // key stretching of the password. What a session does first takes several times as
 // long as what it has done before, for it knows neither the statement nor the
 // server's catalog yet. Under the fence clients would wait for that, so Prepare opens
-// beforehand what the steps behind it need, and lets each session of the source ask
-// once what it will be asked.
+// beforehand what the steps behind it need, and lets each session ask once what it
+// will be asked.
 const (
 	// spareSource: one that locks, one that looks and marks, one that pins.
 	spareSource = 3
@@ -55,18 +55,16 @@ func (m *Mover) addSpare(ctx context.Context, d dialer) error {
 	if err != nil {
 		return err
 	}
-	if d.side == m.sourceSide().side {
-		if err := m.acquaint(ctx, conn); err != nil {
-			hangUp(ctx, conn)
-			return err
-		}
+	if err := m.acquaint(ctx, d, conn); err != nil {
+		hangUp(ctx, conn)
+		return err
 	}
 	m.putBack(ctx, d, conn)
 	return nil
 }
 
-// acquaint asks what the fence and the seal will ask.
-func (m *Mover) acquaint(ctx context.Context, conn *pgx.Conn) error {
+// acquaint asks what the fence and the seal will ask at a side.
+func (m *Mover) acquaint(ctx context.Context, d dialer, conn *pgx.Conn) error {
 	if _, err := fenced(ctx, conn, m.moveName()); err != nil {
 		return err
 	}
@@ -75,9 +73,20 @@ func (m *Mover) acquaint(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	if _, err := readSequences(ctx, conn, c.Sequences); err != nil {
-		return fmt.Errorf("read the source's sequences: %w", err)
+		return fmt.Errorf("read the %s's sequences: %w", d.side, err)
 	}
-	_, err = readPulse(ctx, conn, m.cfg.Schemas, m.cfg.Exclude, m.stream)
+	if d.side == m.sourceSide().side {
+		_, err = readPulse(ctx, conn, m.cfg.Schemas, m.cfg.Exclude, m.stream)
+		return err
+	}
+	start, err := insertPosition(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if _, err := m.wayBackIsOpen(ctx, conn, start); err != nil {
+		return err
+	}
+	_, err = databaseID(ctx, conn)
 	return err
 }
 
