@@ -56,13 +56,16 @@ Ctrl-C stops everything that it started.`,
 			if clean {
 				return a.demoClean(cmd.Context(), o)
 			}
+			if o.Kubernetes && !cmd.Flags().Changed("rate") {
+				o.Rate = demo.KubernetesRate
+			}
 			return a.demo(cmd.Context(), o)
 		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.Kubernetes, "kubernetes", false, "run the application, the gate and the movers in the pods of two clusters")
 	f.BoolVar(&clean, "clean", false, "remove what killed clusters left, and do nothing else; with --kubernetes")
-	f.IntVar(&o.Rate, "rate", demo.DefaultRate, "operations a `second`; some are several requests")
+	f.IntVar(&o.Rate, "rate", demo.DefaultRate, fmt.Sprintf("operations a `second`; some are several requests; with --kubernetes %d unless given", demo.KubernetesRate))
 	f.IntVar(&o.Accounts, "accounts", demo.DefaultAccounts, "accounts in the ledger, with five entries each")
 	f.DurationVar(&o.Duration, "duration", demo.DefaultDuration, "how long the traffic runs around the cutover, half before and half behind")
 	f.BoolVar(&o.Rollback, "rollback", false, "go there and back again")
