@@ -3,43 +3,18 @@ package balance
 import (
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"dhow/internal/manualtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-const (
-	manual = "../../docs/balancing.md"
-	begin  = "<!-- made by `go test ./internal/balance -run TestManual -update` -->\n"
-	finish = "<!-- end of what is made -->"
-)
-
 // TestManual keeps the page's example as it is played.
 func TestManual(t *testing.T) {
-	text, err := os.ReadFile(manual)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(text), begin)
-	_, after, closed := strings.Cut(rest, finish)
-	if !ok || !closed {
-		t.Fatalf("%s has no place for the example", manual)
-	}
-	want := before + begin + example(t) + finish + after
-	if *update {
-		if err := os.WriteFile(manual, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(string(text), want); diff != "" {
-		t.Errorf("%s is not what is played (-update writes it anew):\n%s", manual, diff)
-	}
+	manualtest.Section(t, "../../docs/balancing.md", "internal/balance", example(t), *update)
 }
 
 func example(t *testing.T) string {

@@ -3,41 +3,16 @@ package price
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-)
-
-const (
-	manual = "../../docs/prices.md"
-	begin  = "<!-- made by `go test ./internal/price -run TestManual -update` -->\n"
-	end    = "<!-- end of what is made -->"
+	"dhow/internal/manualtest"
 )
 
 // TestManual keeps the tables of the page as the list is.
 func TestManual(t *testing.T) {
-	text, err := os.ReadFile(manual)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(text), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		t.Fatalf("%s has no place for the tables", manual)
-	}
-	want := before + begin + tables(list(t)) + end + after
-	if *update {
-		if err := os.WriteFile(manual, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(string(text), want); diff != "" {
-		t.Errorf("%s is not what the list says (-update writes it anew):\n%s", manual, diff)
-	}
+	manualtest.Section(t, "../../docs/prices.md", "internal/price", tables(list(t)), *update)
 }
 
 func tables(l *List) string {

@@ -4,44 +4,19 @@ import (
 	"flag"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"dhow/internal/manualtest"
 	"github.com/dustin/go-humanize"
-	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-const (
-	manual = "../../docs/regions.md"
-	begin  = "<!-- made by `go test ./internal/region -run TestManual -update` -->\n"
-	end    = "<!-- end of what is made -->"
-)
-
 // TestManual keeps the tables of the page as the data is.
 func TestManual(t *testing.T) {
-	text, err := os.ReadFile(manual)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(text), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		t.Fatalf("%s has no place for the tables", manual)
-	}
-	want := before + begin + tables(t) + end + after
-	if *update {
-		if err := os.WriteFile(manual, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(string(text), want); diff != "" {
-		t.Errorf("%s is not what the data says (-update writes it anew):\n%s", manual, diff)
-	}
+	manualtest.Section(t, "../../docs/regions.md", "internal/region", tables(t), *update)
 }
 
 func tables(t *testing.T) string {
