@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,22 +40,13 @@ const (
 
 // assessFlags are what is to be assessed, as it was typed.
 type assessFlags struct {
-	kubeconfig, context string
-	namespaces          []string
-	values              []string
-	release             string
-	prometheus          string
-	failOn              string
-	suppressions        string
-	report              string
-	timeout             time.Duration
-	rules, role         bool
-	ask                 bool
-	estate              string
-}
+	sourceFlags
 
-// live says that a cluster is to be read.
-func (f assessFlags) live() bool { return f.kubeconfig != "" || f.context != "" }
+	failOn       string
+	suppressions string
+	report       string
+	rules, role  bool
+}
 
 // ruleRow is the JSON of a rule.
 type ruleRow struct {
@@ -109,18 +98,10 @@ something could not be read: the rest is assessed all the same.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.assess(cmd, args, f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "read the cluster that this `file` leads to")
-	flags.StringVar(&f.context, "context", "", "read the cluster of this `context` of the kubeconfig")
-	flags.StringArrayVarP(&f.namespaces, "namespace", "n", nil, "read this `namespace` of the cluster alone; may be given again")
-	flags.StringArrayVar(&f.values, "values", nil, "a `file` of values for Helm charts; may be given again")
-	flags.StringVar(&f.release, "release", "", "the `name` of the release in Helm charts")
-	flags.StringVar(&f.prometheus, "prometheus", "", "the `URL` of a Prometheus that knows what the cluster's containers use")
-	flags.DurationVar(&f.timeout, "request-timeout", inventory.DefaultTimeout, "how long one request to the cluster may take")
+	f.register(flags)
 	flags.StringVar(&f.failOn, "fail-on", "", "exit with 1 if a finding is this `severity` or worse: low, medium, high or critical")
 	flags.StringVar(&f.suppressions, "suppressions", "", "a `file` of findings that somebody has taken responsibility for")
 	flags.StringVar(&f.report, "report", "", "write the report into this `file`")
-	flags.StringVar(&f.estate, "estate", "", "let the movers look at the databases of this estate `file`: what they find is a finding")
-	flags.BoolVar(&f.ask, "ask-databases", false, "sign in to the databases that are found, and ask for version, size, extensions and load")
 	flags.BoolVar(&f.role, "role", false, "print the least rights that reading a cluster takes, as a ClusterRole, and assess nothing")
 	flags.BoolVar(&f.rules, "rules", false, "list the rules, and assess nothing")
 	var severities []string
@@ -147,25 +128,15 @@ func (a *app) assess(cmd *cobra.Command, paths []string, f assessFlags) error {
 		return a.printRole()
 	case len(paths) == 0 && !live && f.estate == "":
 		return wrong("name manifests to assess, a cluster with --context or --kubeconfig, or databases with --estate")
-	case f.ask && !live && f.estate == "":
-		return wrong("--ask-databases takes passwords from a cluster's Secrets or an estate file: name one with --context, --kubeconfig or --estate")
-	case f.timeout <= 0:
-		return wrong("--request-timeout: want a time above 0, such as 30s")
-	case !live && (len(f.namespaces) > 0 || f.prometheus != ""):
-		return wrong("--namespace and --prometheus go with --context or --kubeconfig")
-	case len(paths) == 0 && (len(f.values) > 0 || f.release != ""):
-		return wrong("--values and --release go with manifests")
+	}
+	if text := f.check(paths); text != "" {
+		return wrong(text)
 	}
 	least := assess.Severity(0)
 	if f.failOn != "" {
 		var err error
 		if least, err = assess.ParseSeverity(f.failOn); err != nil {
 			return wrong("--fail-on: " + err.Error())
-		}
-	}
-	for _, p := range append(paths[:len(paths):len(paths)], f.values...) {
-		if _, err := os.Stat(p); errors.Is(err, os.ErrNotExist) {
-			return wrong("there is nothing at " + p)
 		}
 	}
 	var o assess.Options
@@ -177,11 +148,11 @@ func (a *app) assess(cmd *cobra.Command, paths []string, f assessFlags) error {
 		o.Suppressions = s
 	}
 	defer collectLate()()
-	inv, err := takeInventory(cmd.Context(), paths, f)
+	inv, err := f.take(cmd.Context(), paths)
 	if err != nil {
 		return err
 	}
-	if o.Preflights, err = a.learnDatabases(cmd.Context(), inv, f); err != nil {
+	if o.Preflights, err = a.learnDatabases(cmd.Context(), inv, f.sourceFlags); err != nil {
 		return err
 	}
 	report, err := assess.Assess(cmd.Context(), inv, o)
@@ -244,30 +215,6 @@ func usageOf(err error) error {
 		all = append(all, &usageError{text: p})
 	}
 	return errors.Join(all...)
-}
-
-// takeInventory reads manifests, a cluster, or both.
-func takeInventory(ctx context.Context, paths []string, f assessFlags) (*inventory.Inventory, error) {
-	var files, cluster *inventory.Inventory
-	var err error
-	if len(paths) > 0 {
-		if files, err = inventory.FromFiles(ctx, inventory.FileOptions{Values: f.values, Release: f.release}, paths...); err != nil {
-			return nil, err
-		}
-	}
-	if !f.live() {
-		if files == nil { // of an estate alone
-			files = &inventory.Inventory{}
-		}
-		return files, nil
-	}
-	if cluster, err = inventory.FromCluster(ctx, inventory.Options{Kubeconfig: f.kubeconfig, Context: f.context, Namespaces: f.namespaces, Prometheus: f.prometheus, Timeout: f.timeout}); err != nil {
-		return nil, err
-	}
-	if files == nil {
-		return cluster, nil
-	}
-	return inventory.Merge(ctx, files, cluster)
 }
 
 // writeAssessment prints a report, or writes it into a file and says so. It is not held

@@ -17,7 +17,7 @@ import (
 
 // learnDatabases asks databases what they are, where that is wanted, and lets the movers
 // look at those of an estate. What fails is a problem of the inventory.
-func (a *app) learnDatabases(ctx context.Context, inv *inventory.Inventory, f assessFlags) ([]assess.Preflight, error) {
+func (a *app) learnDatabases(ctx context.Context, inv *inventory.Inventory, f sourceFlags) ([]assess.Preflight, error) {
 	var e *estate.Estate
 	if f.estate != "" {
 		var err error

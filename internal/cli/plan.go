@@ -41,7 +41,7 @@ const (
 
 // planFlags are what is to be planned, as it was typed.
 type planFlags struct {
-	source  assessFlags
+	source  sourceFlags
 	options string
 	regions []string
 	places  []string
@@ -89,18 +89,16 @@ the same.`,
   # with what runs: digests, and sizes by what was used
   dhow plan deploy/ --context production --prometheus http://127.0.0.1:9090 --out plan/
 
+  # with the versions and sizes that the databases tell
+  dhow plan deploy/ --context production --ask-databases --out plan/
+
   # what is other than in the last one
   dhow plan deploy/ --diff plan/plan.yaml`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.plan(cmd, args, f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.source.kubeconfig, "kubeconfig", "", "read the cluster that this `file` leads to")
-	flags.StringVar(&f.source.context, "context", "", "read the cluster of this `context` of the kubeconfig")
-	flags.StringArrayVarP(&f.source.namespaces, "namespace", "n", nil, "read this `namespace` of the cluster alone; may be given again")
-	flags.StringArrayVar(&f.source.values, "values", nil, "a `file` of values for Helm charts; may be given again")
-	flags.StringVar(&f.source.release, "release", "", "the `name` of the release in Helm charts")
-	flags.StringVar(&f.source.prometheus, "prometheus", "", "the `URL` of a Prometheus that knows what the cluster's containers use")
+	f.source.register(flags)
 	flags.StringVar(&f.options, "options", "", "a `file` of what the plan shall be: regions, placement, probes, networks, goals")
 	flags.StringArrayVar(&f.regions, "region", nil, "plan another region in the place of one, as `old=new`; may be given again")
 	flags.StringArrayVar(&f.places, "place", nil, "where a workload goes, as `name=place`: eks, ecs, ec2 or left, default for all; may be given again")
@@ -119,20 +117,18 @@ func (a *app) plan(cmd *cobra.Command, paths []string, f planFlags) error {
 	wrong := func(format string, args ...any) error {
 		return &usageError{text: fmt.Sprintf(format, args...), see: cmd.CommandPath()}
 	}
-	live := f.source.kubeconfig != "" || f.source.context != ""
+	if text := f.source.check(paths); text != "" {
+		return wrong("%s", text)
+	}
 	switch {
-	case len(paths) == 0 && !live:
+	case len(paths) == 0 && !f.source.live():
 		return wrong("name manifests to plan for, or a cluster with --context or --kubeconfig")
-	case !live && (len(f.source.namespaces) > 0 || f.source.prometheus != ""):
-		return wrong("--namespace and --prometheus go with --context or --kubeconfig")
-	case len(paths) == 0 && (len(f.source.values) > 0 || f.source.release != ""):
-		return wrong("--values and --release go with manifests")
 	case f.when.history == "" && (f.when.kind != "" || cmd.Flags().Changed("query") || cmd.Flags().Changed("zone")):
 		return wrong("--history-kind, --query and --zone go with --history")
 	case f.when.kind != "" && !slices.Contains(window.Kinds(), window.Kind(f.when.kind)):
 		return wrong("--history-kind %q is not known: want one of %v", f.when.kind, window.Kinds())
 	}
-	for _, p := range slices.Concat(paths, f.source.values, filled(f.options, f.prices, f.diff)) {
+	for _, p := range filled(f.options, f.prices, f.diff) {
 		if _, err := os.Stat(p); errors.Is(err, os.ErrNotExist) {
 			return wrong("there is nothing at %s", p)
 		}
@@ -152,7 +148,7 @@ func (a *app) plan(cmd *cobra.Command, paths []string, f planFlags) error {
 			return err
 		}
 	}
-	p, err := makePlan(cmd.Context(), paths, f.source, o)
+	p, err := a.makePlan(cmd.Context(), paths, f.source, o)
 	if err != nil {
 		return planUsage(err)
 	}
@@ -258,12 +254,16 @@ func (f *whenFlags) plan(ctx context.Context, o *plan.Options, wrong func(string
 }
 
 // makePlan reads the source, assesses it, and plans.
-func makePlan(ctx context.Context, paths []string, f assessFlags, o *plan.Options) (*plan.Plan, error) {
-	inv, err := takeInventory(ctx, paths, f)
+func (a *app) makePlan(ctx context.Context, paths []string, f sourceFlags, o *plan.Options) (*plan.Plan, error) {
+	inv, err := f.take(ctx, paths)
 	if err != nil {
 		return nil, err
 	}
-	report, err := assess.Assess(ctx, inv, assess.Options{})
+	preflights, err := a.learnDatabases(ctx, inv, f)
+	if err != nil {
+		return nil, err
+	}
+	report, err := assess.Assess(ctx, inv, assess.Options{Preflights: preflights})
 	if err != nil {
 		return nil, err
 	}

@@ -292,7 +292,7 @@ func (a *ashore) hearSteps(line []byte) {
 	case said.Text != "":
 		a.say("%s", said.Text)
 	case said.Step != "":
-		a.say("  %-9s %6.1f ms  %s", said.Step, milliseconds(said.Took), said.Slowest)
+		a.say("%s", stepLine(said.Step, said.Took, said.Slowest))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -104,7 +105,7 @@ func (a *aboard) move(ctx context.Context, to estate.Side, verify bool) (cutover
 		case e.Text != "":
 			a.say("%s", e.Text)
 		case e.Step != "":
-			a.say("  %-9s %6.1f ms  %s", e.Step, milliseconds(e.Took), e.Slowest.Database)
+			a.say("%s", stepLine(e.Step, e.Took, e.Slowest.Database))
 		}
 	}
 	m, err := cutover.New(cfg)
@@ -167,3 +168,8 @@ func (l *latest) tell(ctx context.Context, databases []string, say func(string, 
 
 // errEnded says that a process of dhow in a pod is gone.
 var errEnded = errors.New("the movers' process in the pod has ended")
+
+// stepLine tells of a step, with the database that it waited for longest, if any.
+func stepLine(step cutover.Step, took time.Duration, slowest string) string {
+	return strings.TrimRight(fmt.Sprintf("  %-9s %6.1f ms  %s", step, milliseconds(took), slowest), " ")
+}

@@ -187,7 +187,7 @@ func (m *maker) sizeStore(s *store) {
 		s.item = storeSize{why: "dhow has no rule for its size: take that of today's server"}
 	}
 	if !known {
-		m.decide(Decision{Object: s.name, What: "its version, size and load are not known: its class is assumed", Do: fmt.Sprintf("ask the server with `dhow preflight`, and name what it says under databases.%s in the options", s.name)})
+		m.decide(Decision{Object: s.name, What: "its version, size and load are not known: its class is assumed", Do: fmt.Sprintf("plan again with --ask-databases, or name them under databases.%s in the options", s.name)})
 	}
 }
 

@@ -17,11 +17,16 @@ import (
 type furniture struct {
 	// first and then are command lines, in the order of their start.
 	first, then [][]string
+	// last ends at once where it lacks a right that system gives it.
+	last []string
 	// system are the manifests of DNS and metrics.
 	system []byte
 	// pause is the path of the sandbox' image.
 	pause string
 }
+
+// metricsUser is who metrics-server is to the API server.
+const metricsUser = "system:metrics-server"
 
 //go:embed config
 var config embed.FS
@@ -69,7 +74,7 @@ func (c *Local) furnish(t toolbox) (*furniture, error) {
 		node      = kubeconfig(nodeUser, "system:nodes")
 		proxy     = kubeconfig("system:kube-proxy")
 		dns       = kubeconfig("system:coredns")
-		measurer  = kubeconfig("system:metrics-server")
+		measurer  = kubeconfig(metricsUser)
 	)
 	c.kubeconfig = e.text(func() (string, error) {
 		return cluster.kubeconfig("kubeconfig", c.o.Name, apiServer, "admin", "system:masters")
@@ -148,11 +153,11 @@ func (c *Local) furnish(t toolbox) (*furniture, error) {
 		},
 		{program("kube-proxy"), "--config=" + proxyConfig},
 		{program("coredns"), "-conf", corefile},
-		{
-			program("metrics-server"), "--kubeconfig=" + measurer, "--authentication-kubeconfig=" + measurer, "--authorization-kubeconfig=" + measurer,
-			"--bind-address=" + s.node().String(), "--secure-port=4443", "--tls-cert-file=" + metrics.cert, "--tls-private-key-file=" + metrics.key,
-			"--kubelet-certificate-authority=" + cluster.file, "--kubelet-preferred-address-types=InternalIP", "--kubelet-use-node-status-port", "--metric-resolution=10s", "--kubelet-request-timeout=5s",
-		},
+	}
+	f.last = []string{
+		program("metrics-server"), "--kubeconfig=" + measurer, "--authentication-kubeconfig=" + measurer, "--authorization-kubeconfig=" + measurer,
+		"--bind-address=" + s.node().String(), "--secure-port=4443", "--tls-cert-file=" + metrics.cert, "--tls-private-key-file=" + metrics.key,
+		"--kubelet-certificate-authority=" + cluster.file, "--kubelet-preferred-address-types=InternalIP", "--kubelet-use-node-status-port", "--metric-resolution=10s", "--kubelet-request-timeout=5s",
 	}
 	return f, nil
 }

@@ -200,7 +200,13 @@ func (c *Local) startAll(ctx context.Context, f *furniture) error {
 		}
 	}
 	// The roles that Kubernetes itself brings may still be in the making.
-	return c.await(ctx, "the system's objects", func() error { return Apply(ctx, c.kubeconfig, f.system) })
+	if err := c.await(ctx, "the system's objects", func() error { return Apply(ctx, c.kubeconfig, f.system) }); err != nil {
+		return err
+	}
+	if err := c.await(ctx, "the rights of metrics-server", func() error { return mayReadAuthentication(ctx, c.kubeconfig, metricsUser) }); err != nil {
+		return err
+	}
+	return c.space.start(f.last[0], f.last[1:]...)
 }
 
 // ready returns once the cluster can run pods that find each other.

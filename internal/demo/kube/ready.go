@@ -12,6 +12,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -276,6 +277,28 @@ func healthy(ctx context.Context, kubeconfig string) error {
 	}
 	_, err = client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 	return err
+}
+
+// mayReadAuthentication is nil when a user may read how the API server knows who asks,
+// and there is something to read.
+func mayReadAuthentication(ctx context.Context, kubeconfig, user string) error {
+	client, err := newClient(kubeconfig)
+	if err != nil {
+		return err
+	}
+	const where = "extension-apiserver-authentication"
+	if _, err := client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, where, metav1.GetOptions{}); err != nil {
+		return err
+	}
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user,
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: metav1.NamespaceSystem, Verb: "get", Resource: "configmaps", Name: where}}}
+	if review, err = client.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	if !review.Status.Allowed {
+		return fmt.Errorf("%s may not read %s yet", user, where)
+	}
+	return nil
 }
 
 // nodeReady is nil when the node can run pods.
