@@ -49,7 +49,9 @@ const (
 	copies, lanes = 2, 2
 	rowsPerSecond = 100_000
 	// busyRate is from how many operations a second on the application needs more than
-	// one of two processors, and busyRowsPerSecond what the move makes do with then.
+	// one of two processors, and busyRowsPerSecond what the move makes do with then. The
+	// comparison before the cutover is left out there, which would have clients wait; the
+	// proof behind it stays.
 	busyRate          = 400
 	busyRowsPerSecond = 50_000
 	// tellEvery is the pause between two lines about a long piece of work.
@@ -116,7 +118,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	p.stage, err = NewStage(ctx, StageConfig{Whole: true, Places: places, Harbour: p.harbour,
 		Dir: o.Dir, Dhow: o.Dhow, Superapp: o.Superapp, From: o.From, To: o.To,
 		Accounts: o.Accounts, Entries: o.Accounts * entriesPerAccount, StallBudget: o.StallBudget,
-		Copies: copies, Lanes: lanes, RowsPerSecond: rowLimit(o.Rate), TargetSettings: map[string]string{"max_parallel_maintenance_workers": "0"}})
+		Copies: copies, Lanes: lanes, RowsPerSecond: rowLimit(o.Rate), Quick: o.Rate >= busyRate, TargetSettings: map[string]string{"max_parallel_maintenance_workers": "0"}})
 	if err != nil {
 		return nil, err
 	}
