@@ -6,7 +6,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Pace bounds how many rows a second are read by all that share it. A nil Pace
+// Pace bounds how many rows, or keys, a second are read by all that share it. A nil Pace
 // bounds nothing.
 type Pace struct{ limit *rate.Limiter }
 

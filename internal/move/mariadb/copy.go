@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"dhow/internal/move"
 )
@@ -70,10 +69,7 @@ func (l *loader) copyChunks(ctx context.Context, todo []chunk) error {
 	if len(list) == 0 {
 		return nil
 	}
-	var limit *rate.Limiter
-	if n := l.m.limits.RowsPerSecond; n > 0 {
-		limit = rate.NewLimiter(rate.Limit(n), max(n/10, loadReport))
-	}
+	pace := move.NewPace(l.m.limits.RowsPerSecond)
 	queue := make(chan job)
 	done := make(chan Name)
 	g, ctx := errgroup.WithContext(ctx)
@@ -109,7 +105,7 @@ func (l *loader) copyChunks(ctx context.Context, todo []chunk) error {
 				return err
 			}
 			defer hangUp(to)
-			w := &copyWorker{l: l, from: conn, to: to, limit: limit}
+			w := &copyWorker{l: l, from: conn, to: to, pace: pace}
 			for j := range queue {
 				if err := w.copy(ctx, j); err != nil {
 					return err
@@ -132,7 +128,7 @@ func (l *loader) copyChunks(ctx context.Context, todo []chunk) error {
 type copyWorker struct {
 	l        *loader
 	from, to *sql.Conn
-	limit    *rate.Limiter
+	pace     *move.Pace
 	checks   string // the target session's unique_checks
 }
 
@@ -154,7 +150,7 @@ func (w *copyWorker) copy(ctx context.Context, j job) error {
 	return transaction(ctx, w.to, func() error {
 		for _, ch := range j.chunks {
 			t := w.l.catalog.Table(ch.Table)
-			rows, bytes, err := newTransfer(t).run(ctx, w.from, w.to, ch.where(t), w.limit, func(rows, bytes int64) { w.l.board.Done(ch.Table.String(), rows, bytes) })
+			rows, bytes, err := newTransfer(t).run(ctx, w.from, w.to, ch.where(t), w.pace, func(rows, bytes int64) { w.l.board.Done(ch.Table.String(), rows, bytes) })
 			if isNumber(err, errTableChanged) {
 				return &move.Refused{Reason: fmt.Sprintf("the definition of table %s was changed while it was copied", ch.Table), Fix: "start `dhow replicate` again; the copy goes on under a new snapshot"}
 			}

@@ -14,7 +14,8 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
+
+	"dhow/internal/move"
 )
 
 const (
@@ -91,12 +92,12 @@ func (tr *transfer) loadSQL(reader string) string {
 }
 
 // run streams the rows that a condition chooses; memory is bounded by its buffers.
-func (tr *transfer) run(ctx context.Context, from, to *sql.Conn, where string, limit *rate.Limiter, heard func(rows, bytes int64)) (rows, bytes int64, err error) {
+func (tr *transfer) run(ctx context.Context, from, to *sql.Conn, where string, pace *move.Pace, heard func(rows, bytes int64)) (rows, bytes int64, err error) {
 	r, w := io.Pipe()
 	reader := "dhow-" + rand.Text()
 	mysql.RegisterReaderHandler(reader, func() io.Reader { return r })
 	defer mysql.DeregisterReaderHandler(reader)
-	out := &rowWriter{ctx: ctx, out: bufio.NewWriterSize(w, loadBuffer), limit: limit, heard: heard, years: tr.years}
+	out := &rowWriter{ctx: ctx, out: bufio.NewWriterSize(w, loadBuffer), pace: pace, heard: heard, years: tr.years}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		err := read(gctx, from, tr.selectSQL(where), out)
@@ -201,7 +202,7 @@ func read(ctx context.Context, conn *sql.Conn, query string, out *rowWriter) err
 type rowWriter struct {
 	ctx   context.Context
 	out   *bufio.Writer
-	limit *rate.Limiter
+	pace  *move.Pace
 	heard func(rows, bytes int64)
 	years []bool
 
@@ -243,11 +244,9 @@ func (w *rowWriter) write(values []driver.Value) error {
 	w.bytes += int64(len(line))
 	w.newBytes += int64(len(line))
 	if w.newRows == loadReport {
-		if w.limit != nil {
-			if err := w.limit.WaitN(w.ctx, loadReport); err != nil {
-				<-w.ctx.Done() // it ends before the wait would
-				return w.ctx.Err()
-			}
+		if err := w.pace.Took(w.ctx, loadReport); err != nil {
+			<-w.ctx.Done() // it ends before the wait would
+			return w.ctx.Err()
 		}
 		w.tell()
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/time/rate"
 
 	"dhow/internal/move"
 )
@@ -207,16 +206,8 @@ func (m *Mover) assistUnder(ctx context.Context, p *progress, c *Catalog, s snap
 	list := jobs(todo)
 	at := len(list) * (part + 1) / (parts + 1) // the owner begins at the first
 	list = append(slices.Clone(list[at:]), list[:at]...)
-	limit, seen := m.rowLimit(), &counted{}
+	pace, seen := move.NewPace(m.limits.RowsPerSecond), &counted{}
 	return m.workers(ctx, list, func() *copyWorker {
-		return &copyWorker{m: m, catalog: c, snapshot: s, limit: limit, board: &p.board, alone: alone, counted: seen, shared: true}
+		return &copyWorker{m: m, catalog: c, snapshot: s, pace: pace, board: &p.board, alone: alone, counted: seen, shared: true}
 	})
-}
-
-// rowLimit is the copy's bound, nil where there is none.
-func (m *Mover) rowLimit() *rate.Limiter {
-	if n := m.limits.RowsPerSecond; n > 0 {
-		return rate.NewLimiter(rate.Limit(n), max(n/10, copyReport))
-	}
-	return nil
 }

@@ -41,7 +41,7 @@ func helper(t *testing.T, m *Mover) *Mover {
 // while the application writes.
 func TestAssist(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes real servers: -short")
+		t.Skip("takes real servers: not with -short (testing.Short)")
 	}
 	limits := Limits{ChunkBytes: 5 << 20, Copies: 1, RowsPerSecond: 10_000}
 	for name, c := range map[string]struct {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"dhow/internal/move"
 )
@@ -227,9 +226,9 @@ func (l *loader) copyJobs(ctx context.Context, c *Catalog, list []job, alone, ag
 	if len(list) == 0 {
 		return nil
 	}
-	limit, snapshot := l.m.rowLimit(), *l.snapshot
+	pace, snapshot := move.NewPace(l.m.limits.RowsPerSecond), *l.snapshot
 	return l.m.workers(ctx, list, func() *copyWorker {
-		return &copyWorker{m: l.m, catalog: c, snapshot: snapshot, limit: limit, board: &l.progress.board, alone: alone, again: again, counted: seen}
+		return &copyWorker{m: l.m, catalog: c, snapshot: snapshot, pace: pace, board: &l.progress.board, alone: alone, again: again, counted: seen}
 	})
 }
 
@@ -259,7 +258,7 @@ type copyWorker struct {
 	m        *Mover
 	catalog  *Catalog
 	snapshot snapshot
-	limit    *rate.Limiter
+	pace     *move.Pace
 	board    *move.Board
 	alone    map[Name]bool
 	again    map[Name]bool
@@ -467,7 +466,7 @@ func (w *copyWorker) nothingButRows(ctx context.Context, t *Table, ch chunk) (ro
 // pipe streams a COPY of the source into a COPY of the target; memory is bounded by its buffers.
 func (w *copyWorker) pipe(ctx context.Context, table Name, from, to string) (rows, bytes int64, err error) {
 	r, pw := io.Pipe()
-	counter := &rowCounter{ctx: ctx, out: bufio.NewWriterSize(pw, copyBuffer), limit: w.limit, heard: func(rows, bytes int64) { w.board.Done(table.String(), rows, bytes) }}
+	counter := &rowCounter{ctx: ctx, out: bufio.NewWriterSize(pw, copyBuffer), pace: w.pace, heard: func(rows, bytes int64) { w.board.Done(table.String(), rows, bytes) }}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		_, err := w.source.PgConn().CopyTo(gctx, counter, from)
@@ -498,7 +497,7 @@ func (w *copyWorker) pipe(ctx context.Context, table Name, from, to string) (row
 type rowCounter struct {
 	ctx   context.Context
 	out   *bufio.Writer
-	limit *rate.Limiter
+	pace  *move.Pace
 	heard func(rows, bytes int64)
 	bytes int64
 
@@ -510,10 +509,8 @@ func (c *rowCounter) Write(p []byte) (int, error) {
 	c.newBytes += int64(len(p))
 	c.bytes += int64(len(p))
 	if c.newRows == copyReport {
-		if c.limit != nil {
-			if err := c.limit.WaitN(c.ctx, copyReport); err != nil {
-				return 0, err
-			}
+		if err := c.pace.Took(c.ctx, copyReport); err != nil {
+			return 0, err
 		}
 		c.tell()
 	}

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
-	"golang.org/x/time/rate"
 
 	"dhow/internal/move"
 	"dhow/internal/move/redis/rdb"
@@ -277,10 +276,7 @@ func (c *copying) progress() move.Progress {
 
 // read makes RESTORE commands of the snapshot.
 func (c *copying) read(ctx context.Context, src io.Reader, chunks chan<- chunk, room *semaphore.Weighted) error {
-	limit := rate.NewLimiter(rate.Inf, 0)
-	if n := c.m.limits.KeysPerSecond; n > 0 {
-		limit = rate.NewLimiter(rate.Limit(n), n)
-	}
+	pace := move.NewPace(c.m.limits.KeysPerSecond)
 	r := rdb.NewReader(src)
 	var cur chunk
 	send := func() error {
@@ -326,7 +322,7 @@ func (c *copying) read(ctx context.Context, src io.Reader, chunks chan<- chunk, 
 		if strings.HasPrefix(string(e.Key), ourPrefix) {
 			continue
 		}
-		if err := limit.Wait(ctx); err != nil {
+		if err := pace.Took(ctx, 1); err != nil {
 			return err
 		}
 		if cur.commands > 0 && (cur.db != e.DB || len(cur.data)+len(e.Payload) > chunkBytes) {

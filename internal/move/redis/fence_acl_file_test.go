@@ -13,7 +13,7 @@ import (
 func startWithACLFile(t *testing.T) *redisserver.Server {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("needs a Redis server: run without -short")
+		t.Skip("needs a Redis server: not with -short (testing.Short)")
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "users.acl")
