@@ -86,8 +86,8 @@ func (m *maker) callsOfOptions() error {
 	for _, from := range slices.Sorted(maps.Keys(m.o.Calls)) {
 		for _, to := range m.o.Calls[from] {
 			a, b := m.unitOf(from), m.unitOf(to)
-			for name, u := range map[string]*unit{from: a, to: b} {
-				if u == nil {
+			for _, name := range []string{from, to} {
+				if m.unitOf(name) == nil {
 					return &InvalidError{[]string{fmt.Sprintf("calls: there is no workload %q at the source: want one of %s", name, m.workloadNames())}}
 				}
 			}
