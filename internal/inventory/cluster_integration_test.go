@@ -12,12 +12,6 @@ import (
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-
 	"dhow/internal/demo/kube"
 	"dhow/internal/demo/kube/kubetest"
 )
@@ -145,37 +139,13 @@ func liveCluster(ctx context.Context, t *testing.T, kubeconfig string) {
 	}
 }
 
-// signIn makes an account that has a role, and gives a kubeconfig for it.
+// signIn makes a role, and an account that has it, and gives a kubeconfig for it.
 func signIn(ctx context.Context, t *testing.T, kubeconfig, name string, role []byte, roleName string) string {
 	t.Helper()
-	text := fmt.Sprintf("%s\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: %[2]s, namespace: default}\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: %[2]s}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: %[3]s}\nsubjects: [{kind: ServiceAccount, name: %[2]s, namespace: default}]\n", role, name, roleName)
-	if err := kube.Apply(ctx, kubeconfig, []byte(text)); err != nil {
+	if err := kube.Apply(ctx, kubeconfig, role); err != nil {
 		t.Fatal(err)
 	}
-	conf, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := kubernetes.NewForConfig(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := client.CoreV1().ServiceAccounts("default").CreateToken(ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := clientcmd.LoadFromFile(kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw.AuthInfos = map[string]*clientcmdapi.AuthInfo{name: {Token: token.Status.Token}}
-	raw.Contexts = map[string]*clientcmdapi.Context{name: {Cluster: raw.Contexts[raw.CurrentContext].Cluster, AuthInfo: name}}
-	raw.CurrentContext = name
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*raw, path); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return kubetest.SignIn(ctx, t, kubeconfig, kubetest.Account{Namespace: "default", Name: name, Role: roleName, Binding: name})
 }
 
 // livePods waits until the pods of the old deployment are there, whose images nobody has,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,14 +12,9 @@ import (
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-
 	"dhow/internal/demo"
 	"dhow/internal/demo/kube"
+	"dhow/internal/demo/kube/kubetest"
 )
 
 const (
@@ -156,7 +150,7 @@ func TestAssessOfRunningCluster(t *testing.T) {
 	if err := kube.Apply(ctx, mooring.Kubeconfig, []byte(strings.ReplaceAll(troubled, "IMAGE", mooring.Registry+"/superapp/site:latest"))); err != nil {
 		t.Fatal(err)
 	}
-	reader := signIn(ctx, t, program, mooring.Kubeconfig, dir)
+	reader := signIn(ctx, t, program, mooring.Kubeconfig)
 	files := assess(ctx, t, program, source)
 	if files.partial || len(files.findings) == 0 {
 		t.Fatalf("of the files: %v", files.problems)
@@ -275,40 +269,15 @@ func moor(ctx context.Context, t *testing.T, o demo.MooringOptions) demo.Mooring
 }
 
 // signIn makes an account that has the printed role, and gives a kubeconfig for it.
-func signIn(ctx context.Context, t *testing.T, program, kubeconfig, dir string) string {
+func signIn(ctx context.Context, t *testing.T, program, kubeconfig string) string {
 	t.Helper()
 	role, err := exec.CommandContext(ctx, program, "assess", "--role").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := kube.Apply(ctx, kubeconfig, role); err != nil {
+		t.Fatal(err)
+	}
 	// In a namespace of the cluster's own, so that it is no part of what is found.
-	const name, namespace = "system:dhow-reader", "kube-system"
-	text := fmt.Sprintf("%s\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: dhow-reader, namespace: %[3]s}\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: %[2]q}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: dhow-inventory}\nsubjects: [{kind: ServiceAccount, name: dhow-reader, namespace: %[3]s}]\n", role, name, namespace)
-	if err := kube.Apply(ctx, kubeconfig, []byte(text)); err != nil {
-		t.Fatal(err)
-	}
-	conf, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := corev1.NewForConfig(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := client.ServiceAccounts(namespace).CreateToken(ctx, "dhow-reader", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := clientcmd.LoadFromFile(kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw.AuthInfos = map[string]*clientcmdapi.AuthInfo{"reader": {Token: token.Status.Token}}
-	raw.Contexts = map[string]*clientcmdapi.Context{"reader": {Cluster: raw.Contexts[raw.CurrentContext].Cluster, AuthInfo: "reader"}}
-	raw.CurrentContext = "reader"
-	path := filepath.Join(dir, "reader.kubeconfig")
-	if err := clientcmd.WriteToFile(*raw, path); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return kubetest.SignIn(ctx, t, kubeconfig, kubetest.Account{Namespace: "kube-system", Name: "dhow-reader", Role: "dhow-inventory", Binding: "system:dhow-reader"})
 }
