@@ -63,7 +63,7 @@ func wantFault(t *testing.T, err error, want string) {
 // TestMariaDBIsAsSecureAsNamed connects to a real server in every mode.
 func TestMariaDBIsAsSecureAsNamed(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts a server: run without -short")
+		t.Skip("starts a server: not with -short (testing.Short)")
 	}
 	certFile, keyFile, _, cases := certificates(t)
 	s := mariadbtest.Start(t, "ssl_cert", certFile, "ssl_key", keyFile)
@@ -99,7 +99,7 @@ func TestMariaDBIsAsSecureAsNamed(t *testing.T) {
 // default user and as one of ACL.
 func TestRedisIsAsSecureAsNamed(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts a server: run without -short")
+		t.Skip("starts a server: not with -short (testing.Short)")
 	}
 	certFile, keyFile, caFile, cases := certificates(t)
 	free, err := net.Listen("tcp", "127.0.0.1:0")

@@ -22,7 +22,7 @@ const largest = 60 << 20
 // TestImage builds the image twice and runs what is in it, in a root of its own.
 func TestImage(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it builds dhow: -short")
+		t.Skip("builds dhow: not with -short (testing.Short)")
 	}
 	o := images.Options{Dir: "../.."}
 	first, err := image.Build(t.Context(), o, "/")
@@ -61,7 +61,7 @@ func TestImage(t *testing.T) {
 		}
 	}
 	if os.Getuid() != 0 {
-		t.Skip("to run it takes a root of its own, and root")
+		t.Skip("running it takes a root of its own, and root: left out as with testing.Short()")
 	}
 	root := unpack(t, first)
 	dumps, err := filepath.Glob(filepath.Join(root, "usr/lib/postgresql/*/bin/pg_*"))

@@ -66,7 +66,7 @@ func TestServerKeepsWhatWasCommittedOverCrashAndRestart(t *testing.T) {
 
 func TestServerListensOnAFurtherAddressAndKeepsItsFolder(t *testing.T) {
 	if testing.Short() {
-		t.Skip("needs a MariaDB server: run without -short")
+		t.Skip("needs a MariaDB server: not with -short (testing.Short)")
 	}
 	dir, err := os.MkdirTemp("", "maria") //nolint:usetesting // the server's account must reach it
 	if err != nil {

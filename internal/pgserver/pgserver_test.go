@@ -53,7 +53,7 @@ func TestServerKeepsWhatWasCommittedOverCrashAndRestart(t *testing.T) {
 // A server that listens for other namespaces lets their clients in by password only.
 func TestServerListensOnAFurtherAddress(t *testing.T) {
 	if testing.Short() {
-		t.Skip("needs a PostgreSQL server: run without -short")
+		t.Skip("needs a PostgreSQL server: not with -short (testing.Short)")
 	}
 	s, err := pgserver.Start(t.Context(), pgserver.Options{Version: 15, Listen: "127.0.0.2"})
 	if err != nil {

@@ -55,7 +55,7 @@ func TestServerKeepsWhatItWroteOverCrashAndRestart(t *testing.T) {
 
 func TestServerListensOnAFurtherAddress(t *testing.T) {
 	if testing.Short() {
-		t.Skip("needs a Redis server: run without -short")
+		t.Skip("needs a Redis server: not with -short (testing.Short)")
 	}
 	s, err := redisserver.Start(t.Context(), redisserver.Options{Listen: "127.0.0.2"})
 	if err != nil {

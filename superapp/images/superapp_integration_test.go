@@ -18,7 +18,7 @@ const largest = 20 << 20
 // The whole application, built twice: the second time only links.
 func TestSuperapp(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it builds the whole application: -short")
+		t.Skip("builds the whole application: not with -short (testing.Short)")
 	}
 	first := build(t, Options{}, Superapp()...)
 	again := build(t, Options{}, Superapp()...)

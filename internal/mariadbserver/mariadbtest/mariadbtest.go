@@ -19,7 +19,7 @@ const stopTimeout = 30 * time.Second
 func Start(tb testing.TB, settings ...string) *mariadbserver.Server {
 	tb.Helper()
 	if testing.Short() {
-		tb.Skip("needs a MariaDB server: run without -short")
+		tb.Skip("needs a MariaDB server: not with -short (testing.Short)")
 	}
 	set := map[string]string{"innodb_flush_log_at_trx_commit": "2", "sync_binlog": "0", "innodb_doublewrite": "OFF"}
 	for i := 0; i+1 < len(settings); i += 2 {

@@ -18,7 +18,7 @@ const stopTimeout = 30 * time.Second
 func Start(tb testing.TB, version int, settings ...string) *pgserver.Server {
 	tb.Helper()
 	if testing.Short() {
-		tb.Skip("needs a PostgreSQL server: run without -short")
+		tb.Skip("needs a PostgreSQL server: not with -short (testing.Short)")
 	}
 	set := map[string]string{"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_wal_size": "2GB", "wal_sender_timeout": "20s"}
 	for i := 0; i+1 < len(settings); i += 2 {

@@ -18,7 +18,7 @@ const stopTimeout = 30 * time.Second
 func Start(tb testing.TB, settings ...string) *redisserver.Server {
 	tb.Helper()
 	if testing.Short() {
-		tb.Skip("needs a Redis server: run without -short")
+		tb.Skip("needs a Redis server: not with -short (testing.Short)")
 	}
 	set := map[string]string{}
 	for i := 0; i+1 < len(settings); i += 2 {
