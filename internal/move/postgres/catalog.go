@@ -154,14 +154,23 @@ const scope = `n.nspname NOT LIKE 'pg\_%' AND n.nspname NOT IN ('information_sch
 	AND c.relpersistence <> 't'
 	AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')`
 
-// catalog reads what moves, from either side.
+// catalog reads what moves, from either side. The sizes of tables take their
+// locks, so it may meet a deadlock with an application that truncates: outside a
+// transaction it reads again, inside one the caller's session begins anew.
 func (m *Mover) catalog(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
-	c, err := loadCatalog(ctx, conn, m.cfg.Schemas, m.cfg.Exclude)
-	if err != nil {
-		return nil, fmt.Errorf("read the catalog of database %s: %w", conn.Config().Database, err)
+	for try := 1; ; try++ {
+		c, err := loadCatalog(ctx, conn, m.cfg.Schemas, m.cfg.Exclude)
+		if err == nil {
+			return c, nil
+		}
+		if !deadlocked(err) || conn.PgConn().TxStatus() != idle || try == deadlockTries {
+			return nil, fmt.Errorf("read the catalog of database %s: %w", conn.Config().Database, err)
+		}
 	}
-	return c, nil
 }
+
+// idle is the status of a session that is in no transaction.
+const idle = 'I'
 
 func loadCatalog(ctx context.Context, conn *pgx.Conn, schemas, exclude []string) (*Catalog, error) {
 	schemas, exclude = nonNil(schemas), nonNil(exclude)

@@ -2,13 +2,11 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -208,12 +206,9 @@ func (l *loader) buildOne(ctx context.Context, conn *pgx.Conn, e postEntry) erro
 		if err == nil {
 			return nil
 		}
-		var pg *pgconn.PgError
-		if errors.As(err, &pg) && pg.Code == deadlockDetected && try < deadlockTries { // two foreign keys between the same tables
+		if deadlocked(err) && try < deadlockTries { // two foreign keys between the same tables
 			continue
 		}
 		return fmt.Errorf("create %s %s on the target: %w", strings.ToLower(e.kind), e.name, withoutDetail(err))
 	}
 }
-
-const deadlockDetected = "40P01"

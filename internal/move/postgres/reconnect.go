@@ -19,8 +19,17 @@ const (
 	crashShutdown   = "57P02"
 )
 
-// lost says whether an error means that a connection went away, or that the
-// server is on its way down or up: what may be over a moment later.
+const deadlockDetected = "40P01"
+
+// deadlocked says whether the server chose us to end a deadlock: the same again may pass.
+func deadlocked(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == deadlockDetected
+}
+
+// lost says whether an error means that a connection went away, that the server
+// is on its way down or up, or that a session was chosen to end a deadlock: what
+// may be over a moment later.
 func lost(err error) bool {
 	var refused *move.Refused
 	if errors.As(err, &refused) {
@@ -29,7 +38,7 @@ func lost(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		switch pg.Code {
-		case adminShutdown, crashShutdown, cannotConnectNow, tooManyConnections, objectInUse:
+		case adminShutdown, crashShutdown, cannotConnectNow, tooManyConnections, objectInUse, deadlockDetected:
 			return true
 		}
 		return strings.HasPrefix(pg.Code, classConnection)

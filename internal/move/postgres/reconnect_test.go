@@ -23,6 +23,7 @@ func TestLost(t *testing.T) {
 		{"a server that starts", &move.ConnectError{Cause: &pgconn.PgError{Code: cannotConnectNow}}, true},
 		{"a broken connection", &pgconn.PgError{Code: "08006"}, true},
 		{"a slot in use", &pgconn.PgError{Code: objectInUse}, true},
+		{"a deadlock", fmt.Errorf("read the catalog: %w", &pgconn.PgError{Code: deadlockDetected}), true},
 		{"the end of the stream", fmt.Errorf("receive: %w", io.ErrUnexpectedEOF), true},
 		{"a reset", &net.OpError{Op: "read", Err: errors.New("reset")}, true},
 		{"a closed session", errors.New("conn closed"), true},
