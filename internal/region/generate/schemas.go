@@ -8,21 +8,17 @@ import (
 	"maps"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"dhow/internal/cfnlint"
 	"github.com/goccy/go-yaml"
 )
 
-const (
-	// schemas is where cfn-lint keeps AWS's schemas.
-	schemas = "cfnlint/data/schemas"
-	// firstRegion has every type before all others. Releases give its list to regions
-	// that tell none of their own.
-	firstRegion = "us-east-1"
-)
+// firstRegion has every type before all others. Releases give its list to regions that
+// tell none of their own.
+const firstRegion = "us-east-1"
 
 // otherPartitions are the beginnings of regions that an ordinary account does not reach.
 var otherPartitions = []string{"cn-", "us-gov-", "us-iso", "eu-iso", "eusc-"}
@@ -72,45 +68,24 @@ type release struct {
 	instances map[string]map[string][]string
 }
 
-// readRelease reads a release's schemas. Their form has changed over the years: a
-// region's list is REGION.json, REGION.py or a folder of that name, with underscores.
-func readRelease(w *wheel) (*release, error) {
+// readRelease reads a release's schemas.
+func readRelease(w *cfnlint.Wheel) (*release, error) {
 	r, err := readSchemas(w)
 	if err != nil {
 		return nil, err
 	}
-	r.version = w.version
+	r.version = w.Version
 	return r, nil
 }
 
 func readSchemas(from fs.FS) (*release, error) {
 	r := &release{types: map[string][]string{}, instances: map[string]map[string][]string{}}
-	entries, err := fs.ReadDir(from, path.Join(schemas, "providers"))
+	lists, err := cfnlint.Lists(from)
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range entries {
-		name, file := e.Name(), path.Join(schemas, "providers", e.Name())
-		list := parsePython
-		switch ext := path.Ext(name); {
-		case e.IsDir():
-			file = path.Join(file, "__init__.py")
-		case ext == ".json":
-			list, name = parseObject, strings.TrimSuffix(name, ext)
-		case ext == ".py":
-			name = strings.TrimSuffix(name, ext)
-		}
-		name = strings.ReplaceAll(name, "_", "-")
-		if !regionName.MatchString(name) {
-			continue // lists that are no region's: those of transforms
-		}
-		text, err := fs.ReadFile(from, file)
-		if err != nil {
-			return nil, err
-		}
-		if r.types[name], err = list(text); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
+	for name, types := range lists {
+		r.types[name] = slices.Sorted(maps.Keys(types))
 	}
 	first := r.types[firstRegion]
 	if len(first) == 0 {
@@ -123,36 +98,9 @@ func readSchemas(from fs.FS) (*release, error) {
 	return r, r.readInstances(from)
 }
 
-var (
-	regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d+$`)
-	quotedType = regexp.MustCompile(`"([A-Za-z0-9]+(?:::[A-Za-z0-9]+){2,3})"`)
-)
-
-// parseObject reads types that are the keys of an object.
-func parseObject(text []byte) ([]string, error) {
-	var o map[string]json.RawMessage
-	if err := json.Unmarshal(text, &o); err != nil {
-		return nil, err
-	}
-	return slices.Sorted(maps.Keys(o)), nil
-}
-
-// parsePython reads types that are quoted in a program.
-func parsePython(text []byte) ([]string, error) {
-	var types []string
-	for _, m := range quotedType.FindAllSubmatch(text, -1) {
-		types = append(types, string(m[1]))
-	}
-	if len(types) == 0 {
-		return nil, errors.New("there are no types in it")
-	}
-	slices.Sort(types)
-	return slices.Compact(types), nil
-}
-
 // dateOf is the day of a release's schemas: as it says, or else when it was built.
 func dateOf(from fs.FS) (string, error) {
-	text, err := fs.ReadFile(from, path.Join(schemas, "version.json"))
+	text, err := fs.ReadFile(from, path.Join(cfnlint.Schemas, "version.json"))
 	if err == nil {
 		var v struct {
 			Date time.Time `json:"schema_date"`
@@ -243,7 +191,7 @@ func (r *release) addInstances(service, region string, classes []string) {
 
 // readExtension reads a file whose keys are regions; others are left out.
 func readExtension(from fs.FS, file string) (map[string]json.RawMessage, error) {
-	text, err := fs.ReadFile(from, path.Join(schemas, "extensions", file))
+	text, err := fs.ReadFile(from, path.Join(cfnlint.Schemas, "extensions", file))
 	if err != nil {
 		return nil, err
 	}
@@ -251,6 +199,6 @@ func readExtension(from fs.FS, file string) (map[string]json.RawMessage, error) 
 	if err := json.Unmarshal(text, &all); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return !regionName.MatchString(name) })
+	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return !cfnlint.RegionName.MatchString(name) })
 	return all, nil
 }

@@ -1,4 +1,8 @@
-package main
+// Package cfnlint reads what cfn-lint ships of AWS's resource schemas: which types each
+// region has, and each type's schema. Releases are those that the files in hack/ lock;
+// they are fetched by pip with their hashes, kept in dhow's cache folder, and only read:
+// no code of theirs is run.
+package cfnlint
 
 import (
 	"archive/zip"
@@ -6,26 +10,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"dhow/hack"
 )
 
 // patience is how long one release may take to arrive: the largest has 35 MB.
 const patience = 5 * time.Minute
 
-// wheel is a release of a Python package: a zip file.
-type wheel struct {
+// Wheel is a release of a Python package: a zip file, to be closed.
+type Wheel struct {
 	*zip.ReadCloser
-	name, version string
+	Name, Version string
 }
 
-// fetch downloads the release of a package that a lock file names, unless the cache
-// has it; pip checks its hash.
-func fetch(ctx context.Context, lock, name string) (*wheel, error) {
-	entry, version, err := lockedEntry(lock, name)
+// Fetch opens the release of a package that one of hack's lock files names. Unless the
+// cache has it, pip downloads it and checks its hash, within five minutes.
+func Fetch(ctx context.Context, lock, name string) (*Wheel, error) {
+	entry, version, err := lockedEntry(hack.Locks, lock, name)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +96,7 @@ func isWheelThere(dir string) bool {
 	return err == nil && len(found) == 1
 }
 
-func openWheel(dir, name, version string) (*wheel, error) {
+func openWheel(dir, name, version string) (*Wheel, error) {
 	found, err := filepath.Glob(filepath.Join(dir, "*.whl"))
 	if err != nil || len(found) != 1 {
 		return nil, errors.Join(fmt.Errorf("there is not one wheel in %s", dir), err)
@@ -98,13 +105,13 @@ func openWheel(dir, name, version string) (*wheel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", found[0], err)
 	}
-	return &wheel{ReadCloser: z, name: name, version: version}, nil
+	return &Wheel{ReadCloser: z, Name: name, Version: version}, nil
 }
 
 // lockedEntry is the part of a lock file that is about a package: its version, and
 // the lines that pip wants with its hashes.
-func lockedEntry(lock, name string) (entry, version string, err error) {
-	f, err := os.Open(lock)
+func lockedEntry(locks fs.FS, lock, name string) (entry, version string, err error) {
+	f, err := locks.Open(lock)
 	if err != nil {
 		return "", "", fmt.Errorf("read what is locked: %w", err)
 	}
