@@ -93,6 +93,9 @@ func (a *app) chosen(databases ...string) (*estate.Estate, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(e.Databases) == 0 {
+		return nil, (&estate.Invalid{File: e.File, Problems: []estate.Problem{{Line: 1, Column: 1, Path: "databases", Text: "there is no database to move: name at least one, with its source and target"}}})
+	}
 	if len(databases) > 0 {
 		known := databaseNames(e)
 		for _, d := range databases {

@@ -38,7 +38,7 @@ var (
 // check notes all that is wrong with an estate whose defaults are filled in.
 func (e *Estate) check(r *reading) {
 	r.name("name", e.Name, "how this move is called, for example bank-to-aws")
-	if len(e.Databases) == 0 && r.sound("databases") {
+	if len(e.Databases) == 0 && r.sound("databases") && (e.Landing == nil || r.given("databases")) {
 		r.wrong("databases", "there is no database: name at least one, with its source and target")
 	}
 	if n := len(e.Databases); n > maxDatabases {
@@ -51,6 +51,9 @@ func (e *Estate) check(r *reading) {
 		e.Gate.check(r)
 	}
 	e.checkCutover(r)
+	if e.Landing != nil {
+		e.Landing.check(r)
+	}
 }
 
 func (e *Estate) checkDatabases(r *reading) {

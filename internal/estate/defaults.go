@@ -96,6 +96,9 @@ func (e *Estate) fill(r *reading) {
 	if e.Gate != nil {
 		e.Gate.fill(r, e.State)
 	}
+	if e.Landing != nil {
+		e.Landing.fill(r, e.Name)
+	}
 	orDefault(r, "cutover.stall_budget", &e.Cutover.StallBudget, DefaultStallBudget)
 	orDefault(r, "cutover.stragglers", &e.Cutover.Stragglers, StragglersAbort)
 	if e.Cutover.Verify == nil {

@@ -88,9 +88,12 @@ func TestDefaultsAreAsDocumented(t *testing.T) {
 	}
 	e.Gate = &Gate{Routes: []Route{{}}}
 	e.Gate.fill(newReading(FileName, "/"), e.State)
+	e.Landing = &Landing{Services: []Service{{}}}
+	e.Landing.fill(newReading(FileName, "/"), e.Name)
 	values := map[reflect.Type]any{
 		reflect.TypeFor[Estate](): *e, reflect.TypeFor[Database](): e.Databases[0], reflect.TypeFor[Endpoint](): e.Databases[0].Source,
 		reflect.TypeFor[Limits](): e.Limits, reflect.TypeFor[Cutover](): e.Cutover, reflect.TypeFor[Hold](): e.Gate.Hold, reflect.TypeFor[Route](): e.Gate.Routes[0],
+		reflect.TypeFor[Service](): e.Landing.Services[0],
 	}
 	checked := 0
 	for _, w := range typeWords() {
@@ -228,7 +231,7 @@ func TestManualExamples(t *testing.T) {
 }
 
 // commentedKey is a line of the template that shows what may be set.
-var commentedKey = regexp.MustCompile(`(?m)^( *)# ( *[a-z0-9_]+:(?: .*)?)$`)
+var commentedKey = regexp.MustCompile(`(?m)^( *)# ( *(?:- )?[a-z0-9_]+:(?: .*)?)$`)
 
 func TestTemplate(t *testing.T) {
 	load := func(text []byte) *Estate {

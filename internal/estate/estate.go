@@ -33,12 +33,14 @@ type Estate struct {
 	// State is the folder of the journal, the lock, the sockets and the reports;
 	// relative to the file's folder. Default ".dhow".
 	State string `yaml:"state,omitempty"`
-	// Databases are moved together, under one fence.
-	Databases []Database `yaml:"databases"`
+	// Databases are moved together, under one fence; there may be none beside a landing zone.
+	Databases []Database `yaml:"databases,omitempty"`
 	// Gate is the traffic gate; nil when something else moves the traffic.
 	Gate    *Gate   `yaml:"gate,omitempty"`
 	Limits  Limits  `yaml:"limits,omitempty"`
 	Cutover Cutover `yaml:"cutover,omitempty"`
+	// Landing is where the application goes in AWS; nil when that exists already.
+	Landing *Landing `yaml:"landing,omitempty"`
 
 	// File is where the estate was read from.
 	File string `yaml:"-"`

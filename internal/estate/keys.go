@@ -47,10 +47,11 @@ func typeWords() []typeWord {
 		{of: reflect.TypeFor[Estate](), title: "The file", text: "One move: what is moved, how the traffic follows, and what that may take.", keys: []keyWord{
 			{key: "name", text: "Names this move. What it leaves on the servers while it is under way is named after it, so it must not change meanwhile, and two moves of the same server must not share it.", without: required, example: "bank-to-aws", pattern: nameForm, most: maxName},
 			{key: "state", text: "The folder of the journal, the lock, the sockets and the reports. Relative to this file's folder.", standard: DefaultState, example: "/var/lib/dhow/bank"},
-			{key: "databases", text: "The databases that move. They are fenced and cut over as one.", without: required, example: "see below", least: 1, most: maxDatabases},
+			{key: "databases", text: "The databases that move. They are fenced and cut over as one.", without: "required, unless there is a `landing`", example: "see below", least: 1, most: maxDatabases},
 			{key: "gate", text: "The traffic gate, which holds requests during the cutover and then sends them to the target. Without it something else has to stop and move the traffic.", without: "no gate", example: "see below"},
 			{key: "limits", text: "What the move may take from the servers.", without: "the defaults of its keys", example: "{copies: 2, connections: 12}"},
 			{key: "cutover", text: "How the cutover is done, and when it is given up.", without: "the defaults of its keys", example: "{stall_budget: 500ms}"},
+			{key: "landing", text: "The landing zone: where in AWS the application goes, for `dhow deploy`.", without: "no landing zone", example: "see below"},
 		}},
 		{of: reflect.TypeFor[Database](), title: "databases[]", text: "One database that moves. Of MariaDB and Redis it is a whole server, for its changes are one stream.", keys: []keyWord{
 			{key: "name", text: "Names the database in this move: in reports, and in the names of what the move leaves on its servers. It need not be its name there.", without: required, example: "accounts", pattern: nameForm, most: maxName},
@@ -88,7 +89,7 @@ func typeWords() []typeWord {
 			{key: "mode", text: "verify-full checks that the certificate was issued by a trusted authority to this very host; verify-ca checks the authority alone; require encrypts, but to whoever answers; disable sends all in the clear.", without: "verify-full, but disable for a loopback address or a Unix socket without a ca", example: "verify-ca", choices: tlsModes},
 			{key: "ca", text: "A file, in PEM form, of the authorities to trust. Relative to this file's folder. Amazon RDS needs it: its authorities are not the system's.", without: "the system's authorities", example: "rds-global-bundle.pem"},
 		}},
-		{of: reflect.TypeFor[Secret](), title: "databases[].source.password, databases[].target.password, databases[].replication.password, gate.token", text: "Where a secret is kept: exactly one of env, file and arn. A secret in the clear is refused.", keys: []keyWord{
+		{of: reflect.TypeFor[Secret](), title: "databases[].source.password, databases[].target.password, databases[].replication.password, gate.token, landing.role.external_id", text: "Where a secret is kept: exactly one of env, file and arn. A secret in the clear is refused.", keys: []keyWord{
 			{key: "env", text: "The name of the environment variable that holds it.", without: "none", example: "ACCOUNTS_SOURCE_PASSWORD", pattern: envForm},
 			{key: "file", text: "The file that holds it and nothing else; a line end after it is dropped. Relative to this file's folder. Others must not be able to read it (chmod 600).", without: "none", example: "/run/secrets/accounts"},
 			{key: "arn", text: "The secret of AWS Secrets Manager that holds it. The region is the ARN's, credentials come from the environment, as for every AWS tool.", without: "none", example: "arn:aws:secretsmanager:eu-central-1:123456789012:secret:accounts-AbCdEf", pattern: arnForm},
@@ -129,6 +130,45 @@ func typeWords() []typeWord {
 			{key: "stragglers", text: "What to do with transactions that still hold writes open when the source is fenced: abort gives the cutover up, terminate ends their sessions.", standard: StragglersAbort, example: StragglersTerminate, choices: stragglers},
 			{key: "verify", text: "Compares both sides before the cutover, while they move on, and refuses to cut over when a row differs.", standard: true, example: "false"},
 			{key: "proof", text: "Compares all data as it stood at the cutover, after the traffic has moved; it costs no stall.", standard: true, example: "false"},
+		}},
+		{of: reflect.TypeFor[Landing](), title: "landing", text: "The landing zone: the accounts and regions, the environments in them, and what stands there. `dhow deploy` makes stacks of it.", keys: []keyWord{
+			{key: "application", text: "A short name, which becomes part of the names of stacks and of what is in them. It does not change once something is deployed.", without: "the estate's name", example: "bank", pattern: applicationForm, most: maxApplication},
+			{key: "accounts", text: "The numbers of the accounts.", without: required, example: `{management: "111111111111"}`},
+			{key: "role", text: "The role that is assumed in each account.", without: "all accounts are the caller's own", example: "{name: dhow-deploy, external_id: {env: DHOW_EXTERNAL_ID}}"},
+			{key: "regions", text: "The regions. Any two commercial ones that differ work.", without: required, example: "{main: eu-central-1, dr: eu-west-1}"},
+			{key: "environments", text: "The copies of the application, each with a network of its own.", without: required, example: "see below", least: 1, most: len(environments)},
+			{key: "services", text: "The parts of the application that have a stack of their own in every environment.", without: "none", example: "[{name: accounts}, {name: web, template: frontend}]", most: maxServices},
+			{key: "domain", text: "The public name that users know, for certificates and records.", without: "no names and no certificates", example: "bank.example", pattern: domainForm},
+			{key: "tags", text: "Tags of everything that can have them, beside those of dhow.", without: "none", example: `{CostCenter: "4711"}`},
+			{key: "parameters", text: "Values for the templates' parameters, by the template's name, in all environments.", without: "the templates' defaults", example: "{postgresql: {InstanceClass: db.m7g.large}}"},
+			{key: "without", text: "Templates that are not deployed, by their names.", without: "none is left out", example: "[budget]"},
+		}},
+		{of: reflect.TypeFor[Accounts](), title: "landing.accounts", text: "The numbers of the accounts, 12 digits in quotes. The template organization makes those that are missing. All four may be one, for a sandbox.", keys: []keyWord{
+			{key: "management", text: "The organization's management account.", without: required, example: `"111111111111"`, pattern: accountForm},
+			{key: "security", text: "The account of logs and findings.", without: "made by the template organization", example: `"222222222222"`, pattern: accountForm},
+			{key: "nonproduction", text: "The account of dev and sit.", without: "made by the template organization", example: `"333333333333"`, pattern: accountForm},
+			{key: "production", text: "The account of main and dr.", without: "made by the template organization", example: `"444444444444"`, pattern: accountForm},
+		}},
+		{of: reflect.TypeFor[Role](), title: "landing.role", text: "How an account is entered: by AssumeRole, from the credentials of the environment.", keys: []keyWord{
+			{key: "name", text: "The role's name, the same in each account.", without: required, example: "dhow-deploy", pattern: roleForm},
+			{key: "external_id", text: "Where the external id is kept that the role's trust policy asks for.", without: "none is sent", example: "{env: DHOW_EXTERNAL_ID}"},
+		}},
+		{of: reflect.TypeFor[Regions](), title: "landing.regions", text: "The names of AWS regions, as `dhow regions` lists them.", keys: []keyWord{
+			{key: "main", text: "Where the application runs.", without: required, example: "eu-central-1", pattern: regionForm},
+			{key: "dr", text: "Where it goes on when the main region is lost. To move it, change it here and deploy again.", without: required, example: "eu-west-1", pattern: regionForm},
+			{key: "home", text: "Where what an organization has once is kept: the organization, findings of all regions, budgets.", without: "the main region", example: "us-east-1", pattern: regionForm},
+		}},
+		{of: reflect.TypeFor[Environment](), title: "landing.environments[]", text: "One copy of the application.", keys: []keyWord{
+			{key: "name", text: "Which one it is; main serves the users, and dr stands in for it.", without: required, example: "dev", choices: environments},
+			{key: "account", text: "The account that it stands in.", without: "production for main and dr, else nonproduction", example: "nonproduction", choices: workloadAccounts},
+			{key: "region", text: "The region that it stands in.", without: "dr for dr, else main", example: "main", choices: environmentPlaces},
+			{key: "network", text: "The range of its VPC, in CIDR notation, /16 to /28. No two may overlap, nor one the source's.", without: required, example: "10.16.0.0/16", pattern: networkForm},
+			{key: "parameters", text: "Values for the templates' parameters in this environment, by the template's name; they go before those of `landing.parameters`.", without: "none of its own", example: "{network: {NatGateways: one}}"},
+		}},
+		{of: reflect.TypeFor[Service](), title: "landing.services[]", text: "A part of the application that has a stack of its own in every environment.", keys: []keyWord{
+			{key: "name", text: "How it is called.", without: required, example: "accounts", pattern: applicationForm, most: maxApplication},
+			{key: "template", text: "The template of its stack: service for a workload in the cluster, frontend for one on Fargate, website for one on EC2.", standard: DefaultTemplate, example: "frontend", choices: serviceTemplates},
+			{key: "parameters", text: "Values for its stack's parameters; they go before those by the template's name.", without: "none of its own", example: `{ContainerPort: "8080"}`},
 		}},
 	}
 }

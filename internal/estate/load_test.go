@@ -16,7 +16,7 @@ import (
 )
 
 // ignoreOrigins compares what an estate says, not where.
-var ignoreOrigins = cmp.Options{cmpopts.IgnoreUnexported(Secret{}, TLS{}), cmpopts.IgnoreFields(Estate{}, "File"), cmpopts.EquateEmpty()}
+var ignoreOrigins = cmp.Options{cmpopts.IgnoreUnexported(Secret{}, TLS{}, Landing{}), cmpopts.IgnoreFields(Estate{}, "File"), cmpopts.EquateEmpty()}
 
 // fixtures are the estate files of a folder below testdata.
 func fixtures(t testing.TB, folder string) []string {

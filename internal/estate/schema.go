@@ -45,6 +45,7 @@ func Schema() ([]byte, error) {
 			return nil, err
 		}
 	}
+	root.AnyOf = []*jsonschema.Schema{{Required: []string{"databases"}}, {Required: []string{"landing"}}}
 	root.Definitions[reflect.TypeFor[Database]().Name()].AllOf = engineSchemas()
 	text, err := json.MarshalIndent(root, "", "  ")
 	if err != nil {

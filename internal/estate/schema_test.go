@@ -95,6 +95,9 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 	}
 }
 
+// openMappings are those whose keys are names of the writer's own.
+var openMappings = map[string]bool{"databases.roles": true, "landing.tags": true, "landing.parameters": true, "landing.environments.parameters": true, "landing.services.parameters": true}
+
 // TestSchemaDescribesEveryKey reads the schema as an editor does.
 func TestSchemaDescribesEveryKey(t *testing.T) {
 	schema := compiled(t)
@@ -106,7 +109,7 @@ func TestSchemaDescribesEveryKey(t *testing.T) {
 			return
 		}
 		seen[s] = true
-		if s.Types != nil && s.Types.ToStrings()[0] == "object" && path != "databases.roles" && s.AdditionalProperties != false {
+		if s.Types != nil && s.Types.ToStrings()[0] == "object" && !openMappings[path] && s.AdditionalProperties != false {
 			t.Errorf("%s takes any key", path)
 		}
 		for key, p := range s.Properties {
