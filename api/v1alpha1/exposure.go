@@ -46,7 +46,7 @@ type ExposureList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.paths) || !has(self.ports) || self.paths.all(x, !has(x.port) || self.ports.exists(p, p.name == x.port))",message="a path names a port that is not among the ports"
 // +kubebuilder:validation:XValidation:rule="!has(self.access) || !has(self.access.authentication) || self.visibility in ['public', 'private']",message="authentication is done by a load balancer: set visibility to public or private"
 // +kubebuilder:validation:XValidation:rule="!has(self.access) || !has(self.access.webACL) || self.visibility in ['public', 'private']",message="a web ACL belongs to a load balancer: set visibility to public or private"
-// +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.existing) || self.service.existing == ” || !has(self.service.name) || self.service.name == ”",message="service.existing takes a Service that is there, service.name names one to make: give one of them"
+// +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.existing) || size(self.service.existing) == 0 || !has(self.service.name) || size(self.service.name) == 0",message="service.existing takes a Service that is there, service.name names one to make: give one of them"
 type ExposureSpec struct {
 	// workload is what serves.
 	// +required
@@ -106,7 +106,7 @@ type ExposureSpec struct {
 
 // Workload names pods: by what makes them, or by their labels.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.name) && self.name != ”) != has(self.selector)",message="name a workload, or give a selector of its pods: one of them"
+// +kubebuilder:validation:XValidation:rule="(has(self.name) && size(self.name) > 0) != has(self.selector)",message="name a workload, or give a selector of its pods: one of them"
 // +kubebuilder:validation:XValidation:rule="!has(self.selector) || ((has(self.selector.matchLabels) && size(self.selector.matchLabels) > 0) && !has(self.selector.matchExpressions))",message="the selector needs matchLabels, and those alone: a Service has no expressions"
 type Workload struct {
 	// kind of the workload.
