@@ -11,7 +11,9 @@ import (
 const (
 	gatewayAPI   = "gateway.networking.k8s.io/v1"
 	controlGroup = "gateway.k8s.aws"
-	controlAPI   = controlGroup + "/v1beta1"
+	// controlAPI is served by every release of the AWS Load Balancer Controller that knows
+	// Gateways; its successor v1 has the same fields, and is served from 3.5 on alone.
+	controlAPI = controlGroup + "/v1beta1"
 	// gatewayClass is served by the AWS Load Balancer Controller.
 	gatewayClass      = "dhow-alb"
 	gatewayController = controlGroup + "/alb"
