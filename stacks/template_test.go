@@ -120,7 +120,7 @@ func (t *template) resources() map[string]map[string]any {
 }
 
 // metadata is what the template tells of itself beside AWS's own words.
-func (t *template) metadata() map[string]any { return asMap(t.section("Metadata")["dhow"]) }
+func (t *template) metadata() map[string]any { return asMap(t.section("Metadata")["Dhow"]) }
 
 func asMap(v any) map[string]any {
 	m, _ := v.(map[string]any)
