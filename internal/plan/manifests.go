@@ -372,9 +372,9 @@ func (w *writer) egress(u *unit) []networkingv1.NetworkPolicyEgressRule {
 	}
 	seen := map[int]bool{}
 	for _, s := range u.stores {
-		if !seen[s.port] {
-			seen[s.port] = true
-			rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{block(stores)}, Ports: at(int32(s.port))})
+		if port := m.targetPort(s); !seen[port] {
+			seen[port] = true
+			rules = append(rules, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{block(stores)}, Ports: at(int32(port))})
 		}
 	}
 	return append(rules, outside(u, at)...)

@@ -54,7 +54,7 @@ func (m *maker) writeEstate() error {
 // moved are a server's entries in the estate: of PostgreSQL each database, of the others the server.
 func (m *maker) moved(s *store) []estate.Database {
 	source := estate.Endpoint{Host: m.sourceHost(s), Port: s.port, User: moveUser}
-	target := estate.Endpoint{Host: m.targetHost(s), User: moveUser}
+	target := estate.Endpoint{Host: m.targetHost(s), Port: m.targetPort(s), User: moveUser}
 	for _, d := range s.all {
 		if d.Encryption == "disable" {
 			source.TLS.Mode = estate.TLSDisable
@@ -107,6 +107,10 @@ func (m *maker) targetHost(s *store) string {
 	}
 	return fmt.Sprintf("%s.%s.%s.rds.amazonaws.com", s.name, endpoint, m.primary.Name)
 }
+
+// targetPort is where the new server listens: where the old one did, for services may name
+// the port apart from the connection, in a setting that stays as it is.
+func (m *maker) targetPort(s *store) int { return cmp.Or(m.o.Databases[s.name].Port, s.port) }
 
 // gate is what goes where during the move, nil where no users come.
 func (m *maker) gate() *estate.Gate {

@@ -28,6 +28,8 @@ const (
 	weekHours = 168
 	// maxZones is how many zones a network is cut for at most.
 	maxZones = 4
+	// maxPort is the last port.
+	maxPort = 65535
 	// other names what holds for every workload that is not named itself.
 	other = "default"
 )
@@ -114,6 +116,8 @@ type Facts struct {
 	Cores       float64 `json:"cores,omitempty"`
 	MemoryGiB   float64 `json:"memory_gib,omitempty"`
 	Connections int     `json:"connections,omitempty"`
+	// Port is where the new server listens; where the old one does if it is 0.
+	Port int `json:"port,omitempty"`
 }
 
 // Traffic is what is known of a service's requests.
@@ -355,6 +359,9 @@ func (o *Options) checkFacts(c *checker) {
 		f := o.Databases[name]
 		if !(f.SizeGiB >= 0 && f.SizeGiB <= 65536) || !(f.Cores >= 0 && f.Cores <= 1024) || !(f.MemoryGiB >= 0 && f.MemoryGiB <= 32768) || f.Connections < 0 {
 			c.wrong("databases."+name, "a number is out of range: want sizes that are not negative, at most 65536 GiB, 1024 cores and 32768 GiB of memory")
+		}
+		if f.Port < 0 || f.Port > maxPort {
+			c.wrong("databases."+name+".port", "%d is no port: want 1 to %d", f.Port, maxPort)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Traffic)) {

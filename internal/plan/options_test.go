@@ -40,6 +40,7 @@ func TestBadOptions(t *testing.T) {
 		{"small pool", "network:\n  pools: [10.0.0.0/24]\n", "is smaller than one network"},
 		{"no prefix", "network:\n  pools: [ten]\n", "o.yaml:2: "},
 		{"users", "users: {XX: 1}\n", "o.yaml:1: users: "},
+		{"port", "databases:\n  a-postgres: {port: 70000}\n", "o.yaml:2: databases.a-postgres.port: 70000 is no port"},
 		{"size", "databases:\n  a-postgres: {size_gib: -1}\n", "o.yaml:2: databases.a-postgres: a number is out of range"},
 		{"not a number", "databases:\n  a-postgres: {size_gib: .nan}\n", "a number is out of range"},
 		{"traffic", "traffic:\n  default: {p50_ms: 10, p99_ms: 5}\n", "p50_ms is longer than p99_ms"},

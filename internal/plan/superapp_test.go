@@ -50,6 +50,7 @@ func TestInPlaceOfTheHandWritten(t *testing.T) {
 	o.Replace = map[string]string{"--instance=source": "--instance=target"}
 	o.Network.Edge, o.Network.Stores = netip.MustParsePrefix("10.40.0.0/20"), netip.MustParsePrefix("10.40.64.0/20")
 	o.Images = map[string]string{"accounts": "127.0.0.1:5000/accounts@sha256:" + strings.Repeat("b", 64)}
+	o.Databases = map[string]Facts{"superapp-postgres": {Port: 40001}, "superapp-redis": {Port: 40002}}
 	files := written(t, planned(t, o, "../../superapp/deploy/source"))
 	dir := t.TempDir()
 	for path, text := range files {
@@ -82,10 +83,19 @@ func TestInPlaceOfTheHandWritten(t *testing.T) {
 			t.Errorf("accounts has no %q", text)
 		}
 	}
+	transfers := files["manifests/superapp/transfers.yaml"]
+	for _, text := range []string{"port: 40001", "port: 40002"} {
+		if !strings.Contains(transfers, text) {
+			t.Errorf("transfers may not reach its databases: no %q", text)
+		}
+	}
+	if estate := files["dhow.yaml"]; !strings.Contains(estate, "port: 40001") || !strings.Contains(estate, "port: 40002") || !strings.Contains(estate, "port: 5432") {
+		t.Error("the estate has not the servers' new ports beside the old ones")
+	}
 	if web := files["manifests/superapp/web.yaml"]; !strings.Contains(web, "--accounts-url=http://accounts:8080") || strings.Contains(web, "10.20.30.11") {
 		t.Error("web does not call the services by their names")
 	}
-	if transfers := files["manifests/superapp/transfers.yaml"]; !strings.Contains(transfers, "--fx-url=http://fx:8080") {
+	if !strings.Contains(transfers, "--fx-url=http://fx:8080") {
 		t.Error("transfers does not call fx by its name")
 	}
 }
