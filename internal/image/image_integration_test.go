@@ -104,7 +104,7 @@ func open(t *testing.T, file, digest string) v1.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // read from only
+	defer f.Close()
 	dir := t.TempDir()
 	extract(t, f, dir)
 	index, err := layout.ImageIndexFromPath(dir)

@@ -1,9 +1,15 @@
 package redis
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if source := os.Getenv(childSource); source != "" {
+		os.Exit(asProcess(source, os.Getenv(childTarget)))
+	}
+	goleak.VerifyTestMain(m)
+}
