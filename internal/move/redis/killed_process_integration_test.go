@@ -177,8 +177,14 @@ func (c *child) kill() {
 }
 
 // begun waits until the move has begun, and copied until all is copied.
-func begun(t *testing.T, p *pair)  { t.Helper(); waitFor(t, p, func(s move.State) bool { return s.Started }) }
-func copied(t *testing.T, p *pair) { t.Helper(); waitFor(t, p, func(s move.State) bool { return s.Copied }) }
+func begun(t *testing.T, p *pair) {
+	t.Helper()
+	waitFor(t, p, func(s move.State) bool { return s.Started })
+}
+func copied(t *testing.T, p *pair) {
+	t.Helper()
+	waitFor(t, p, func(s move.State) bool { return s.Copied })
+}
 
 func waitFor(t *testing.T, p *pair, is func(move.State) bool) {
 	t.Helper()
