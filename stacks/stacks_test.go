@@ -123,11 +123,6 @@ func TestParameters(t *testing.T) {
 				t.Errorf("Environment may be %v, which is none of %v", e, environments)
 			}
 		}
-		for _, name := range []string{"Application", "Environment"} {
-			if all[name] == nil {
-				t.Errorf("there is no parameter %s", name)
-			}
-		}
 	})
 }
 
