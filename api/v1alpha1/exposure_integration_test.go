@@ -13,13 +13,12 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"dhow/api/v1alpha1"
-	"dhow/deploy"
 	"dhow/internal/operator/apitest"
 )
 
 // TestExposureAtTheServer sends right and wrong Exposures to a real API server.
 func TestExposureAtTheServer(t *testing.T) {
-	conf := apitest.Start(t, deploy.Definitions())
+	conf := apitest.Start(t, nil, apitest.Ours(t)...)
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)

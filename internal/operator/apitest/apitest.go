@@ -3,7 +3,9 @@
 package apitest
 
 import (
-	"io/fs"
+	"bytes"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,23 +13,22 @@ import (
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/yaml"
+
+	"dhow/deploy"
+	"dhow/internal/demo/kube"
+	"dhow/internal/demo/kube/crds"
 )
 
 // startTimeout bounds the start of each of the two.
 const startTimeout = time.Minute
 
-// Start runs an API server that knows the definitions until the test ends. Without the
-// programs, or under -short, the test is left out.
-func Start(tb testing.TB, definitions ...fs.FS) *rest.Config {
-	tb.Helper()
-	return StartWith(tb, nil, definitions...)
-}
-
-// StartWith lets the environment be changed before it starts.
-func StartWith(tb testing.TB, change func(*envtest.Environment), definitions ...fs.FS) *rest.Config {
+// Start runs an API server that knows the kinds until the test ends. Without the
+// programs, or under -short, the test is left out. change, if it is not nil, is given the
+// environment before it starts.
+func Start(tb testing.TB, change func(*envtest.Environment), kinds ...*apiextensionsv1.CustomResourceDefinition) *rest.Config {
 	tb.Helper()
 	if testing.Short() {
 		tb.Skip("starts an API server: not with -short (testing.Short)")
@@ -36,8 +37,7 @@ func StartWith(tb testing.TB, change func(*envtest.Environment), definitions ...
 	if dir == "" {
 		tb.Skip("there is no kube-apiserver with etcd here: `hack/setup --kube` builds them; left out as with testing.Short()")
 	}
-	env := &envtest.Environment{BinaryAssetsDirectory: dir, ControlPlaneStartTimeout: startTimeout, ControlPlaneStopTimeout: startTimeout, CRDs: Read(tb, definitions...)}
-	env.ControlPlane.GetAPIServer().Configure().Append("enable-aggregator-routing", "false")
+	env := &envtest.Environment{BinaryAssetsDirectory: dir, ControlPlaneStartTimeout: startTimeout, ControlPlaneStopTimeout: startTimeout, CRDs: kinds}
 	if change != nil {
 		change(env)
 	}
@@ -50,7 +50,7 @@ func StartWith(tb testing.TB, change func(*envtest.Environment), definitions ...
 	if err != nil {
 		tb.Fatalf("start an API server: %v", err)
 	}
-	conf.QPS, conf.Burst = -1, 0
+	conf.QPS = -1 // no limit: the API server has one of its own
 	return conf
 }
 
@@ -84,28 +84,42 @@ func assets() string {
 	return ""
 }
 
-// Read reads the definitions of kinds in the folders' files.
-func Read(tb testing.TB, folders ...fs.FS) []*apiextensionsv1.CustomResourceDefinition {
+// Ours are the operator's own kinds.
+func Ours(tb testing.TB) []*apiextensionsv1.CustomResourceDefinition {
+	tb.Helper()
+	text, err := kube.Files(deploy.Definitions())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return parsed(tb, text)
+}
+
+// Others are the kinds of the Gateway API and of the AWS Load Balancer Controller.
+func Others(tb testing.TB) []*apiextensionsv1.CustomResourceDefinition {
+	tb.Helper()
+	text, err := crds.All(tb.Context(), "")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return parsed(tb, text)
+}
+
+// parsed reads definitions from YAML documents.
+func parsed(tb testing.TB, text []byte) []*apiextensionsv1.CustomResourceDefinition {
 	tb.Helper()
 	var all []*apiextensionsv1.CustomResourceDefinition
-	for _, folder := range folders {
-		names, err := fs.Glob(folder, "*.yaml")
+	documents := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), len(text))
+	for {
+		one := &apiextensionsv1.CustomResourceDefinition{}
+		err := documents.Decode(one)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
 		if err != nil {
 			tb.Fatal(err)
 		}
-		for _, name := range names {
-			text, err := fs.ReadFile(folder, name)
-			if err != nil {
-				tb.Fatal(err)
-			}
-			one := &apiextensionsv1.CustomResourceDefinition{}
-			if err := yaml.Unmarshal(text, one); err != nil {
-				tb.Fatalf("%s: %v", name, err)
-			}
-			if one.Kind == "CustomResourceDefinition" {
-				all = append(all, one)
-			}
+		if one.Kind == "CustomResourceDefinition" {
+			all = append(all, one)
 		}
 	}
-	return all
 }
