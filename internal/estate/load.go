@@ -27,6 +27,9 @@ const (
 	// maxNesting bounds how deep lists and mappings stand in one another on one
 	// line; the file's own keys need 6.
 	maxNesting = 32
+	// maxKeys bounds the keys of all mappings; sixty databases, two hundred routes and
+	// two hundred services need half. The parser's time grows with their square.
+	maxKeys = 8000
 )
 
 // Load reads an estate file, fills in the defaults and checks it. What is wrong
@@ -93,6 +96,10 @@ func (r *reading) syntax(text []byte) ast.Node {
 		r.problem(at, "", "lists or mappings stand more than %d deep in one another: an estate needs no such nesting", maxNesting)
 		return nil
 	}
+	if at, many := tooMany(tokens); many {
+		r.problem(at, "", "here is key %d of the file, and no estate needs so many: split it over several estates", maxKeys+1)
+		return nil
+	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // doubles are reported with the rest
 	if err != nil {
 		// Only the parser's own words: the rest of its text quotes the file, which may hold a secret.
@@ -154,6 +161,19 @@ func tooDeep(tokens token.Tokens) (position, bool) {
 		}
 		if flow > maxNesting || block > maxNesting {
 			return place(t), true
+		}
+	}
+	return position{}, false
+}
+
+// tooMany says where there are more keys than a file may have.
+func tooMany(tokens token.Tokens) (position, bool) {
+	keys := 0
+	for _, t := range tokens {
+		if t.Type == token.MappingValueType {
+			if keys++; keys > maxKeys {
+				return place(t), true
+			}
 		}
 	}
 	return position{}, false

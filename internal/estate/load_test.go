@@ -193,7 +193,8 @@ func TestHostileFilesAreQuick(t *testing.T) {
 		"entries":           "a:\n  " + strings.Repeat("- ", 100_000) + "1",
 		"questions":         strings.Repeat("? ", 100_000),
 		"anchors":           strings.Repeat("a: &a ", 40_000),
-		"keys":              strings.Repeat("a: 1\n", 50_000),
+		"keys":              strings.Repeat("a: 1\n", maxKeys),
+		"more keys":         strings.Repeat("a: 1\n", 50_000),
 		"stairs":            stairs(700),
 		"entries on stairs": stairs(200) + strings.Repeat(" ", 200) + strings.Repeat("- ", maxNesting) + "\n",
 	} {
