@@ -1,0 +1,128 @@
+package double
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"dhow/internal/cfnlint"
+)
+
+const (
+	// newestRelease and olderRelease are the releases of cfn-lint that are read. A region's
+	// types are those of the newest that lists it: today's has no list of me-south-1.
+	newestRelease = "requirements-cfn-lint.txt"
+	olderRelease  = "requirements-cfn-lint-1.46.txt"
+	// keptTypes is how many compiled schemas are kept; the largest take half a megabyte.
+	keptTypes = 256
+)
+
+// Schemas are AWS's resource schemas as cfn-lint ships them: which types a region has,
+// and what their properties are. A type is read when it is first asked for, and those
+// that were not asked for lately are forgotten. One may serve many doubles at once.
+type Schemas struct {
+	releases []*release
+
+	mu    sync.Mutex
+	types map[string]*list.Element // by release and schema
+	used  list.List                // of *resourceType, the latest first
+}
+
+// release is one of cfn-lint's, open.
+type release struct {
+	*cfnlint.Wheel
+	lists map[string]map[string]string
+}
+
+// OpenSchemas opens the locked releases of cfn-lint, and fetches by pip what dhow's cache
+// lacks, which may take minutes. Close closes them.
+func OpenSchemas(ctx context.Context) (*Schemas, error) {
+	s := &Schemas{types: map[string]*list.Element{}}
+	for _, lock := range []string{newestRelease, olderRelease} {
+		w, err := cfnlint.Fetch(ctx, lock, "cfn-lint")
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open AWS's resource schemas: %w", err), s.Close())
+		}
+		lists, err := cfnlint.Lists(w)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("read cfn-lint %s: %w", w.Version, err), w.Close(), s.Close())
+		}
+		s.releases = append(s.releases, &release{w, lists})
+	}
+	return s, nil
+}
+
+// Close closes the releases.
+func (s *Schemas) Close() error {
+	var failed []error
+	for _, r := range s.releases {
+		failed = append(failed, r.Close())
+	}
+	s.releases = nil
+	return errors.Join(failed...)
+}
+
+// find is the release and the name of a type's schema in a region; none where the region
+// lacks it.
+func (s *Schemas) find(region, name string) (*release, string) {
+	for _, r := range s.releases {
+		if types, ok := r.lists[region]; ok {
+			return r, types[name]
+		}
+	}
+	return nil, ""
+}
+
+// Regions says whether any release lists a region.
+func (s *Schemas) knows(region string) bool {
+	for _, r := range s.releases {
+		if _, ok := r.lists[region]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// errNoType says that a region has no such type.
+var errNoType = errors.New("no such type")
+
+// typeOf is a type of a region, or errNoType.
+func (s *Schemas) typeOf(region, name string) (*resourceType, error) {
+	if isCustom(name) {
+		return customResource(name), nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, schema := s.find(region, name)
+	if schema == "" {
+		return nil, errNoType
+	}
+	key := r.Version + "/" + schema
+	if e := s.types[key]; e != nil {
+		s.used.MoveToFront(e)
+		return e.Value.(*resourceType), nil
+	}
+	text, err := cfnlint.Schema(r, schema)
+	if err != nil {
+		return nil, fmt.Errorf("read the schema of %s: %w", name, err)
+	}
+	t, err := compileType(name, text)
+	if err != nil {
+		return nil, fmt.Errorf("the schema of %s in cfn-lint %s: %w", name, r.Version, err)
+	}
+	t.key = key
+	s.types[key] = s.used.PushFront(t)
+	if s.used.Len() > keptTypes {
+		last := s.used.Back()
+		delete(s.types, s.used.Remove(last).(*resourceType).key)
+	}
+	return t, nil
+}
+
+// isCustom says whether a type is one whose properties are its own.
+func isCustom(name string) bool {
+	return strings.HasPrefix(name, "Custom::") || name == "AWS::CloudFormation::CustomResource"
+}
