@@ -17,6 +17,7 @@ import (
 	"dhow/internal/demo"
 	"dhow/internal/gate"
 	"dhow/internal/inventory"
+	"dhow/internal/landing"
 	"dhow/internal/move"
 	"dhow/internal/plan"
 	"dhow/internal/pods"
@@ -146,6 +147,7 @@ func TestManualFields(t *testing.T) {
 		"status.md":      {estateStatus{}, databaseStatus{}, replicateStatus{}, cutover.Run{}, move.State{}},
 		"version.md":     {version{}},
 		"assess.md":      {assess.Report{}, assess.Suppressed{}, assess.Exposure{}, assess.Hop{}, inventory.Problem{}, inventory.Cluster{}, ruleRow{}},
+		"deploy.md":      {deployed{}, landing.Graph{}, landing.Input{}, landing.Change{}, landing.Detail{}, landing.Timeline{}, landing.Need{}},
 		"plan.md":        {plan.Plan{}, plan.Diff{}, written{}},
 		"regions.md": {region.Region{}, region.Notice{}, region.Source{}, region.Offer{}, region.Ranking{}, region.Candidate{}, region.Lack{},
 			region.Change{}},

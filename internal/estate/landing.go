@@ -121,7 +121,7 @@ const (
 	DefaultTemplate = "service"
 	// maxApplication bounds the application's name and a service's, in bytes: names of load
 	// balancers and target groups hold both and the environment's, and have 32.
-	maxApplication = 20
+	maxApplication = 16
 	// maxServices bounds the services: each is a stack in each environment.
 	maxServices = 200
 	// widestNetwork and narrowestNetwork bound a VPC's range, as AWS does.

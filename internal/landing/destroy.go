@@ -1,0 +1,134 @@
+package landing
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+)
+
+// Doomed is what Destroy would do to a stack.
+type Doomed struct {
+	Stack string `json:"stack"`
+	// Kept says why it stays; empty for one that is destroyed.
+	Kept string `json:"kept,omitempty"`
+}
+
+// Doom says which of the stacks that are meant are destroyed, those first that nothing
+// needs: one with data stays unless it is forced by its id, and so do those that it
+// needs. A forced id that is none of them is an error, and so is a stack that another
+// one needs which is not meant.
+func (d *Deployer) Doom(ctx context.Context, meant []*Stack, force []string) ([]Doomed, error) {
+	standing, err := d.survey(ctx, d.graph.Stacks)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range force {
+		if !slices.ContainsFunc(meant, func(s *Stack) bool { return s.ID == id }) {
+			return nil, fmt.Errorf("there is no stack %q among those that are meant: name it by its id, as `dhow deploy --dry-run` lists it", id)
+		}
+	}
+	isMeant := map[string]bool{}
+	for _, s := range meant {
+		isMeant[s.ID] = true
+	}
+	kept := map[string]string{}
+	for _, s := range slices.Backward(d.graph.Stacks) {
+		if standing[s.ID] == nil {
+			continue
+		}
+		switch {
+		case kept[s.ID] != "":
+		case !isMeant[s.ID]:
+			kept[s.ID] = "it is not meant"
+		case s.Data && !slices.Contains(force, s.ID):
+			kept[s.ID] = "it holds data: name it with --force to destroy it too"
+		default:
+			continue
+		}
+		for _, id := range s.After {
+			if kept[id] != "" {
+				continue
+			}
+			if isMeant[s.ID] || !isMeant[id] {
+				kept[id] = "it is needed by " + s.ID + ", which stays"
+				continue
+			}
+			return nil, fmt.Errorf("%s is needed by %s, which is not among those that are to be destroyed: destroy that too, or leave %[1]s", id, s.ID)
+		}
+	}
+	var doomed []Doomed
+	for _, s := range slices.Backward(d.graph.Stacks) {
+		if isMeant[s.ID] && standing[s.ID] != nil {
+			doomed = append(doomed, Doomed{Stack: s.ID, Kept: kept[s.ID]})
+		}
+	}
+	return doomed, nil
+}
+
+// Destroy deletes stacks that Doom has named and not kept, in parallel against the
+// graph. What is deleted already is not missed.
+func (d *Deployer) Destroy(ctx context.Context, doomed []Doomed) ([]Result, error) {
+	var stacks []*Stack
+	kept := map[string]string{}
+	for _, one := range doomed {
+		stacks = append(stacks, d.graph.Stack(one.Stack))
+		kept[one.Stack] = one.Kept
+	}
+	needing := map[string][]string{}
+	for _, s := range d.graph.Stacks {
+		for _, id := range s.After {
+			needing[id] = append(needing[id], s.ID)
+		}
+	}
+	results := d.walk(ctx, stacks, func(s *Stack) []string { return needing[s.ID] }, func(ctx context.Context, s *Stack) Result {
+		if kept[s.ID] != "" {
+			return Result{Stack: s.ID, Outcome: OutcomeKept, Reason: kept[s.ID]}
+		}
+		return d.destroy(ctx, s)
+	})
+	return results, Err(results)
+}
+
+func (d *Deployer) destroy(ctx context.Context, s *Stack) Result {
+	r := Result{Stack: s.ID, Outcome: OutcomeAbsent}
+	p, err := d.place(ctx, s)
+	if err != nil {
+		return failed(s, err)
+	}
+	for range mostTurns {
+		st, err := describe(ctx, p, s.Name)
+		if err != nil {
+			return failed(s, err)
+		}
+		if st == nil {
+			return r
+		}
+		r.Outcome = OutcomeDeleted
+		if inProgress(st.StackStatus) && st.StackStatus != types.StackStatusDeleteInProgress {
+			if err := d.await(ctx, p, s, st, &Result{}); err != nil {
+				return failed(s, err)
+			}
+			continue
+		}
+		if st.StackStatus == types.StackStatusDeleteInProgress {
+			err = d.follow(ctx, p, s, *st.StackId, "", &r)
+		} else {
+			err = d.delete(ctx, p, s, st, &r)
+		}
+		if err != nil {
+			return failed(s, fmt.Errorf("%w%s", err, protectedHint(s, err)))
+		}
+	}
+	return failed(s, fmt.Errorf("somebody else works on the stack %s too: run it again when they are done", s.Name))
+}
+
+// protectedHint says what to do where a data store protects itself.
+func protectedHint(s *Stack, err error) string {
+	if s.Data && strings.Contains(strings.ToLower(err.Error()), "protection") {
+		return ": turn the store's own protection off first, by the template's parameter for it in the estate and a deployment"
+	}
+	return ""
+}

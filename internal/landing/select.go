@@ -1,0 +1,55 @@
+package landing
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Selection is which stacks are meant; empty means all.
+type Selection struct {
+	// Only are ids of stacks or names of templates.
+	Only []string
+	// Environments are names of environments, shared among them.
+	Environments []string
+}
+
+// Select are the stacks that are meant, in the graph's order. A name that nothing has
+// is an error.
+func (g *Graph) Select(sel Selection) ([]*Stack, error) {
+	for _, name := range sel.Only {
+		if !slices.ContainsFunc(g.Stacks, func(s *Stack) bool { return s.is(name) }) {
+			return nil, fmt.Errorf("there is no stack and no template %q here: want one of %s", name, strings.Join(g.ids(), ", "))
+		}
+	}
+	for _, name := range sel.Environments {
+		if name != Shared && g.landing.Environment(name) == nil {
+			var known []string
+			for _, e := range g.landing.Environments {
+				known = append(known, e.Name)
+			}
+			return nil, fmt.Errorf("there is no environment %q in the estate: want %s or %s", name, strings.Join(known, ", "), Shared)
+		}
+	}
+	var meant []*Stack
+	for _, s := range g.Stacks {
+		if (len(sel.Only) == 0 || slices.ContainsFunc(sel.Only, s.is)) && (len(sel.Environments) == 0 || slices.Contains(sel.Environments, s.Environment)) {
+			meant = append(meant, s)
+		}
+	}
+	if len(meant) == 0 {
+		return nil, fmt.Errorf("no stack is both of %s and in %s", strings.Join(sel.Only, ", "), strings.Join(sel.Environments, ", "))
+	}
+	return meant, nil
+}
+
+// is says whether a name means the stack: its id, or its template's name.
+func (s *Stack) is(name string) bool { return s.ID == name || s.Template == name }
+
+func (g *Graph) ids() []string {
+	ids := make([]string, len(g.Stacks))
+	for i, s := range g.Stacks {
+		ids[i] = s.ID
+	}
+	return ids
+}
