@@ -17,38 +17,69 @@ const Schemas = "cfnlint/data/schemas"
 var RegionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d+$`)
 
 // Lists are the types of each region that a release lists, each with the name of its
-// schema. The lists' form has changed over the years: a region's is REGION.json,
-// REGION.py or a folder of that name, with underscores; the oldest name no schemas.
+// schema.
 func Lists(from fs.FS) (map[string]map[string]string, error) {
-	entries, err := fs.ReadDir(from, path.Join(Schemas, "providers"))
+	files, err := listFiles(from)
 	if err != nil {
 		return nil, err
 	}
 	lists := map[string]map[string]string{}
-	for _, e := range entries {
-		name, file := e.Name(), path.Join(Schemas, "providers", e.Name())
-		parse := parsePython
-		switch ext := path.Ext(name); {
-		case e.IsDir():
-			file = path.Join(file, "__init__.py")
-		case ext == ".json":
-			parse, name = parseObject, strings.TrimSuffix(name, ext)
-		case ext == ".py":
-			name = strings.TrimSuffix(name, ext)
-		}
-		name = strings.ReplaceAll(name, "_", "-")
-		if !RegionName.MatchString(name) {
-			continue // lists that are no region's: those of transforms
-		}
-		text, err := fs.ReadFile(from, file)
-		if err != nil {
+	for name, file := range files {
+		if lists[name], err = readList(from, file); err != nil {
 			return nil, err
-		}
-		if lists[name], err = parse(text); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 	}
 	return lists, nil
+}
+
+// List are the types of one region, with the names of their schemas; nil where the
+// release does not list it.
+func List(from fs.FS, region string) (map[string]string, error) {
+	files, err := listFiles(from)
+	if err != nil || files[region] == "" {
+		return nil, err
+	}
+	return readList(from, files[region])
+}
+
+// listFiles are the files of the regions' lists. Their form has changed over the years: a
+// region's is REGION.json, REGION.py or a folder of that name, with underscores; the
+// oldest name no schemas.
+func listFiles(from fs.FS) (map[string]string, error) {
+	entries, err := fs.ReadDir(from, path.Join(Schemas, "providers"))
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	for _, e := range entries {
+		name, file := e.Name(), path.Join(Schemas, "providers", e.Name())
+		if e.IsDir() {
+			file = path.Join(file, "__init__.py")
+		} else if ext := path.Ext(name); ext == ".json" || ext == ".py" {
+			name = strings.TrimSuffix(name, ext)
+		}
+		name = strings.ReplaceAll(name, "_", "-")
+		if RegionName.MatchString(name) { // others are no region's: those of transforms
+			files[name] = file
+		}
+	}
+	return files, nil
+}
+
+func readList(from fs.FS, file string) (map[string]string, error) {
+	text, err := fs.ReadFile(from, file)
+	if err != nil {
+		return nil, err
+	}
+	parse := parsePython
+	if path.Ext(file) == ".json" {
+		parse = parseObject
+	}
+	types, err := parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return types, nil
 }
 
 // Schema reads one schema of those that the lists name.

@@ -194,3 +194,18 @@ func denied(denies []string, action string) bool {
 		return low == prefix || any && strings.HasPrefix(low, prefix)
 	})
 }
+
+// openAccount lets an account be used that a stack has made: by the role that Organizations
+// puts into it, for the account that made it.
+func (d *Double) openAccount(r *resource) {
+	if r.kind != "AWS::Organizations::Account" || d.accounts.byID[r.physical] != nil {
+		return
+	}
+	role := text(r.properties["RoleName"])
+	if role == "" {
+		role = "OrganizationAccountAccessRole"
+	}
+	if err := d.accounts.add(Account{ID: r.physical, Roles: []Role{{Name: role, Trusts: []string{r.at.account}}}}); err != nil {
+		d.log.Error("an account that a stack made can not be used", "account", r.physical, "err", err)
+	}
+}

@@ -267,6 +267,10 @@ func (o *operation) make(at time.Time, t *task, old *resource) {
 		return
 	}
 	t.then(at, initiatedTime, func(at time.Time) {
+		if why, full := o.d.exhausted(r); full {
+			refuse(at, why)
+			return
+		}
 		id := kind.identify(r)
 		if kind.customName(r.properties) && o.d.taken(s.at, r.kind, id, r) {
 			r.physical = ""
@@ -285,6 +289,7 @@ func (o *operation) make(at time.Time, t *task, old *resource) {
 			refuse(at, why)
 			return
 		}
+		o.d.openAccount(r)
 		r.turn(s, at, complete, "")
 		t.done(at)
 	})

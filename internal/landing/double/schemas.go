@@ -34,7 +34,7 @@ type Schemas struct {
 // release is one of cfn-lint's, open.
 type release struct {
 	*cfnlint.Wheel
-	lists map[string]map[string]string
+	lists map[string]map[string]string // by region, as far as they were asked for
 }
 
 // OpenSchemas opens the locked releases of cfn-lint, and fetches by pip what dhow's cache
@@ -46,11 +46,7 @@ func OpenSchemas(ctx context.Context) (*Schemas, error) {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open AWS's resource schemas: %w", err), s.Close())
 		}
-		lists, err := cfnlint.Lists(w)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("read cfn-lint %s: %w", w.Version, err), w.Close(), s.Close())
-		}
-		s.releases = append(s.releases, &release{w, lists})
+		s.releases = append(s.releases, &release{w, map[string]map[string]string{}})
 	}
 	return s, nil
 }
@@ -67,23 +63,21 @@ func (s *Schemas) Close() error {
 
 // find is the release and the name of a type's schema in a region; none where the region
 // lacks it.
-func (s *Schemas) find(region, name string) (*release, string) {
+func (s *Schemas) find(region, name string) (*release, string, error) {
 	for _, r := range s.releases {
-		if types, ok := r.lists[region]; ok {
-			return r, types[name]
+		types, known := r.lists[region]
+		if !known {
+			var err error
+			if types, err = cfnlint.List(r, region); err != nil {
+				return nil, "", fmt.Errorf("read the types of %s: %w", region, err)
+			}
+			r.lists[region] = types
+		}
+		if len(types) > 0 {
+			return r, types[name], nil
 		}
 	}
-	return nil, ""
-}
-
-// Regions says whether any release lists a region.
-func (s *Schemas) knows(region string) bool {
-	for _, r := range s.releases {
-		if _, ok := r.lists[region]; ok {
-			return true
-		}
-	}
-	return false
+	return nil, "", nil
 }
 
 // errNoType says that a region has no such type.
@@ -96,7 +90,10 @@ func (s *Schemas) typeOf(region, name string) (*resourceType, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, schema := s.find(region, name)
+	r, schema, err := s.find(region, name)
+	if err != nil {
+		return nil, err
+	}
 	if schema == "" {
 		return nil, errNoType
 	}
