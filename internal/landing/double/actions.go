@@ -110,7 +110,12 @@ func (d *Double) createStack(c *call, in *cloudformation.CreateStackInput) (*clo
 		return nil, err
 	}
 	s := d.newStack(c.at, name)
-	s.shape, s.protected, s.policy = *sh, aws.ToBool(in.EnableTerminationProtection), aws.ToString(in.StackPolicyBody)
+	s.protected, s.policy = aws.ToBool(in.EnableTerminationProtection), aws.ToString(in.StackPolicyBody)
+	if _, err := d.planOf(s, sh); err != nil { // what a function gives is known before anything is made
+		d.drop(s)
+		return nil, err
+	}
+	s.shape = *sh
 	if _, err := s.again(token, "create"); err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func references(v any, conditions map[string]bool, found func(reference)) {
 				name := strings.TrimSpace(m[1])
 				if own, ok := vars[name]; ok {
 					references(own, conditions, found)
-				} else if !strings.HasPrefix(name, "!") {
+				} else if variableName.MatchString(name) {
 					name, attribute, _ := strings.Cut(name, ".")
 					found(reference{name, attribute})
 				}
