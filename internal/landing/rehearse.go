@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"time"
 
@@ -83,12 +84,17 @@ func Rehearse(ctx context.Context, meant []*Stack, o RehearsalOptions) (*Rehears
 	serving, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)
 	go func() { served <- d.Serve(serving, listener) }()
-	defer func() { stop(); <-served }()
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	defer func() {
+		transport.CloseIdleConnections() // a server waits a while for those that were never used
+		stop()
+		<-served
+	}()
 
 	deployer := NewDeployer(DeployerOptions{
 		Graph: o.Graph, ExternalID: externalID, Parallel: o.Parallel, Report: o.Report,
 		Poll: max(leastPoll, time.Duration(float64(DefaultPoll)/o.Speed)),
-		AWS:  aws.Config{Region: l.Regions.Home, BaseEndpoint: aws.String("http://" + listener.Addr().String()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, "")},
+		AWS:  aws.Config{Region: l.Regions.Home, BaseEndpoint: aws.String("http://" + listener.Addr().String()), HTTPClient: &http.Client{Transport: transport}, Credentials: credentials.NewStaticCredentialsProvider(key, secret, "")},
 	})
 	var r Rehearsal
 	if r.Findings, err = deployer.Preflight(ctx, meant, o.Regions); err != nil {
