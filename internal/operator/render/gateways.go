@@ -100,6 +100,28 @@ func (m *maker) demand(s Scope, ports ...port) {
 	m.out.Demands = append(m.out.Demands, d)
 }
 
+// Demands are what an Exposure asks for as far as that follows from itself alone: for as
+// long as its workload is not there.
+func Demands(e *v1alpha1.Exposure, p Policy) []Demand {
+	m := &maker{Input: Input{Exposure: e, Policy: p.WithDefaults()}, spec: &e.Spec}
+	if err := m.resolvePorts(); err != nil {
+		m.ports = []port{{name: "http", number: elb.HTTPPort, protocol: v1alpha1.HTTP}}
+	}
+	if !m.led() {
+		return nil
+	}
+	m.fit()
+	scope := Scope{Public: m.public()}
+	if len(m.of(true)) > 0 {
+		m.demand(scope)
+	}
+	if l4 := m.of(false); len(l4) > 0 {
+		scope.Connections = true
+		m.demand(scope, l4...)
+	}
+	return m.out.Demands
+}
+
 // Gateway makes a shared Gateway of what is asked of it: nothing where nobody asks. The
 // demands' order does not matter.
 func Gateway(s Scope, demands []Demand, c Cluster, p Policy) ([]*unstructured.Unstructured, error) {
@@ -107,7 +129,7 @@ func Gateway(s Scope, demands []Demand, c Cluster, p Policy) ([]*unstructured.Un
 		return nil, nil
 	}
 	p = p.WithDefaults()
-	meta := metav1.ObjectMeta{Namespace: p.Namespace, Name: s.Name(), Labels: map[string]string{managedLabel: Manager}}
+	meta := metav1.ObjectMeta{Namespace: p.Namespace, Name: s.Name(), Labels: map[string]string{ManagedLabel: Manager}}
 	class, controller := s.class()
 	all := elb.Class(class, controller)
 	all.Labels = meta.Labels

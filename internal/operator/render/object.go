@@ -21,7 +21,7 @@ func (m *maker) meta(name string) metav1.ObjectMeta {
 }
 
 func labels(exposure string) map[string]string {
-	return map[string]string{managedLabel: Manager, ExposureLabel: exposure}
+	return map[string]string{ManagedLabel: Manager, ExposureLabel: exposure}
 }
 
 // custom is an object of a kind whose types are not at hand.

@@ -23,7 +23,8 @@ import (
 const (
 	// ExposureLabel names the Exposure for which an object was made.
 	ExposureLabel = v1alpha1.Group + "/exposure"
-	managedLabel  = "app.kubernetes.io/managed-by"
+	// ManagedLabel names the operator on everything that it makes.
+	ManagedLabel = "app.kubernetes.io/managed-by"
 	// Manager is who owns the fields of what is made.
 	Manager = "dhow"
 )
@@ -93,6 +94,8 @@ type Policy struct {
 	// the controller finds those with the tags of their role.
 	PublicSubnets  map[string][]string `json:"publicSubnets,omitempty"`
 	PrivateSubnets map[string][]string `json:"privateSubnets,omitempty"`
+	// NoGates says that namespaces are not labelled for their new pods to wait for load balancers.
+	NoGates bool `json:"noGates,omitempty"`
 	// NoDNS says that no names are told to external-dns.
 	NoDNS bool `json:"noDNS,omitempty"`
 }

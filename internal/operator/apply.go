@@ -1,0 +1,272 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"dhow/api/v1alpha1"
+	"dhow/internal/operator/render"
+)
+
+const (
+	// fieldsNote is where the cache keeps the hash of the fields that are the operator's, in
+	// the place of all managed fields. It never leaves the process.
+	fieldsNote = "cache." + v1alpha1.Group + "/fields"
+	// byHand is what the names of people's own tools begin with: what somebody changed by
+	// hand is set right, where a program is left to itself.
+	byHand = "kubectl"
+)
+
+// The reasons why an object is not as it should be.
+const (
+	reasonConflict    = "Conflict"
+	reasonNotOwned    = "NotOwned"
+	reasonTerminating = "Terminating"
+	reasonRefused     = "Refused"
+)
+
+// objectError says why one object could not be made as it should be.
+type objectError struct {
+	reason, text string
+	cause        error
+}
+
+func (e *objectError) Error() string { return e.text }
+func (e *objectError) Unwrap() error { return e.cause }
+
+// applier makes objects what they should be, and writes nothing where they are.
+type applier struct {
+	client client.Client
+	// live reads past the cache, which knows nothing of what others made.
+	live client.Reader
+	// written are the versions of what was written last, which the cache may not have yet.
+	written sync.Map // of string to uint64
+}
+
+func keyOf(o client.Object) string {
+	k := o.GetObjectKind().GroupVersionKind()
+	return k.Kind + "." + k.Group + " " + o.GetNamespace() + "/" + o.GetName()
+}
+
+// forget is to be told of objects that are gone.
+func (a *applier) forget(key string) { a.written.Delete(key) }
+
+// wrote remembers the version that was written.
+func (a *applier) wrote(key, version string) {
+	if number, err := strconv.ParseUint(version, 10, 64); err == nil {
+		a.written.Store(key, number)
+	}
+}
+
+// stale says that the cache is behind what this process wrote itself.
+func (a *applier) stale(key string, cached client.Object) bool {
+	wrote, ok := a.written.Load(key)
+	if !ok {
+		return false
+	}
+	if cached == nil {
+		return true
+	}
+	version, err := strconv.ParseUint(cached.GetResourceVersion(), 10, 64)
+	return err == nil && version < wrote.(uint64)
+}
+
+// owner is for whom an object is made: an Exposure, or nobody for what Exposures share.
+type owner struct {
+	exposure *v1alpha1.Exposure
+	adopt    bool
+}
+
+func (o owner) reference() []metav1.OwnerReference {
+	if o.exposure == nil {
+		return nil
+	}
+	// It blocks nothing: a namespace goes whatever the order in which its objects do.
+	yes, no := true, false
+	return []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Exposure", Name: o.exposure.Name, UID: o.exposure.UID, Controller: &yes, BlockOwnerDeletion: &no}}
+}
+
+// made says that the operator made an object for this owner: it is its controller, or the
+// object was left over when an Exposure of that name was deleted without its objects.
+func (o owner) made(x client.Object, fields bool) bool {
+	c := metav1.GetControllerOf(x)
+	if o.exposure == nil {
+		return c == nil && fields && x.GetLabels()[render.ManagedLabel] == render.Manager
+	}
+	if c != nil {
+		return c.UID == o.exposure.UID
+	}
+	return fields && x.GetLabels()[render.ExposureLabel] == o.exposure.Name
+}
+
+// ensure makes an object what it should be, and returns what is to be remembered of it.
+// before is what was remembered. It may be called again at any time.
+func (a *applier) ensure(ctx context.Context, by owner, want *unstructured.Unstructured, cached client.Object, before v1alpha1.Object) (v1alpha1.Object, bool, error) {
+	want = want.DeepCopy()
+	want.SetOwnerReferences(by.reference())
+	now := v1alpha1.Object{APIVersion: want.GetAPIVersion(), Kind: want.GetKind(), Name: want.GetName()}
+	hash, err := render.Hash(want)
+	if err != nil {
+		return now, false, err
+	}
+	now.Hash = hash
+	key := keyOf(want)
+	stale := a.stale(key, cached)
+	if before.Hash == hash && before.Fields != "" && (stale || cached != nil && fieldsOf(cached) == before.Fields && cached.GetDeletionTimestamp() == nil) {
+		return before, false, nil
+	}
+	if err := a.mayWrite(ctx, by, want, cached, stale); err != nil {
+		return now, false, err
+	}
+	name := describe(want)
+	err = a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), client.FieldOwner(render.Manager))
+	if apierrors.IsConflict(err) && handsOnly(err) || by.adopt && apierrors.IsConflict(err) {
+		err = a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), client.FieldOwner(render.Manager), client.ForceOwnership)
+	}
+	if err != nil {
+		return now, false, failed(name, err)
+	}
+	a.wrote(key, want.GetResourceVersion())
+	now.Fields = ownFields(want.GetManagedFields())
+	return now, true, nil
+}
+
+// failed says in words what the API server says.
+func failed(name string, err error) error {
+	switch {
+	case apierrors.IsConflict(err):
+		return &objectError{reasonConflict, fmt.Sprintf("%s: %s: leave those fields to dhow, or change the Exposure so that it does not need them", name, rivals(err)), err}
+	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
+		return &objectError{reasonRefused, fmt.Sprintf("%s: the API server refuses it: %v", name, err), err}
+	}
+	return fmt.Errorf("apply %s: %w", name, err)
+}
+
+// mayWrite says whether an object may be written: what is there and is not the operator's
+// is left alone, unless the Exposure says otherwise.
+func (a *applier) mayWrite(ctx context.Context, by owner, want *unstructured.Unstructured, cached client.Object, stale bool) error {
+	there, fields := cached, false
+	if cached != nil {
+		fields = fieldsOf(cached) != ""
+	} else if !stale {
+		found := &metav1.PartialObjectMetadata{}
+		found.SetGroupVersionKind(want.GroupVersionKind())
+		err := a.live.Get(ctx, client.ObjectKeyFromObject(want), found)
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err != nil:
+			return fmt.Errorf("look for %s: %w", describe(want), err)
+		}
+		there, fields = found, ownFields(found.GetManagedFields()) != ""
+	}
+	if there == nil {
+		return nil
+	}
+	if there.GetDeletionTimestamp() != nil {
+		return &objectError{reason: reasonTerminating, text: describe(want) + " is being deleted: it is made again when it is gone"}
+	}
+	if by.made(there, fields) {
+		return nil
+	}
+	if c := metav1.GetControllerOf(there); c != nil {
+		if by.exposure != nil && c.Kind == "Exposure" && c.Name == by.exposure.Name {
+			return &objectError{reason: reasonTerminating, text: describe(want) + " is of an Exposure of this name that is gone: it is made again when the garbage collector has removed it"}
+		}
+		return &objectError{reason: reasonNotOwned, text: fmt.Sprintf("%s is there already, and is of %s %s: choose another name", describe(want), c.Kind, c.Name)}
+	}
+	if by.adopt {
+		return nil
+	}
+	return &objectError{reason: reasonNotOwned, text: describe(want) + " is there already, and dhow did not make it: set adopt to take it over, remove it, or choose another name"}
+}
+
+// remove deletes an object that is no longer wanted, if it is still the one that was seen.
+func (a *applier) remove(ctx context.Context, o client.Object) error {
+	uid := o.GetUID()
+	err := a.client.Delete(ctx, o, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("remove %s: %w", describe(o), err)
+	}
+	a.forget(keyOf(o))
+	return nil
+}
+
+// causes are the conflicts that the API server names, as manager and field.
+func causes(err error) [][2]string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return nil
+	}
+	var all [][2]string
+	for _, c := range status.Status().Details.Causes {
+		if c.Type != metav1.CauseTypeFieldManagerConflict {
+			continue
+		}
+		_, rest, _ := strings.Cut(c.Message, `conflict with "`)
+		manager, _, _ := strings.Cut(rest, `"`)
+		all = append(all, [2]string{manager, c.Field})
+	}
+	return all
+}
+
+// handsOnly says that a conflict is with people's own tools alone.
+func handsOnly(err error) bool {
+	all := causes(err)
+	return len(all) > 0 && !slices.ContainsFunc(all, func(c [2]string) bool { return !strings.HasPrefix(c[0], byHand) })
+}
+
+// rivals tells who else wants which fields, sorted.
+func rivals(err error) string {
+	of := map[string][]string{}
+	var managers []string
+	for _, c := range causes(err) {
+		if of[c[0]] == nil {
+			managers = append(managers, c[0])
+		}
+		of[c[0]] = append(of[c[0]], c[1])
+	}
+	slices.Sort(managers)
+	var words []string
+	for _, m := range managers {
+		slices.Sort(of[m])
+		words = append(words, fmt.Sprintf("%s has set %s", m, strings.Join(slices.Compact(of[m]), ", ")))
+	}
+	if len(words) == 0 {
+		return "another manager has set its fields"
+	}
+	return strings.Join(words, "; ")
+}
+
+func describe(o client.Object) string {
+	kind := o.GetObjectKind().GroupVersionKind().Kind
+	if o.GetNamespace() == "" {
+		return kind + " " + o.GetName()
+	}
+	return kind + " " + o.GetNamespace() + "/" + o.GetName()
+}
+
+// ownFields is a hash of the fields that are the operator's, "" if none are. While it stays,
+// nobody has changed or removed one of them: who does takes it away.
+func ownFields(all []metav1.ManagedFieldsEntry) string {
+	for i := range all {
+		m := &all[i]
+		if m.Manager == render.Manager && m.Operation == metav1.ManagedFieldsOperationApply && m.Subresource == "" && m.FieldsV1 != nil {
+			return render.HashOf([]byte(m.APIVersion + string(m.FieldsV1.GetRawBytes())))
+		}
+	}
+	return ""
+}
+
+// fieldsOf is the hash that the cache keeps.
+func fieldsOf(o client.Object) string { return o.GetAnnotations()[fieldsNote] }

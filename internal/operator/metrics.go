@@ -1,0 +1,35 @@
+package operator
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+// counters are the operator's own, beside those of its controllers and of its client.
+type counters struct {
+	writes, statuses, refusals prometheus.Counter
+}
+
+func newCounters() *counters {
+	return &counters{
+		writes:   counter("objects_written_total", "Objects that were applied or removed."),
+		statuses: counter("statuses_written_total", "Statuses of Exposures that were written."),
+		refusals: counter("gateways_refused_total", "Attempts at a shared Gateway that was another's or in conflict."),
+	}
+}
+
+// counter is registered once a process, also where the operator begins anew.
+func counter(name, help string) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "dhow", Subsystem: "operator", Name: name, Help: help})
+	if err := metrics.Registry.Register(c); err != nil {
+		var there prometheus.AlreadyRegisteredError
+		if errors.As(err, &there) {
+			if old, ok := there.ExistingCollector.(prometheus.Counter); ok {
+				return old
+			}
+		}
+	}
+	return c
+}

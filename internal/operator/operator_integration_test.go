@@ -1,0 +1,498 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"dhow/api/v1alpha1"
+	"dhow/internal/elb"
+	"dhow/internal/operator/apitest"
+	"dhow/internal/operator/render"
+)
+
+// within bounds every wait of these tests.
+const within = 2 * time.Minute
+
+// bench is an API server with an operator at work.
+type bench struct {
+	testing.TB
+	client.Client
+	conf      *rest.Config
+	ctx       context.Context
+	balancers *balancers
+	policy    render.Policy
+	writes    *atomic.Int64
+	stop      func()
+}
+
+// counted counts the requests of a client that change something.
+type counted struct {
+	next   http.RoundTripper
+	writes *atomic.Int64
+}
+
+func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodGet && !strings.Contains(r.URL.Path, "/events") && !strings.Contains(r.URL.Path, "/leases") {
+		c.writes.Add(1)
+	}
+	return c.next.RoundTrip(r)
+}
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	b := &bench{TB: t, conf: apitest.Start(t, nil, append(apitest.Ours(t), apitest.Others(t)...)...), writes: &atomic.Int64{}}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	t.Cleanup(cancel)
+	b.ctx = ctx
+	scheme, err := Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Client, err = client.New(b.conf, client.Options{Scheme: scheme}); err != nil {
+		t.Fatal(err)
+	}
+	b.policy = render.Policy{Name: "bank", Domain: "bank.example", Edge: []string{"10.0.0.0/22"}, Inner: []string{"10.0.0.0/16"}}.WithDefaults()
+	for _, name := range []string{b.policy.Namespace, "superapp"} {
+		b.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	b.balancers = playBalancers(ctx, t, b.conf)
+	b.start()
+	t.Cleanup(func() { b.stop(); cancel() })
+	return b
+}
+
+// start starts an operator; stop ends it.
+func (b *bench) start() {
+	b.Helper()
+	conf := rest.CopyConfig(b.conf)
+	conf.Wrap(func(next http.RoundTripper) http.RoundTripper { return counted{next, b.writes} })
+	ctx, cancel := context.WithCancel(b.ctx)
+	var group sync.WaitGroup
+	group.Go(func() {
+		if err := Run(ctx, Options{Config: conf, Policy: b.policy, Log: slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}); err != nil && !errors.Is(err, context.Canceled) {
+			b.Error(err)
+		}
+	})
+	b.stop = sync.OnceFunc(func() { cancel(); group.Wait() })
+}
+
+func (b *bench) create(o client.Object) {
+	b.Helper()
+	if err := b.Create(b.ctx, o); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) get(o client.Object) {
+	b.Helper()
+	if err := b.Get(b.ctx, client.ObjectKeyFromObject(o), o); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// await waits for a condition, which is true when it returns "".
+func (b *bench) await(what string, missing func() string) {
+	b.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		text := missing()
+		if text == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.Fatalf("%s: %s", what, text)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// workload makes a Deployment with ready pods, as far as its status goes.
+func (b *bench) workload(name string) *appsv1.Deployment {
+	b.Helper()
+	labels := map[string]string{"app": name}
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: name}, Spec: appsv1.DeploymentSpec{Replicas: ptr.To(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: name, Image: name, Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
+			ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromString("http")}}}}}}}}}
+	b.create(d)
+	b.pods(d, 2)
+	return d
+}
+
+func (b *bench) pods(d *appsv1.Deployment, n int32) {
+	b.Helper()
+	d.Status.Replicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas = n, n, n
+	if err := b.Status().Update(b.ctx, d); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) exposure(name string, change func(*v1alpha1.ExposureSpec)) *v1alpha1.Exposure {
+	b.Helper()
+	e := &v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: name}, Spec: v1alpha1.ExposureSpec{Workload: v1alpha1.Workload{Kind: "Deployment", Name: name}, Visibility: v1alpha1.Private}}
+	if change != nil {
+		change(&e.Spec)
+	}
+	b.create(e)
+	return e
+}
+
+// is waits until a condition of an Exposure has that status and reason.
+func (b *bench) is(e *v1alpha1.Exposure, kind string, status metav1.ConditionStatus, reason string) *metav1.Condition {
+	b.Helper()
+	var c *metav1.Condition
+	b.await(fmt.Sprintf("%s of %s to be %s, %s", kind, e.Name, status, reason), func() string {
+		b.get(e)
+		if c = meta.FindStatusCondition(e.Status.Conditions, kind); c == nil || c.Status != status || c.Reason != reason || c.ObservedGeneration != e.Generation {
+			return fmt.Sprintf("conditions are %+v", e.Status.Conditions)
+		}
+		return ""
+	})
+	return c
+}
+
+func (b *bench) ready(e *v1alpha1.Exposure) {
+	b.Helper()
+	b.is(e, v1alpha1.Ready, metav1.ConditionTrue, "Serving")
+}
+
+// settled waits until nothing is written any more for a while.
+func (b *bench) settled() {
+	b.Helper()
+	last, since := b.writes.Load(), time.Now()
+	b.await("the operator to come to rest", func() string {
+		if now := b.writes.Load(); now != last {
+			last, since = now, time.Now()
+		}
+		if time.Since(since) < time.Second {
+			return "it still writes"
+		}
+		return ""
+	})
+}
+
+// TestOperator goes through the life of Exposures on a real API server, one after the other.
+func TestOperator(t *testing.T) {
+	b := newBench(t)
+	step := func(name string, do func(b *bench)) {
+		t.Run(name, func(t *testing.T) {
+			mine := *b
+			mine.TB = t
+			do(&mine)
+			b.stop = mine.stop
+		})
+	}
+	step("an Exposure becomes ready", becomesReady)
+	step("a resync and a restart write nothing", writesNothing)
+	step("what was changed or deleted by hand is set right", healsHands)
+	step("another program's fields are a conflict", fightsNobody)
+	step("what others made is not taken over", adoptsNothing)
+	step("conditions follow the workload and AWS", follows)
+	step("what is no longer wanted is removed", prunes)
+	step("who claims what another has waits for it", waits)
+	step("ports of connections have Gateways of their own", connections)
+	step("a workload that comes later is waited for", comesLater)
+}
+
+func becomesReady(b *bench) {
+	b.workload("cart")
+	e := b.exposure("cart", nil)
+	b.ready(e)
+	if e.Status.Address != "https://cart.internal.bank.example" || e.Status.Replicas != 2 || e.Status.Selector != "app=cart" || e.Status.Workload != "Deployment/cart" {
+		b.Errorf("got %+v: want its address, replicas, selector and workload", e.Status)
+	}
+	if len(e.Status.LoadBalancers) != 1 || e.Status.LoadBalancers[0] != "private.elb.example" {
+		b.Errorf("got load balancers %v", e.Status.LoadBalancers)
+	}
+	if len(e.Status.Settings) == 0 || len(e.Status.Notes) == 0 {
+		b.Error("want the settings with their reasons, and notes")
+	}
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
+	b.get(s)
+	if o := metav1.GetControllerOf(s); o == nil || o.UID != e.UID || ptr.Deref(o.BlockOwnerDeletion, true) {
+		b.Errorf("got owner %+v: want the Exposure, and that it blocks nothing", o)
+	}
+	if len(e.Finalizers)+len(s.Finalizers) > 0 {
+		b.Errorf("finalizers: want none")
+	}
+	space := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "superapp"}}
+	b.get(space)
+	if space.Labels[elb.ReadinessLabel] != enabled {
+		b.Errorf("got labels %v: want new pods to wait for the load balancer", space.Labels)
+	}
+}
+
+func writesNothing(b *bench) {
+	b.settled()
+	before := b.writes.Load()
+	e := &v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
+	b.get(e)
+	version := e.ResourceVersion
+	// An annotation wakes the operator, and changes nothing of what is wanted.
+	e.Annotations = map[string]string{"example.com/touched": "yes"}
+	if err := b.Update(b.ctx, e); err != nil {
+		b.Fatal(err)
+	}
+	b.settled()
+	if now := b.writes.Load(); now != before {
+		b.Errorf("%d writes: want none", now-before)
+	}
+	b.stop()
+	b.start()
+	b.await("the new operator to have looked", func() string {
+		if b.writes.Load() == before {
+			return "it has not yet applied what Exposures share"
+		}
+		return ""
+	})
+	b.settled()
+	// What Exposures share is applied once after a start, and that changes nothing either.
+	if now := b.writes.Load() - before; now > 4 {
+		b.Errorf("%d writes after a restart: want those of the Gateway alone", now)
+	}
+	b.get(e)
+	if e.ResourceVersion == version {
+		b.Error("want the annotation")
+	}
+}
+
+func healsHands(b *bench) {
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
+	b.get(s)
+	s.Spec.Ports[0].TargetPort = intstr.FromInt32(9)
+	if err := b.Update(b.ctx, s, client.FieldOwner("kubectl-edit")); err != nil {
+		b.Fatal(err)
+	}
+	b.await("the port", func() string {
+		if b.get(s); s.Spec.Ports[0].TargetPort != intstr.FromString("http") {
+			return "is " + s.Spec.Ports[0].TargetPort.String()
+		}
+		return ""
+	})
+	for _, o := range []client.Object{&corev1.Service{}, &networkingv1.NetworkPolicy{}, &policyv1.PodDisruptionBudget{}, &gatewayv1.HTTPRoute{}} {
+		o.SetNamespace("superapp")
+		o.SetName("cart")
+		b.get(o)
+		was := o.GetUID()
+		if err := b.Delete(b.ctx, o); err != nil {
+			b.Fatal(err)
+		}
+		b.await(fmt.Sprintf("%T to come back", o), func() string {
+			if err := b.Get(b.ctx, client.ObjectKey{Namespace: "superapp", Name: "cart"}, o); err != nil || o.GetUID() == was {
+				return fmt.Sprint(err)
+			}
+			return ""
+		})
+	}
+	// A label that is taken away hides an object from the operator's cache, not from it.
+	p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
+	b.get(p)
+	p.Labels = nil
+	if err := b.Update(b.ctx, p, client.FieldOwner("kubectl-edit")); err != nil {
+		b.Fatal(err)
+	}
+	b.await("the label", func() string {
+		if b.get(p); p.Labels[render.ExposureLabel] != "cart" {
+			return "is gone"
+		}
+		return ""
+	})
+	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: b.policy.Namespace, Name: "private"}}
+	b.get(g)
+	was := g.UID
+	if err := b.Delete(b.ctx, g); err != nil {
+		b.Fatal(err)
+	}
+	b.await("the Gateway to come back", func() string {
+		if err := b.Get(b.ctx, client.ObjectKeyFromObject(g), g); err != nil || g.UID == was {
+			return fmt.Sprint(err)
+		}
+		return ""
+	})
+	b.ready(&v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}})
+}
+
+func fightsNobody(b *bench) {
+	e := &v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
+	p := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
+	b.get(p)
+	p.Spec.MaxUnavailable = ptr.To(intstr.FromInt32(5))
+	if err := b.Update(b.ctx, p, client.FieldOwner("argocd")); err != nil {
+		b.Fatal(err)
+	}
+	c := b.is(e, v1alpha1.Applied, metav1.ConditionFalse, reasonConflict)
+	if !strings.Contains(c.Message, "argocd has set .spec.maxUnavailable") {
+		b.Errorf("got %q: want who set what", c.Message)
+	}
+	b.is(e, v1alpha1.Ready, metav1.ConditionFalse, reasonConflict)
+	b.settled()
+	if b.get(p); p.Spec.MaxUnavailable.IntValue() != 5 {
+		b.Errorf("got %s: want the other program's", p.Spec.MaxUnavailable)
+	}
+	// Given up, it is the operator's again.
+	if err := b.Delete(b.ctx, p); err != nil {
+		b.Fatal(err)
+	}
+	b.ready(e)
+}
+
+func adoptsNothing(b *bench) {
+	b.workload("user")
+	mine := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "user"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "old", Port: 81}}}}
+	b.create(mine)
+	e := b.exposure("user", nil)
+	c := b.is(e, v1alpha1.Applied, metav1.ConditionFalse, reasonNotOwned)
+	if !strings.Contains(c.Message, "Service superapp/user is there already") {
+		b.Errorf("got %q", c.Message)
+	}
+	b.settled()
+	if b.get(mine); len(mine.Spec.Selector) > 0 || len(mine.OwnerReferences) > 0 {
+		b.Errorf("it was changed: %+v", mine.Spec)
+	}
+	e.Spec.Adopt = true
+	if err := b.Update(b.ctx, e); err != nil {
+		b.Fatal(err)
+	}
+	b.ready(e)
+	if b.get(mine); mine.Spec.Selector["app"] != "user" || metav1.GetControllerOf(mine) == nil {
+		b.Errorf("got %+v: want it taken over", mine)
+	}
+}
+
+func follows(b *bench) {
+	e := &v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
+	route := &gatewayv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
+	b.balancers.say(b.ctx, b, route, "no certificate fits the host")
+	if c := b.is(e, v1alpha1.Programmed, metav1.ConditionFalse, reasonRejected); !strings.Contains(c.Message, "no certificate fits the host") {
+		b.Errorf("got %q: want what AWS's controller says", c.Message)
+	}
+	b.balancers.say(b.ctx, b, route, "")
+	b.ready(e)
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
+	b.get(d)
+	b.pods(d, 0)
+	b.is(e, v1alpha1.Ready, metav1.ConditionFalse, "NoPods")
+	b.pods(d, 1)
+	b.ready(e)
+	if e.Status.Replicas != 1 {
+		b.Errorf("got %d replicas: want 1", e.Status.Replicas)
+	}
+	gateway := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: b.policy.Namespace, Name: "private"}}
+	b.balancers.say(b.ctx, b, gateway, "subnets have too few addresses")
+	if c := b.is(e, v1alpha1.Programmed, metav1.ConditionFalse, reasonRejected); !strings.Contains(c.Message, "subnets have too few addresses") {
+		b.Errorf("got %q: want what AWS's controller says", c.Message)
+	}
+	b.balancers.say(b.ctx, b, gateway, "")
+	b.ready(e)
+	b.await("events", func() string {
+		all := &corev1.EventList{}
+		if err := b.List(b.ctx, all, client.InNamespace("superapp")); err != nil {
+			return err.Error()
+		}
+		seen := map[string]bool{}
+		for i := range all.Items {
+			if all.Items[i].InvolvedObject.Name == "cart" {
+				seen[all.Items[i].Reason+" "+all.Items[i].Type] = true
+			}
+		}
+		for _, want := range []string{"Serving Normal", "Rejected Warning", "Conflict Warning"} {
+			if !seen[want] {
+				return fmt.Sprintf("there is no %q among %v", want, seen)
+			}
+		}
+		return ""
+	})
+}
+
+func prunes(b *bench) {
+	e := &v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
+	b.get(e)
+	e.Spec.Visibility = v1alpha1.None
+	if err := b.Update(b.ctx, e); err != nil {
+		b.Fatal(err)
+	}
+	b.ready(e)
+	if err := b.Get(b.ctx, client.ObjectKeyFromObject(e), &gatewayv1.HTTPRoute{}); client.IgnoreNotFound(err) != nil || err == nil {
+		b.Errorf("the route: %v: want it gone", err)
+	}
+	if e.Status.Address != "http://cart.superapp:8080" || len(e.Status.LoadBalancers) > 0 {
+		b.Errorf("got %q, %v", e.Status.Address, e.Status.LoadBalancers)
+	}
+	e.Spec.Visibility = v1alpha1.Private
+	if err := b.Update(b.ctx, e); err != nil {
+		b.Fatal(err)
+	}
+	b.ready(e)
+}
+
+func waits(b *bench) {
+	for _, name := range []string{"first", "second"} {
+		b.workload(name)
+	}
+	public := func(s *v1alpha1.ExposureSpec) {
+		s.Visibility, s.Hosts = v1alpha1.Public, []v1alpha1.Host{"shop.example.com"}
+	}
+	first := b.exposure("first", public)
+	b.ready(first)
+	time.Sleep(time.Second) // who is older is told by whole seconds
+	second := b.exposure("second", public)
+	if c := b.is(second, v1alpha1.Accepted, metav1.ConditionFalse, "Taken"); !strings.Contains(c.Message, "shop.example.com/ is what Exposure superapp/first has") {
+		b.Errorf("got %q", c.Message)
+	}
+	if err := b.Get(b.ctx, client.ObjectKeyFromObject(second), &corev1.Service{}); err == nil {
+		b.Error("something was made of what is not accepted")
+	}
+	if err := b.Delete(b.ctx, first); err != nil {
+		b.Fatal(err)
+	}
+	b.ready(second)
+}
+
+func connections(b *bench) {
+	b.workload("ledger")
+	e := b.exposure("ledger", func(s *v1alpha1.ExposureSpec) {
+		s.Ports = []v1alpha1.Port{{Name: "pg", Port: 5432, TargetPort: ptr.To(intstr.FromString("http")), Protocol: v1alpha1.TCP}, {Name: "talk", Port: 5000, Protocol: v1alpha1.UDP}}
+	})
+	b.ready(e)
+	if e.Status.Address != "tcp://ledger.internal.bank.example:5432" || len(e.Status.LoadBalancers) != 1 || e.Status.LoadBalancers[0] != "private-tcp.elb.example" {
+		b.Errorf("got %q, %v", e.Status.Address, e.Status.LoadBalancers)
+	}
+	g := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: b.policy.Namespace, Name: "private-tcp"}}
+	if b.get(g); len(g.Spec.Listeners) != 2 || g.Spec.Listeners[0].Name != "udp-5000" || g.Spec.Listeners[1].Port != 5432 {
+		b.Errorf("got listeners %+v", g.Spec.Listeners)
+	}
+}
+
+func comesLater(b *bench) {
+	e := b.exposure("late", nil)
+	b.is(e, v1alpha1.Accepted, metav1.ConditionFalse, "WorkloadNotFound")
+	b.workload("late")
+	b.ready(e)
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "late"}}
+	if err := b.Delete(b.ctx, d); err != nil {
+		b.Fatal(err)
+	}
+	b.is(e, v1alpha1.Accepted, metav1.ConditionFalse, "WorkloadNotFound")
+	if err := b.Get(b.ctx, client.ObjectKeyFromObject(e), &corev1.Service{}); err != nil {
+		b.Errorf("the Service: %v: want it to stay until the workload is back", err)
+	}
+}
