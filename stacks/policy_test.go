@@ -11,7 +11,9 @@ import (
 
 // reasons are why a statement may reach further than the checks of TestPolicies let
 // it: by template, resource and statement. AWS must allow no other.
-var reasons = map[string]string{}
+var reasons = map[string]string{
+	"identity/Boundary/WhatWorkloadsUse": "a boundary grants nothing: it is the most that the policies of a role can grant, and each of those is held to its own resources",
+}
 
 // statement is one of a policy document's, with where it stands.
 type statement struct {
@@ -279,24 +281,73 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestControls: service control policies keep within the 5,120 characters that AWS
-// takes of each.
-func TestControls(t *testing.T) {
-	const most = 5120
+// TestSizes: policies keep within the characters that AWS takes of each.
+func TestSizes(t *testing.T) {
+	for typ, of := range map[string]struct {
+		property string
+		most     int
+	}{
+		"AWS::Organizations::Policy": {"Content", 5120},
+		"AWS::IAM::ManagedPolicy":    {"PolicyDocument", 6144},
+		"AWS::S3::BucketPolicy":      {"PolicyDocument", 20 << 10},
+		"AWS::KMS::Key":              {"KeyPolicy", 32 << 10},
+	} {
+		every(t, func(t *testing.T, tpl *template) {
+			for _, id := range sortedKeys(tpl.resources()) {
+				r := tpl.resources()[id]
+				if asString(r["Type"]) != typ {
+					continue
+				}
+				text, err := json.Marshal(asMap(r["Properties"])[of.property])
+				if err != nil {
+					t.Fatal(err)
+				}
+				// What stands for a list of accounts or regions may be longer once it is filled in.
+				if n := len(text); n > of.most*9/10 {
+					t.Errorf("%s has %d characters, and AWS takes %d with what its parameters add", id, n, of.most)
+				}
+			}
+		})
+	}
+}
+
+// TestBoundary: what a role that is bounded may do by its own policies, the boundary
+// lets it do.
+func TestBoundary(t *testing.T) {
+	const boundary = "identity/Boundary/"
+	var allowed, denied []string
+	for _, s := range statements(t, parsed(t, "identity")) {
+		switch {
+		case !strings.HasPrefix(s.where, boundary):
+		case s.of["Effect"] == "Allow":
+			allowed = append(allowed, texts(s.of["Action"])...)
+		default:
+			denied = append(denied, texts(s.of["Action"])...)
+		}
+	}
+	if len(allowed) == 0 || len(denied) == 0 {
+		t.Fatalf("the boundary allows %v and denies %v", allowed, denied)
+	}
 	every(t, func(t *testing.T, of *template) {
-		for _, id := range sortedKeys(of.resources()) {
-			r := of.resources()[id]
-			if asString(r["Type"]) != "AWS::Organizations::Policy" {
+		for _, s := range statements(t, of) {
+			id := strings.Split(s.where, "/")[1]
+			if s.typ != "AWS::IAM::Role" || s.in != "PolicyDocument" || s.of["Effect"] != "Allow" || asMap(of.resources()[id]["Properties"])["PermissionsBoundary"] == nil {
 				continue
 			}
-			text, err := json.Marshal(asMap(r["Properties"])["Content"])
-			if err != nil {
-				t.Fatal(err)
-			}
-			// What stands for a list of accounts or regions is longer once it is filled in.
-			if n := len(text); n > most*9/10 {
-				t.Errorf("%s has %d characters, and AWS takes %d with what its parameters add", id, n, most)
+			for _, a := range texts(s.of["Action"]) {
+				if !slices.ContainsFunc(allowed, func(by string) bool { return covers(by, a) }) {
+					t.Errorf("%s: %s is not within the boundary of the template identity", s.where, a)
+				}
+				if i := slices.IndexFunc(denied, func(by string) bool { return covers(by, a) || covers(a, by) }); i >= 0 {
+					t.Errorf("%s: %s is denied by the boundary of the template identity (%s)", s.where, a, denied[i])
+				}
 			}
 		}
 	})
+}
+
+// covers says whether a pattern of actions, with stars, holds all that another does.
+func covers(pattern, actions string) bool {
+	re := "(?i)^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*") + "$"
+	return regexp.MustCompile(re).MatchString(actions)
 }

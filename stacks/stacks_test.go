@@ -33,7 +33,7 @@ func TestTemplate(t *testing.T) {
 }
 
 // literals are what no template may name: regions with their zones, and accounts.
-var literals = regexp.MustCompile(`\b(?:af|ap|ca|cn|eu|il|me|mx|sa|us)(?:-gov|-iso[a-z]?)?-(?:central|north|south|east|west|northeast|northwest|southeast|southwest)-\d[a-z]?\b|\b\d{12}\b|arn:aws:`)
+var literals = regexp.MustCompile(`\b(?:af|ap|ca|cn|eu|il|me|mx|sa|us)(?:-gov|-iso[a-z]?)?-(?:central|north|south|east|west|northeast|northwest|southeast|southwest)-\d[a-z]?\b|(?:^|[^-\w])\d{12}\b|arn:aws:`)
 
 func TestForm(t *testing.T) {
 	every(t, func(t *testing.T, of *template) {
@@ -153,7 +153,7 @@ var contract = map[string][]string{
 	"keys":         {"DataKeyArn", "SecretsKeyArn", "LogsKeyArn", "ClusterKeyArn", "RegistryKeyArn"},
 	"organization": {"OrganizationId", "RootId", "NonProductionAccountId", "ProductionAccountId", "SecurityAccountId"},
 	"security":     {"LogBucketName", "LogBucketArn", "TrailArn", "FindingsTopicArn"},
-	"baseline":     {"PermissionBoundaryArn", "BreakGlassRoleArn"},
+	"identity":     {"PermissionBoundaryArn", "BreakGlassRoleArn"},
 	"registry":     {"RegistryUri", "RepositoryArns"},
 	"cluster":      {"ClusterName", "ClusterEndpoint", "ClusterSecurityGroupId", "NodeRoleArn"},
 	"service":      {"ServiceRoleArn", "ServiceLogGroupName"},
