@@ -165,11 +165,13 @@ func (s statement) faults() []fault {
 		}
 	}
 	trust := s.in == "AssumeRolePolicyDocument"
+	// ECR's repositories know but themselves.
+	itself := strings.HasPrefix(s.typ, "AWS::ECR::Repository")
 	resources := choices(s.of["Resource"])
 	switch {
 	case trust && (len(resources) > 0 || s.of["NotResource"] != nil):
 		wrong("a role's trust names no resource")
-	case !trust && len(resources) == 0 && s.of["NotResource"] == nil:
+	case !trust && !itself && len(resources) == 0 && s.of["NotResource"] == nil:
 		wrong("it names no resource")
 	}
 	if effect != "Allow" {
