@@ -3,7 +3,6 @@ package double
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -38,7 +37,7 @@ func TestMain(m *testing.M) {
 		_ = shared.schemas.Close()
 	}
 	if code == 0 {
-		if err := goleak.Find(goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"), goleak.IgnoreTopFunction("internal/poll.runtime_pollWait")); err != nil {
+		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -99,8 +98,6 @@ func newStand(t testing.TB, change ...func(*Options)) *stand {
 	s.client = s.sts(testRegion, aws.Credentials{AccessKeyID: "AKIATEST", SecretAccessKey: "secret"})
 	return s
 }
-
-func instantly(o *Options) { o.Manual, o.Speed = false, math.Inf(1) }
 
 func (s *stand) in(region string, c aws.Credentials) *cloudformation.Client {
 	return cloudformation.New(cloudformation.Options{Region: region, BaseEndpoint: &s.url, Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken), Retryer: aws.NopRetryer{}})

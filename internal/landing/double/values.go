@@ -165,6 +165,9 @@ func (t *resourceType) primaryValue(r *resource, last string) string {
 		}
 		return uuidOf(r.seed(last)...)
 	}
+	if covers(t.readOnly, []string{last}) {
+		return t.make(r, []string{last}, last)
+	}
 	return t.named(r, last)
 }
 
@@ -245,6 +248,8 @@ func (t *resourceType) called(r *resource) string {
 			name = t.named(r, "ServiceName")
 		}
 		return cluster[strings.LastIndexByte(cluster, '/')+1:] + "/" + name
+	case "AWS::SQS::Queue":
+		return t.attribute(r, []string{"QueueName"})
 	case "AWS::Lambda::Version":
 		return text(r.properties["FunctionName"]) + ":" + strconv.Itoa(r.generation+1)
 	case "AWS::WAFv2::WebACL", "AWS::WAFv2::IPSet":
