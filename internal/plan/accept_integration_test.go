@@ -26,6 +26,7 @@ import (
 	"dhow/internal/demo/kube"
 	"dhow/internal/demo/kube/crds"
 	"dhow/internal/demo/kube/kubetest"
+	"dhow/internal/elb"
 )
 
 const (
@@ -150,8 +151,8 @@ func newAPIServer(ctx context.Context, t *testing.T) *apiServer {
 func (s *apiServer) HandleWarningHeader(_ int, _ string, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// The older version is on purpose, see controlAPI.
-	if !strings.HasPrefix(text, controlAPI+" ") || !strings.Contains(text, "deprecated") {
+	// The older version is on purpose, see elb.ControlAPI.
+	if !strings.HasPrefix(text, elb.ControlAPI+" ") || !strings.Contains(text, "deprecated") {
 		s.warned = append(s.warned, text)
 	}
 }

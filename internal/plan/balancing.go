@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"dhow/internal/balance"
+	"dhow/internal/elb"
 	"dhow/internal/inventory"
 )
 
@@ -230,9 +231,6 @@ func spoken(p *corev1.ServicePort) balance.Protocol {
 	return balance.HTTP
 }
 
-// tlsPolicy is ELB's newest that has TLS 1.3 and 1.2 with forward secrecy alone.
-const tlsPolicy = "ELBSecurityPolicy-TLS13-1-2-2021-06"
-
 // balancers says which load balancers there are: one of the cluster's Gateway for each
 // scope, one for each workload elsewhere, and a distribution where one host's paths
 // lead to several of them.
@@ -242,7 +240,7 @@ func (m *maker) balancers() {
 		b := byName[name]
 		if b == nil {
 			b = &Balancer{Name: name, Kind: loadBalancer, Scope: scope, MadeBy: madeBy, Why: why, Zones: len(m.home().Zones),
-				Certificate: fmt.Sprintf("AWS Certificate Manager in %s, validated by DNS; TLS 1.2 and 1.3 (%s); port 80 redirects", m.primary.Name, tlsPolicy)}
+				Certificate: fmt.Sprintf("AWS Certificate Manager in %s, validated by DNS; TLS 1.2 and 1.3 (%s); port 80 redirects", m.primary.Name, elb.TLSPolicy)}
 			byName[name] = b
 		}
 		return b
@@ -292,14 +290,7 @@ func (m *maker) balancers() {
 }
 
 // balancerName is at most 32 long, as AWS allows.
-func balancerName(plan, what string) string {
-	const most = 32
-	name := label(plan + "-" + what)
-	if len(name) > most {
-		name = strings.Trim(name[:most], "-")
-	}
-	return name
-}
+func balancerName(plan, what string) string { return elb.Name(plan, what) }
 
 func (b *Balancer) add(host, path string, exact bool, to string) {
 	l := LeadsTo{host, path, exact, to}

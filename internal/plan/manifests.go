@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"dhow/internal/balance"
+	"dhow/internal/elb"
 	"dhow/internal/inventory"
 	"dhow/internal/sizing"
 )
@@ -30,7 +31,6 @@ const (
 	nameLabel      = "app.kubernetes.io/name"
 	partLabel      = "app.kubernetes.io/part-of"
 	namespaceLabel = "kubernetes.io/metadata.name"
-	gateLabel      = "elbv2.k8s.aws/pod-readiness-gate-inject"
 	securityLabel  = "pod-security.kubernetes.io/"
 	restricted     = "restricted"
 	dnsPort        = 53
@@ -138,7 +138,7 @@ func (w *writer) namespace(name string, units []*unit) {
 	o := meta("", name)
 	o.Labels = map[string]string{securityLabel + "enforce": restricted, securityLabel + "audit": restricted, securityLabel + "warn": restricted}
 	if slices.ContainsFunc(units, func(u *unit) bool { return u.scope != None }) {
-		o.Labels[gateLabel] = "enabled"
+		o.Labels[elb.ReadinessLabel] = "enabled"
 	}
 	w.add(firstFile, &corev1.Namespace{TypeMeta: typed("v1", "Namespace"), ObjectMeta: o})
 	var cpu sizing.Milli

@@ -6,19 +6,14 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"dhow/internal/elb"
 )
 
 const (
-	gatewayAPI   = "gateway.networking.k8s.io/v1"
-	controlGroup = "gateway.k8s.aws"
-	// controlAPI is served by every release of the AWS Load Balancer Controller that knows
-	// Gateways; its successor v1 has the same fields, and is served from 3.5 on alone.
-	controlAPI = controlGroup + "/v1beta1"
 	// gatewayClass is served by the AWS Load Balancer Controller.
-	gatewayClass      = "dhow-alb"
-	gatewayController = controlGroup + "/alb"
-	gatewayFile       = "01-gateways.yaml"
-	redirect          = "to-https"
+	gatewayClass = "dhow-alb"
+	gatewayFile  = "01-gateways.yaml"
 )
 
 // scopeGateway is a Gateway: the public one, or the private one.
@@ -63,12 +58,8 @@ func (m *maker) gatewayFor(public bool) *scopeGateway {
 	return g
 }
 
-// The API's own bounds of a Gateway and a route.
-const (
-	mostListeners = 64
-	mostHostnames = 16
-	mostMatches   = 64
-)
+// mostListeners is the Gateway API's own bound of a Gateway.
+const mostListeners = 64
 
 // listener is the listener of a host: all names of the inside share one, and so does
 // everything where there are more hosts than listeners. Its hostname is "" for any.
@@ -79,7 +70,7 @@ func (m *maker) listener(g *scopeGateway, host string) (name gatewayv1.SectionNa
 	case strings.HasSuffix(host, insidePart+m.below):
 		return "inside", "*" + insidePart + m.below
 	}
-	return gatewayv1.SectionName(label(strings.Replace(host, "*", "any", 1))), host
+	return gatewayv1.SectionName(elb.HostLabel(host)), host
 }
 
 // gateways writes the class, and for each scope a Gateway, what the controller is to
@@ -93,7 +84,7 @@ func (w *writer) gateways() {
 		}
 		if !written {
 			written = true
-			w.add(gatewayFile, &gatewayv1.GatewayClass{TypeMeta: typed(gatewayAPI, "GatewayClass"), ObjectMeta: meta("", gatewayClass), Spec: gatewayv1.GatewayClassSpec{ControllerName: gatewayController}})
+			w.add(gatewayFile, elb.Class(gatewayClass, elb.ALBController))
 		}
 		w.gateway(g)
 	}
@@ -101,46 +92,33 @@ func (w *writer) gateways() {
 
 func (w *writer) gateway(g *scopeGateway) {
 	b := w.m.balancer(balancerName(w.m.plan.Name, g.name))
-	scheme := "internal"
-	if g.public {
-		scheme = "internet-facing"
-	}
 	var attributes []any
 	if b != nil {
 		for _, a := range b.Attributes {
 			attributes = append(attributes, map[string]any{"key": a.Name, "value": a.Value})
 		}
 	}
-	spec := map[string]any{"scheme": scheme, "loadBalancerName": balancerName(w.m.plan.Name, g.name), "listenerConfigurations": []any{map[string]any{"protocolPort": "HTTPS:443", "sslPolicy": tlsPolicy}}}
+	spec := map[string]any{"scheme": elb.Scheme(g.public), "loadBalancerName": balancerName(w.m.plan.Name, g.name), "listenerConfigurations": []any{map[string]any{"protocolPort": elb.ProtocolPort("HTTPS", elb.HTTPSPort), "sslPolicy": elb.TLSPolicy}}}
 	if len(attributes) > 0 {
 		spec["loadBalancerAttributes"] = attributes
 	}
-	w.add(gatewayFile, object(controlAPI, "LoadBalancerConfiguration", g.namespace, g.name, spec))
+	w.add(gatewayFile, object(elb.ControlAPI, elb.LoadBalancerKind, g.namespace, g.name, spec))
 	from := gatewayv1.NamespacesFromSame
 	allowed := &gatewayv1.AllowedRoutes{Namespaces: &gatewayv1.RouteNamespaces{From: &from}}
 	if len(g.spaces) > 1 {
 		from = gatewayv1.NamespacesFromSelector
 		allowed.Namespaces.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: namespaceLabel, Operator: metav1.LabelSelectorOpIn, Values: g.spaces}}}
 	}
-	same := gatewayv1.NamespacesFromSame
-	listeners := []gatewayv1.Listener{{Name: "http", Protocol: gatewayv1.HTTPProtocolType, Port: httpPort, AllowedRoutes: &gatewayv1.AllowedRoutes{Namespaces: &gatewayv1.RouteNamespaces{From: &same}}}}
+	listeners := []gatewayv1.Listener{elb.PlainListener()}
 	for _, h := range g.hosts {
 		name, hostname := w.m.listener(g, h)
 		if slices.ContainsFunc(listeners, func(l gatewayv1.Listener) bool { return l.Name == name }) {
 			continue
 		}
-		l := gatewayv1.Listener{Name: name, Protocol: gatewayv1.HTTPSProtocolType, Port: httpsPort, AllowedRoutes: allowed}
-		if of := gatewayv1.Hostname(hostname); hostname != "" {
-			l.Hostname = &of
-		}
-		listeners = append(listeners, l)
+		listeners = append(listeners, elb.Listener(string(name), hostname, allowed))
 	}
-	w.add(gatewayFile, &gatewayv1.Gateway{TypeMeta: typed(gatewayAPI, "Gateway"), ObjectMeta: meta(g.namespace, g.name), Spec: gatewayv1.GatewaySpec{GatewayClassName: gatewayClass, Listeners: listeners,
-		Infrastructure: &gatewayv1.GatewayInfrastructure{ParametersRef: &gatewayv1.LocalParametersReference{Group: controlGroup, Kind: "LoadBalancerConfiguration", Name: g.name}}}})
-	https, moved, section := "https", 301, gatewayv1.SectionName("http")
-	w.add(gatewayFile, &gatewayv1.HTTPRoute{TypeMeta: typed(gatewayAPI, "HTTPRoute"), ObjectMeta: meta(g.namespace, g.name+"-"+redirect), Spec: gatewayv1.HTTPRouteSpec{
-		CommonRouteSpec: gatewayv1.CommonRouteSpec{ParentRefs: []gatewayv1.ParentReference{{Name: gatewayv1.ObjectName(g.name), SectionName: &section}}},
-		Rules:           []gatewayv1.HTTPRouteRule{{Filters: []gatewayv1.HTTPRouteFilter{{Type: gatewayv1.HTTPRouteFilterRequestRedirect, RequestRedirect: &gatewayv1.HTTPRequestRedirectFilter{Scheme: &https, StatusCode: &moved}}}}}}})
+	w.add(gatewayFile, elb.Gateway(g.namespace, g.name, gatewayClass, listeners))
+	w.add(gatewayFile, elb.Redirect(g.namespace, g.name))
 }
 
 // balancer is a load balancer of the document, nil if there is none of that name.
@@ -184,13 +162,13 @@ func (w *writer) routes(file string, u *unit) {
 		}
 		first := true
 		for _, key := range order {
-			for hosts := range slices.Chunk(byPaths[key], mostHostnames) {
+			for hosts := range slices.Chunk(byPaths[key], elb.MostHostnames) {
 				name := u.name
 				if !public {
 					name += "-private"
 				}
 				if !first {
-					name += "-" + label(strings.Replace(hosts[0], "*", "any", 1))
+					name += "-" + elb.HostLabel(hosts[0])
 				}
 				first = false
 				w.add(file, w.route(u, g, name, hosts, paths[key]))
@@ -213,7 +191,7 @@ func hostsOf(routes []route) []string {
 }
 
 func (w *writer) route(u *unit, g *scopeGateway, name string, hosts []string, paths []route) *gatewayv1.HTTPRoute {
-	r := &gatewayv1.HTTPRoute{TypeMeta: typed(gatewayAPI, "HTTPRoute"), ObjectMeta: meta(u.namespace, name)}
+	r := &gatewayv1.HTTPRoute{TypeMeta: typed(elb.GatewayAPI, "HTTPRoute"), ObjectMeta: meta(u.namespace, name)}
 	for _, h := range hosts {
 		r.Spec.Hostnames = append(r.Spec.Hostnames, gatewayv1.Hostname(h))
 		section, _ := w.m.listener(g, h)
@@ -229,7 +207,7 @@ func (w *writer) route(u *unit, g *scopeGateway, name string, hosts []string, pa
 	}
 	port := servicePort(u)
 	to := gatewayv1.HTTPBackendRef{BackendRef: gatewayv1.BackendRef{BackendObjectReference: gatewayv1.BackendObjectReference{Name: gatewayv1.ObjectName(w.m.newService(u)), Port: &port}}}
-	for some := range slices.Chunk(paths, mostMatches) {
+	for some := range slices.Chunk(paths, elb.MostMatches) {
 		rule := gatewayv1.HTTPRouteRule{BackendRefs: []gatewayv1.HTTPBackendRef{to}}
 		for _, p := range some {
 			kind, value := gatewayv1.PathMatchPathPrefix, p.path
@@ -246,21 +224,10 @@ func (w *writer) route(u *unit, g *scopeGateway, name string, hosts []string, pa
 // targets writes how the load balancer treats a unit's pods.
 func (w *writer) targets(file string, u *unit) {
 	path, codes := u.healthPath()
-	s := &u.balancing.fitted
-	health := map[string]any{"healthCheckPath": path, "healthCheckInterval": s.HealthInterval.Value, "healthCheckTimeout": s.HealthTimeout.Value, "healthyThresholdCount": s.HealthyThreshold.Value,
-		"unhealthyThresholdCount": s.UnhealthyThreshold.Value, "matcher": map[string]any{"httpCode": codes}}
-	props := map[string]any{"targetType": "ip", "healthCheckConfig": health}
+	h, version := elb.Health{Path: path, Codes: codes}, ""
 	if protocolOf(u) == "grpc" {
-		props["protocolVersion"] = "GRPC"
-		health["matcher"] = map[string]any{"grpcCode": "0-99"}
-		health["healthCheckPath"] = "/grpc.health.v1.Health/Check"
+		h, version = elb.GRPCHealth, "GRPC"
 	}
-	var attributes []any
-	for _, a := range s.TargetGroup() {
-		attributes = append(attributes, map[string]any{"key": a.Key, "value": a.Value})
-	}
-	if len(attributes) > 0 {
-		props["targetGroupAttributes"] = attributes
-	}
-	w.add(file, object(controlAPI, "TargetGroupConfiguration", u.namespace, u.name, map[string]any{"targetReference": map[string]any{"name": w.m.newService(u)}, "defaultConfiguration": props}))
+	props := elb.TargetGroup(u.balancing.fitted, h, version)
+	w.add(file, object(elb.ControlAPI, elb.TargetGroupKind, u.namespace, u.name, map[string]any{"targetReference": map[string]any{"name": w.m.newService(u)}, "defaultConfiguration": props}))
 }
