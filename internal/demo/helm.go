@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"dhow/internal/cutover"
 	"dhow/internal/estate"
 	"dhow/internal/move"
@@ -39,6 +37,9 @@ type aboard struct {
 	v       *voyage.Voyage
 	lock    *cutover.Lock
 	journal *cutover.Journal
+	// halt ends the streams that run between the steps, and returns why they ended
+	// before; nil while none run.
+	halt func() error
 }
 
 func newAboard(ctx context.Context, e *estate.Estate, o voyage.Options, say func(string, ...any)) (_ *aboard, err error) {
@@ -59,6 +60,7 @@ func newAboard(ctx context.Context, e *estate.Estate, o voyage.Options, say func
 }
 
 func (a *aboard) close(ctx context.Context) {
+	_ = a.rest() // whoever wanted to know has asked before
 	if a.journal != nil {
 		_ = a.journal.Close() // every step was written when it was taken
 	}
@@ -85,19 +87,41 @@ func (a *aboard) preflight(ctx context.Context) (map[string][]move.Issue, error)
 }
 
 func (a *aboard) replicate(ctx context.Context, hear func(move.Progress)) error {
+	r := a.stream(ctx, estate.Target, hear)
+	if err := r.Following(ctx); err != nil {
+		return errors.Join(err, a.rest())
+	}
+	return nil
+}
+
+// stream lets the changes flow towards a side until rest: as `dhow replicate` does
+// until a cutover takes over, and behind it on the way back.
+func (a *aboard) stream(ctx context.Context, to estate.Side, hear func(move.Progress)) *voyage.Replication {
 	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	r := a.v.Replication(estate.Target)
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.Run(gctx, hear) })
-	g.Go(func() error {
-		defer stop()
-		return r.Following(gctx)
-	})
-	return g.Wait()
+	r := a.v.Replication(to)
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx, hear) }()
+	a.halt = func() error {
+		stop()
+		return <-ended
+	}
+	return r
+}
+
+// rest ends the streams. It may be called again.
+func (a *aboard) rest() error {
+	halt := a.halt
+	if halt == nil {
+		return nil
+	}
+	a.halt = nil
+	return halt()
 }
 
 func (a *aboard) move(ctx context.Context, to estate.Side, verify bool) (cutover.Result, error) {
+	if err := a.rest(); err != nil {
+		return cutover.Result{}, err
+	}
 	cfg := a.v.Config(to, a.journal)
 	cfg.Verify = cfg.Verify && verify
 	cfg.Report = func(e cutover.Event) {
@@ -112,12 +136,29 @@ func (a *aboard) move(ctx context.Context, to estate.Side, verify bool) (cutover
 	if err != nil {
 		return cutover.Result{}, err
 	}
-	return m.Run(ctx)
+	r, err := m.Run(ctx)
+	switch {
+	case err == nil:
+		a.stream(ctx, other(to), func(move.Progress) {})
+	case errors.Is(err, cutover.ErrOverBudget): // it is tried again
+		a.stream(ctx, to, func(move.Progress) {})
+	}
+	return r, err
+}
+
+func other(side estate.Side) estate.Side {
+	if side == estate.Target {
+		return estate.Source
+	}
+	return estate.Target
 }
 
 func (*aboard) memory(context.Context) float64 { return float64(voyage.PeakRSS()) / 1e6 }
 
 func (a *aboard) finish(ctx context.Context, _ estate.Side) error {
+	if err := a.rest(); err != nil {
+		return err
+	}
 	for _, m := range a.v.Movers {
 		if err := m.Finish(ctx); err != nil {
 			return fmt.Errorf("clean up database %s: %w", m.Name(), err)

@@ -3,6 +3,7 @@ package mariadb
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -13,8 +14,13 @@ import (
 // stream carries the rows, and so most of it; what it does not carry is a number
 // that was used for no row, because the row was deleted or rolled back.
 
-// raiseSoon bounds how long next values are tried to be set while clients are served.
-const raiseSoon = time.Second
+const (
+	// raiseSoon bounds how long next values are tried to be set while clients are served.
+	raiseSoon = time.Second
+	// restTime is for how long a table's next value stays as it is where the table is at
+	// rest. It is also the time that the stream has to bring what came before.
+	restTime = 200 * time.Millisecond
+)
 
 // autoIncrements are the next values of the moving tables.
 func (m *Mover) autoIncrements(ctx context.Context, q querier, tables []lockable) (map[Name]uint64, error) {
@@ -34,6 +40,25 @@ func (m *Mover) autoIncrements(ctx context.Context, q querier, tables []lockable
 	if err != nil {
 		return nil, fmt.Errorf("read the next AUTO_INCREMENT values: %w", err)
 	}
+	return next, nil
+}
+
+// atRest are the next values of the tables to which no rows are added just now.
+func (m *Mover) atRest(ctx context.Context, q querier, tables []lockable) (map[Name]uint64, error) {
+	before, err := m.autoIncrements(ctx, q, tables)
+	if err != nil || len(before) == 0 {
+		return before, err
+	}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(restTime):
+	}
+	next, err := m.autoIncrements(ctx, q, tables)
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(next, func(n Name, v uint64) bool { return before[n] != v })
 	return next, nil
 }
 

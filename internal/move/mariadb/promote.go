@@ -41,11 +41,7 @@ func (m *Mover) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	next, err := m.autoIncrements(ctx, s, tables)
-	if err != nil {
-		return err
-	}
-	if err := m.raiseBefore(ctx, t, next, tables); err != nil {
+	if err := m.raiseBefore(ctx, s, t, tables); err != nil {
 		return err
 	}
 	if err := raiseSequences(ctx, s, t, sequences); err != nil {
@@ -64,9 +60,17 @@ func (m *Mover) Prepare(ctx context.Context) error {
 }
 
 // raiseBefore sets next values while clients are served, as far as that is soon done:
-// sealing does the rest. A statement that takes too long is left alone with its
-// session, so it gets one of its own.
-func (m *Mover) raiseBefore(ctx context.Context, t *worker, next map[Name]uint64, tables []lockable) error {
+// sealing does the rest. Only tables at rest are touched. Where rows are added the
+// stream carries the values by itself, and it could stand still for long: the server
+// changes the value under locks on the table and on those that refer to it, so that
+// it and a transaction of the stream that changed one of those first would each wait
+// for the other. A statement that takes too long is left alone with its session, so
+// it gets one of its own.
+func (m *Mover) raiseBefore(ctx context.Context, s, t *worker, tables []lockable) error {
+	next, err := m.atRest(ctx, s, tables)
+	if err != nil {
+		return err
+	}
 	own, err := m.worker(ctx, target)
 	if err != nil {
 		return err
