@@ -19,7 +19,6 @@ var usual = timing{8 * time.Second, 8 * time.Second, 6 * time.Second, "one call 
 // documentation tells, or what is commonly seen in stacks' events; within a type they vary
 // by half, so they tell the order of things rather than a promise.
 var timings = map[string]timing{
-	"AWS::ACM::Certificate":                       {90 * time.Second, 5 * time.Second, 5 * time.Second, "validated by DNS, which answers after about a minute"},
 	"AWS::ApplicationAutoScaling::ScalableTarget": {5 * time.Second, 5 * time.Second, 5 * time.Second, "one call"},
 	"AWS::AutoScaling::AutoScalingGroup":          {3 * time.Minute, 4 * time.Minute, 2 * time.Minute, "instances start and tell that they are healthy"},
 	"AWS::CloudFormation::CustomResource":         {15 * time.Second, 15 * time.Second, 15 * time.Second, "a function runs"},
@@ -86,7 +85,7 @@ var timings = map[string]timing{
 	"AWS::RDS::DBSubnetGroup":                     {5 * time.Second, 5 * time.Second, 3 * time.Second, "one call"},
 	"AWS::ElastiCache::SubnetGroup":               {5 * time.Second, 5 * time.Second, 3 * time.Second, "one call"},
 	"AWS::ElasticLoadBalancingV2::TargetGroup":    {16 * time.Second, 10 * time.Second, 5 * time.Second, "read back until it is there"},
-	"AWS::CertificateManager::Certificate":        {90 * time.Second, 5 * time.Second, 5 * time.Second, "validated by DNS"},
+	"AWS::CertificateManager::Certificate":        {90 * time.Second, 5 * time.Second, 5 * time.Second, "validated by DNS, which answers after about a minute"},
 	"AWS::GlobalAccelerator::Accelerator":         {90 * time.Second, 60 * time.Second, 3 * time.Minute, "spread to the edges"},
 	"AWS::DMS::ReplicationInstance":               {8 * time.Minute, 8 * time.Minute, 4 * time.Minute, "an instance starts"},
 	"AWS::DirectConnect::Connection":              {60 * time.Second, 30 * time.Second, 30 * time.Second, "becomes available"},
