@@ -23,6 +23,8 @@ type deployFlags struct {
 	stacks                         string
 	only, environment              []string
 	dryRun, policy, drift, destroy bool
+	rehearse                       bool
+	speed                          float64
 	force, overwrite               []string
 	replace, yes                   bool
 	parallel                       int
@@ -58,6 +60,9 @@ Credentials and endpoints come from the environment, as for every AWS tool.`,
 		Example: `  # what would be deployed where, without any credentials
   dhow deploy --dry-run
 
+  # all of it at a double of AWS in this process: how long it takes, and what would fail
+  dhow deploy --rehearse
+
   # what whoever deploys has to be allowed
   dhow deploy --policy
 
@@ -77,6 +82,8 @@ Credentials and endpoints come from the environment, as for every AWS tool.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print the graph, its parameters and what would fail, and ask AWS nothing")
+	flags.BoolVar(&f.rehearse, "rehearse", false, "deploy to a double of AWS in this process, and say how long it takes and what would fail")
+	flags.Float64Var(&f.speed, "speed", landing.DefaultRehearsalSpeed, "with --rehearse, how many times faster than in AWS")
 	flags.BoolVar(&f.policy, "policy", false, "print the least that whoever deploys has to be allowed, as IAM policies")
 	flags.BoolVar(&f.drift, "drift", false, "say what others changed since it was deployed, and change nothing")
 	flags.BoolVar(&f.destroy, "destroy", false, "delete the stacks; those with data, and what they need, stay")
@@ -97,7 +104,7 @@ func (f *deployFlags) check() string {
 	for _, m := range []struct {
 		on   bool
 		name string
-	}{{f.dryRun, "--dry-run"}, {f.policy, "--policy"}, {f.drift, "--drift"}, {f.destroy, "--destroy"}} {
+	}{{f.dryRun, "--dry-run"}, {f.rehearse, "--rehearse"}, {f.policy, "--policy"}, {f.drift, "--drift"}, {f.destroy, "--destroy"}} {
 		if m.on {
 			modes = append(modes, m.name)
 		}
@@ -109,6 +116,8 @@ func (f *deployFlags) check() string {
 		return "--force goes with --destroy"
 	case len(modes) > 0 && (f.replace || len(f.overwrite) > 0):
 		return "--allow-replacement and --overwrite are of a deployment: they do not go with " + modes[0]
+	case !(f.speed >= 1):
+		return fmt.Sprintf("--speed is %v: want at least 1", f.speed)
 	case f.parallel < 1:
 		return fmt.Sprintf("--parallel is %d: want at least 1", f.parallel)
 	}
@@ -132,6 +141,9 @@ func (a *app) deploy(cmd *cobra.Command, f deployFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.rehearse && e.Landing != nil {
+		landing.Complete(e.Landing)
+	}
 	g, err := a.graph(e, regions, f.stacks)
 	if err != nil {
 		return err
@@ -145,6 +157,8 @@ func (a *app) deploy(cmd *cobra.Command, f deployFlags) error {
 		return a.printGraph(g, meant)
 	case f.policy:
 		return a.printPolicies(g, meant)
+	case f.rehearse:
+		return a.rehearse(ctx, g, regions, g.Needed(meant), f)
 	case !f.drift && !f.yes:
 		if err := a.mayAsk("deploy", f.yes); err != nil {
 			return err
@@ -256,6 +270,29 @@ func (a *app) bring(ctx context.Context, g *landing.Graph, d *landing.Deployer, 
 		out.Timeline = &t
 	}
 	return a.printDeployed(out, err)
+}
+
+// rehearse deploys to a double of AWS.
+func (a *app) rehearse(ctx context.Context, g *landing.Graph, regions *region.Catalog, meant []*landing.Stack, f deployFlags) error {
+	progress := a.newDeployView(ctx)
+	defer progress.close()
+	if !a.json() {
+		a.printFindings(g.Findings)
+	}
+	progress.begin(meant)
+	r, err := landing.Rehearse(ctx, meant, landing.RehearsalOptions{Graph: g, Regions: regions, Speed: f.speed, Parallel: f.parallel, Report: progress.note})
+	progress.close()
+	if err != nil {
+		return err
+	}
+	out := deployed{Findings: append(append([]landing.Finding{}, g.Findings...), r.Findings...), Results: r.Results, Timeline: &r.Timeline}
+	if !a.json() {
+		a.printFindings(r.Findings)
+	}
+	if landing.Failed(out.Findings) {
+		return a.undeployed(out, "the landing zone can not be deployed as it is")
+	}
+	return a.printDeployed(out, landing.Err(r.Results))
 }
 
 // destroy shows what would go, asks, and deletes it.

@@ -76,6 +76,9 @@ func (d *Deployer) turn(ctx context.Context, p *place, s *Stack, r *Result) (boo
 		return false, stuck(s, st)
 	}
 	set, err := d.changeSet(ctx, p, s, st, kind)
+	if errors.Is(err, errBegun) {
+		return false, sleep(ctx, d.o.Poll)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -145,6 +148,8 @@ func (d *Deployer) changeSet(ctx context.Context, p *place, s *Stack, st *types.
 			return nil, nil
 		case set.Status == types.ChangeSetStatusCreateComplete && set.ExecutionStatus == types.ExecutionStatusAvailable:
 			return set, nil
+		case set.ExecutionStatus == types.ExecutionStatusExecuteInProgress || set.ExecutionStatus == types.ExecutionStatusExecuteComplete:
+			return nil, errBegun
 		case again:
 			d.discard(ctx, p, s, *in.ChangeSetName)
 			return nil, fmt.Errorf("CloudFormation refuses the change: %s", aws.ToString(set.StatusReason))
@@ -153,6 +158,10 @@ func (d *Deployer) changeSet(ctx context.Context, p *place, s *Stack, st *types.
 		d.discard(ctx, p, s, *in.ChangeSetName)
 	}
 }
+
+// errBegun says that an earlier run has executed the change set, though the stack does
+// not show it yet.
+var errBegun = errors.New("the change is begun already")
 
 // changeSetName is the same for the same change to the same state of a stack, so that
 // a run that was cut off finds its own again.

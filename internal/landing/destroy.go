@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 )
 
@@ -115,7 +117,7 @@ func (d *Deployer) destroy(ctx context.Context, s *Stack) Result {
 		}
 		if st.StackStatus == types.StackStatusDeleteInProgress {
 			err = d.follow(ctx, p, s, *st.StackId, "", &r)
-		} else {
+		} else if err = d.unprotect(ctx, p, s, st); err == nil {
 			err = d.delete(ctx, p, s, st, &r)
 		}
 		if err != nil {
@@ -123,6 +125,38 @@ func (d *Deployer) destroy(ctx context.Context, s *Stack) Result {
 		}
 	}
 	return failed(s, fmt.Errorf("somebody else works on the stack %s too: run it again when they are done", s.Name))
+}
+
+// protection is the parameter by which a template lets its stores protect themselves.
+const protection = "DeletionProtection"
+
+// unprotect turns the protection off that a stack's own stores have, for it would stop
+// the deletion half way.
+func (d *Deployer) unprotect(ctx context.Context, p *place, s *Stack, st *types.Stack) error {
+	in := &cloudformation.UpdateStackInput{StackName: st.StackId, UsePreviousTemplate: aws.Bool(true), Capabilities: []types.Capability{types.CapabilityCapabilityNamedIam}}
+	protects := false
+	for _, own := range st.Parameters {
+		one := types.Parameter{ParameterKey: own.ParameterKey, UsePreviousValue: aws.Bool(true)}
+		if aws.ToString(own.ParameterKey) == protection && aws.ToString(own.ParameterValue) != "false" {
+			one = types.Parameter{ParameterKey: own.ParameterKey, ParameterValue: aws.String("false")}
+			protects = true
+		}
+		in.Parameters = append(in.Parameters, one)
+	}
+	if !protects || !settled(st.StackStatus) {
+		return nil
+	}
+	mark, err := newestEvent(ctx, p, aws.ToString(st.StackId))
+	if err != nil {
+		return err
+	}
+	call, cancel := context.WithTimeout(ctx, callTime)
+	_, err = p.cfn.UpdateStack(call, in)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("turn the protection of its stores off: %w", err)
+	}
+	return d.follow(ctx, p, s, aws.ToString(st.StackId), mark, &Result{})
 }
 
 // protectedHint says what to do where a data store protects itself.

@@ -44,7 +44,7 @@ var ownActions = []string{
 	"cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet", "cloudformation:DeleteStack", "cloudformation:DescribeChangeSet",
 	"cloudformation:DescribeStackEvents", "cloudformation:DescribeStackResourceDrifts", "cloudformation:DescribeStacks", "cloudformation:DetectStackDrift", "cloudformation:DetectStackResourceDrift",
 	"cloudformation:ExecuteChangeSet", "cloudformation:GetStackPolicy", "cloudformation:GetTemplate", "cloudformation:SetStackPolicy", "cloudformation:TagResource", "cloudformation:UntagResource",
-	"cloudformation:UpdateTerminationProtection",
+	"cloudformation:UpdateStack", "cloudformation:UpdateTerminationProtection",
 }
 
 // lookingActions are those of no stack: what tells of drift, and what the preflight

@@ -53,3 +53,25 @@ func (g *Graph) ids() []string {
 	}
 	return ids
 }
+
+// Needed are stacks and all that they need, in the graph's order.
+func (g *Graph) Needed(meant []*Stack) []*Stack {
+	needed := map[string]bool{}
+	for _, s := range meant {
+		needed[s.ID] = true
+	}
+	for _, s := range slices.Backward(g.Stacks) {
+		if needed[s.ID] {
+			for _, id := range s.After {
+				needed[id] = true
+			}
+		}
+	}
+	var all []*Stack
+	for _, s := range g.Stacks {
+		if needed[s.ID] {
+			all = append(all, s)
+		}
+	}
+	return all
+}
