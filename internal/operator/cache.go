@@ -127,9 +127,18 @@ func strip(x any) (any, error) {
 	if _, ok := x.(*v1alpha1.Exposure); ok {
 		return x, nil
 	}
-	o.SetAnnotations(nil)
+	kept := map[string]string{}
+	for _, k := range []string{render.VisibilityNote, render.HostsNote} {
+		if v, ok := o.GetAnnotations()[k]; ok {
+			kept[k] = v
+		}
+	}
 	if note != "" {
-		o.SetAnnotations(map[string]string{fieldsNote: note})
+		kept[fieldsNote] = note
+	}
+	o.SetAnnotations(nil)
+	if len(kept) > 0 {
+		o.SetAnnotations(kept)
 	}
 	switch x := x.(type) {
 	case *appsv1.Deployment:

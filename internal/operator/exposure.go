@@ -344,11 +344,10 @@ func (r *reconciler) own(ctx context.Context, e *v1alpha1.Exposure) (map[string]
 		if err := r.client.List(ctx, l, client.InNamespace(e.Namespace), client.MatchingFields{ownIndex: string(e.UID)}, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("list %ss: %w", k.Kind, err)
 		}
-		err := meta.EachListItem(l, func(x runtimeObject) error {
+		err := metaEach(l, func(x client.Object) {
 			o := x.DeepCopyObject().(client.Object)
 			o.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind)
 			have[k.Kind+"/"+o.GetName()] = o
-			return nil
 		})
 		if err != nil {
 			return nil, err

@@ -25,6 +25,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -55,8 +56,8 @@ import (
 const (
 	// leaseName is the lease by which one operator of several works.
 	leaseName = "dhow-operator"
-	// defaultWorkers is how many Exposures are worked on at once.
-	defaultWorkers = 8
+	// DefaultWorkers is how many Exposures are worked on at once.
+	DefaultWorkers = 8
 	// firstRetry and lastRetry are between attempts at an Exposure that fails.
 	firstRetry, lastRetry = 100 * time.Millisecond, 5 * time.Minute
 	// lookEvery is how often the operator looks whether the cluster has learned new kinds.
@@ -69,6 +70,25 @@ const (
 	// requestTimeout bounds a request.
 	requestTimeout = 30 * time.Second
 )
+
+// The rights that it takes, and no others.
+//
+//go:generate go tool controller-gen rbac:roleName=dhow-operator paths=. output:rbac:dir=../../deploy/operator
+//
+// +kubebuilder:rbac:groups=dhow.dev,resources=exposures,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=dhow.dev,resources=exposures/status,verbs=get;patch
+// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list
+// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=argoproj.io,resources=rollouts,verbs=get;list;watch
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies;ingresses,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=gateways;httproutes;grpcroutes;tcproutes;udproutes;gatewayclasses,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=gateway.k8s.aws,resources=loadbalancerconfigurations;targetgroupconfigurations;listenerruleconfigurations,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=dhow-system,resources=leases,verbs=get;create;update;patch
 
 // Options say how to run.
 type Options struct {
@@ -203,6 +223,14 @@ func newManager(ctx context.Context, o Options, known cluster, count *counters) 
 	if err := r.register(m, shared, workers(o)); err != nil {
 		return nil, err
 	}
+	for name, x := range map[string]struct {
+		sample client.Object
+		list   func() client.ObjectList
+	}{"deployment": {&appsv1.Deployment{}, func() client.ObjectList { return &appsv1.DeploymentList{} }}, "statefulset": {&appsv1.StatefulSet{}, func() client.ObjectList { return &appsv1.StatefulSetList{} }}} {
+		if err := registerDeduced(m, &deduceReconciler{client: m.GetClient(), events: r.events, policy: o.Policy, count: count, sample: x.sample}, name, x.list); err != nil {
+			return nil, err
+		}
+	}
 	keep := o.KeepEmpty
 	if keep == 0 {
 		keep = keepEmpty
@@ -227,7 +255,7 @@ func workers(o Options) int {
 	if o.Workers > 0 {
 		return o.Workers
 	}
-	return defaultWorkers
+	return DefaultWorkers
 }
 
 // indexes let Exposures be found by what they claim and name, and objects by their owner.
@@ -441,8 +469,15 @@ func (r *gatewayReconciler) wake(o client.Object, q workqueue.TypedRateLimitingI
 	}
 }
 
-// runtimeObject is what lists are made of.
-type runtimeObject = runtime.Object
+// metaEach goes through the objects of a list.
+func metaEach(l client.ObjectList, do func(client.Object)) error {
+	return meta.EachListItem(l, func(x runtime.Object) error {
+		if o, ok := x.(client.Object); ok {
+			do(o)
+		}
+		return nil
+	})
+}
 
 func equalStatus(a, b *v1alpha1.ExposureStatus) bool { return equality.Semantic.DeepEqual(a, b) }
 

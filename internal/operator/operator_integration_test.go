@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,26 +41,48 @@ type bench struct {
 	ctx       context.Context
 	balancers *balancers
 	policy    render.Policy
-	writes    *atomic.Int64
+	writes    *writes
 	stop      func()
+	// root is the test that the operator's log belongs to, which outlives the steps.
+	root testing.TB
 }
+
+// writes are the requests that change something.
+type writes struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (w *writes) add(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all = append(w.all, text)
+}
+
+func (w *writes) since(n int) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.all[n:])
+}
+
+func (w *writes) count() int { return len(w.since(0)) }
 
 // counted counts the requests of a client that change something.
 type counted struct {
 	next   http.RoundTripper
-	writes *atomic.Int64
+	writes *writes
 }
 
 func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method != http.MethodGet && !strings.Contains(r.URL.Path, "/events") && !strings.Contains(r.URL.Path, "/leases") {
-		c.writes.Add(1)
+		c.writes.add(r.Method + " " + r.URL.Path)
 	}
 	return c.next.RoundTrip(r)
 }
 
 func newBench(t testing.TB) *bench {
 	t.Helper()
-	b := &bench{TB: t, conf: apitest.Start(t, nil, append(apitest.Ours(t), apitest.Others(t)...)...), writes: &atomic.Int64{}}
+	b := &bench{TB: t, conf: apitest.Start(t, nil, append(apitest.Ours(t), apitest.Others(t)...)...), writes: &writes{}, root: t}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	t.Cleanup(cancel)
 	b.ctx = ctx
@@ -89,8 +111,8 @@ func (b *bench) start() {
 	ctx, cancel := context.WithCancel(b.ctx)
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := Run(ctx, Options{Config: conf, Policy: b.policy, Log: slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}); err != nil && !errors.Is(err, context.Canceled) {
-			b.Error(err)
+		if err := Run(ctx, Options{Config: conf, Policy: b.policy, Log: slog.New(slog.NewTextHandler(b.root.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))}); err != nil && !errors.Is(err, context.Canceled) {
+			b.root.Error(err)
 		}
 	})
 	b.stop = sync.OnceFunc(func() { cancel(); group.Wait() })
@@ -122,7 +144,7 @@ func (b *bench) await(what string, missing func() string) {
 		if time.Now().After(deadline) {
 			b.Fatalf("%s: %s", what, text)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
@@ -178,9 +200,9 @@ func (b *bench) ready(e *v1alpha1.Exposure) {
 // settled waits until nothing is written any more for a while.
 func (b *bench) settled() {
 	b.Helper()
-	last, since := b.writes.Load(), time.Now()
+	last, since := b.writes.count(), time.Now()
 	b.await("the operator to come to rest", func() string {
-		if now := b.writes.Load(); now != last {
+		if now := b.writes.count(); now != last {
 			last, since = now, time.Now()
 		}
 		if time.Since(since) < time.Second {
@@ -211,6 +233,7 @@ func TestOperator(t *testing.T) {
 	step("who claims what another has waits for it", waits)
 	step("ports of connections have Gateways of their own", connections)
 	step("a workload that comes later is waited for", comesLater)
+	step("a namespace's workloads get Exposures by themselves", deduces)
 }
 
 func becomesReady(b *bench) {
@@ -243,7 +266,7 @@ func becomesReady(b *bench) {
 
 func writesNothing(b *bench) {
 	b.settled()
-	before := b.writes.Load()
+	before := b.writes.count()
 	e := &v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
 	b.get(e)
 	version := e.ResourceVersion
@@ -253,21 +276,21 @@ func writesNothing(b *bench) {
 		b.Fatal(err)
 	}
 	b.settled()
-	if now := b.writes.Load(); now != before {
-		b.Errorf("%d writes: want none", now-before)
+	if now := b.writes.count(); now != before {
+		b.Errorf("%d writes, %q: want none", now-before, b.writes.since(before))
 	}
 	b.stop()
 	b.start()
 	b.await("the new operator to have looked", func() string {
-		if b.writes.Load() == before {
+		if b.writes.count() == before {
 			return "it has not yet applied what Exposures share"
 		}
 		return ""
 	})
 	b.settled()
 	// What Exposures share is applied once after a start, and that changes nothing either.
-	if now := b.writes.Load() - before; now > 4 {
-		b.Errorf("%d writes after a restart: want those of the Gateway alone", now)
+	if now := b.writes.count() - before; now > 4 {
+		b.Errorf("%d writes after a restart, %q: want those of the Gateway alone", now, b.writes.since(before))
 	}
 	b.get(e)
 	if e.ResourceVersion == version {
@@ -494,5 +517,46 @@ func comesLater(b *bench) {
 	b.is(e, v1alpha1.Accepted, metav1.ConditionFalse, "WorkloadNotFound")
 	if err := b.Get(b.ctx, client.ObjectKeyFromObject(e), &corev1.Service{}); err != nil {
 		b.Errorf("the Service: %v: want it to stay until the workload is back", err)
+	}
+}
+
+func deduces(b *bench) {
+	space := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "superapp"}}
+	b.get(space)
+	space.Labels[render.ExposeLabel] = render.ExposeAuto
+	b.workload("loyalty")
+	if err := b.Update(b.ctx, space); err != nil {
+		b.Fatal(err)
+	}
+	e := &v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "loyalty"}}
+	b.await("the Exposure", func() string {
+		if err := b.Get(b.ctx, client.ObjectKeyFromObject(e), e); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	b.ready(e)
+	if e.Spec.Visibility != v1alpha1.Private || e.Spec.Workload.Name != "loyalty" || metav1.GetControllerOf(e) == nil {
+		b.Errorf("got %+v of %v", e.Spec, e.OwnerReferences)
+	}
+	// What somebody says himself in it stays.
+	e.Spec.Visibility = v1alpha1.None
+	if err := b.Update(b.ctx, e, client.FieldOwner("kubectl-edit")); err != nil {
+		b.Fatal(err)
+	}
+	b.ready(e)
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "loyalty"}}
+	b.get(d)
+	d.Annotations = map[string]string{render.VisibilityNote: "private", render.HostsNote: "loyalty.example.com"}
+	if err := b.Update(b.ctx, d); err != nil {
+		b.Fatal(err)
+	}
+	b.settled()
+	if b.get(e); e.Spec.Visibility != v1alpha1.None {
+		b.Errorf("got %s: want what was set by hand", e.Spec.Visibility)
+	}
+	old := &v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
+	if b.get(old); old.Labels[render.DeducedLabel] != "" {
+		b.Error("an Exposure that somebody made was taken for a deduced one")
 	}
 }

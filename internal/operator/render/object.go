@@ -17,10 +17,10 @@ func typed(version, kind string) metav1.TypeMeta {
 
 // meta names an object of the Exposure.
 func (m *maker) meta(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: m.Exposure.Namespace, Name: name, Labels: labels(m.Exposure.Name)}
+	return metav1.ObjectMeta{Namespace: m.Exposure.Namespace, Name: name, Labels: labelled(m.Exposure.Name)}
 }
 
-func labels(exposure string) map[string]string {
+func labelled(exposure string) map[string]string {
 	return map[string]string{ManagedLabel: Manager, ExposureLabel: exposure}
 }
 
