@@ -35,8 +35,9 @@ type Options struct {
 }
 
 // Start starts cmd, whose output goes to the log. The child is in a session of
-// its own, so that Ctrl-C reaches the owner alone, who then stops it; and so that
-// the kernel, which shares a processor out by sessions, gives each child its share.
+// its own, so that Ctrl-C reaches the owner alone, who then stops it; and so that a
+// kernel which shares a processor out by sessions gives each child its share: see
+// Together for children that are many.
 func Start(cmd *exec.Cmd, o Options) (*Process, error) {
 	logFile, err := os.OpenFile(o.Log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
