@@ -1,7 +1,10 @@
 package double
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -9,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
@@ -175,4 +179,49 @@ func TestRights(t *testing.T) {
 	}
 	_, err = client.SimulatePrincipalPolicy(ctx, &iam.SimulatePrincipalPolicyInput{PolicySourceArn: aws.String("arn:aws:iam::" + otherAccount + ":role/none"), ActionNames: []string{"a:B"}})
 	refused(t, "a role that is not there", err, "NoSuchEntity", "Role none does not exist.")
+}
+
+// TestRegions: EC2 tells which regions an account can use, and their zones.
+func TestRegions(t *testing.T) {
+	s := newStand(t)
+	ask := func(form url.Values, c aws.Credentials) (int, string) {
+		t.Helper()
+		body := form.Encode()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		sum := sha256.Sum256([]byte(body))
+		if err := v4.NewSigner().SignHTTP(t.Context(), c, r, hex.EncodeToString(sum[:]), "ec2", "eu-central-1", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(text)
+	}
+	mine := aws.Credentials{AccessKeyID: "AKIATEST", SecretAccessKey: "secret"}
+	_, some := ask(url.Values{"Action": {"DescribeRegions"}}, mine)
+	_, all := ask(url.Values{"Action": {"DescribeRegions"}, "AllRegions": {"true"}, "RegionName.1": {"me-central-1"}, "RegionName.2": {"af-south-1"}}, mine)
+	if strings.Contains(some, "af-south-1") || !strings.Contains(some, "<regionName>me-south-1</regionName>") || !strings.Contains(some, "<optInStatus>opt-in-not-required</optInStatus>") {
+		t.Errorf("it can use %s", some)
+	}
+	if !strings.Contains(all, "<optInStatus>not-opted-in</optInStatus>") || !strings.Contains(all, "<optInStatus>opted-in</optInStatus>") || strings.Contains(all, "eu-central-1<") {
+		t.Errorf("of two it tells %s", all)
+	}
+	if _, zones := ask(url.Values{"Action": {"DescribeAvailabilityZones"}}, mine); strings.Count(zones, "<zoneName>eu-central-1") != 3 {
+		t.Errorf("zones are %s", zones)
+	}
+	for action, c := range map[string]aws.Credentials{"DescribeVpcs": mine, "DescribeRegions": {AccessKeyID: "AKIANONE", SecretAccessKey: "x"}} {
+		if code, text := ask(url.Values{"Action": {action}}, c); code < 400 || !strings.Contains(text, "<Code>") {
+			t.Errorf("%s gives %d, %s", action, code, text)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
@@ -217,8 +218,8 @@ func (d *Double) deleteStack(c *call, in *cloudformation.DeleteStackInput) (*clo
 	s.turn(at, types.StackStatusDeleteInProgress, "User Initiated")
 	for _, name := range slices.Sorted(maps.Keys(s.exports)) {
 		if users := d.importers(c.at, name); len(users) > 0 {
-			d.clock.after(at, betweenTime, func() {
-				o.end(at.Add(betweenTime), types.StackStatusDeleteFailed, "Delete canceled. Cannot delete export "+name+" as it is in use by "+strings.Join(users, " and ")+".")
+			o.later(at, func(at time.Time) {
+				o.end(at, types.StackStatusDeleteFailed, "Delete canceled. Cannot delete export "+name+" as it is in use by "+strings.Join(users, " and ")+".")
 			})
 			return nil, nil
 		}

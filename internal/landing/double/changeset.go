@@ -94,6 +94,13 @@ func (d *Double) shapeOf(at place, s *stack, r request) (*shape, error) {
 	if err != nil {
 		return nil, err
 	}
+	rules := &scope{t: t, at: at, params: g.resolved, zones: d.zones(at.region)}
+	if err := rules.settle(); err != nil {
+		return nil, err
+	}
+	if err := rules.checkRules(); err != nil {
+		return nil, err
+	}
 	var given []string
 	for _, c := range r.capabilities {
 		given = append(given, string(c))

@@ -60,7 +60,7 @@ type Double struct {
 	faults   []*Fault
 	refusals []*Refusal
 	pace     *rate.Limiter
-	limits   map[string]int
+	counts   map[string]int // of stacks of a name, and of resources that a stack made of one
 	serial   int
 	drifts   map[string]*detection
 
@@ -102,7 +102,7 @@ func New(o Options) (*Double, error) {
 	}
 	d := &Double{log: o.Log, early: !o.Late, regions: catalog, accounts: acc, stacks: map[place]map[string]*stack{}, byID: map[string]*stack{},
 		schemas: o.Schemas, actions: cloudformationActions(), stsActions: stsActions(), iamActions: iamActions(),
-		limits: map[string]int{}, drifts: map[string]*detection{}, stopped: make(chan struct{})}
+		counts: map[string]int{}, drifts: map[string]*detection{}, stopped: make(chan struct{})}
 	d.clock = newClock(&d.mu, o.Start.UTC().Truncate(time.Millisecond), o.Speed)
 	ctx, stop := context.WithCancel(context.Background())
 	d.stop = stop

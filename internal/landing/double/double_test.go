@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/dlclark/regexp2"
 	"go.uber.org/goleak"
 )
 
@@ -36,6 +37,7 @@ func TestMain(m *testing.M) {
 	if shared.schemas != nil {
 		_ = shared.schemas.Close()
 	}
+	regexp2.StopTimeoutClock() // it would end by itself, a moment later
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

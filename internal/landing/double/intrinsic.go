@@ -108,6 +108,8 @@ func (s *scope) decide(v any, asked []string) (bool, error) {
 			}
 			b, err := s.eval(list[1])
 			return same(a, b), err
+		case "Fn::EachMemberEquals", "Fn::EachMemberIn":
+			return s.every(list)
 		case "Fn::Contains":
 			if len(list) == 2 {
 				in, err := s.eval(list[0])

@@ -84,6 +84,7 @@ func TestRefused(t *testing.T) {
 		{"too large", resources("# " + strings.Repeat("x", maxBody)), "Member must have length less than or equal to 51200", nil},
 		{"a policy that is none", "Resources:\n  A: {Type: AWS::EC2::VPC, DeletionPolicy: Keep}\n", "Unrecognized DeletionPolicy Keep for resource A", nil},
 		{"a snapshot of what has none", "Resources:\n  A: {Type: AWS::EC2::VPC, DeletionPolicy: Snapshot}\n", "resource type AWS::EC2::VPC does not support deletion policy Snapshot", nil},
+		{"a rule", resources("Parameters:\n  A: {Type: CommaDelimitedList}\nRules:\n  Few: {RuleCondition: !Not [!Equals [!Join ['', !Ref A], '']], Assertions: [{Assert: !EachMemberIn [!Ref A, [x, y]], AssertDescription: only x and y}]}\n"), "Rule Few failed: only x and y", []string{"A", "x,z"}},
 		{"a transform that is none", resources("Transform: Foo\n"), "No transform named Foo found.", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -203,6 +204,10 @@ func TestErrors(t *testing.T) {
 		}},
 		{"an import", "ValidationError", "change sets of type IMPORT are not supported", func() error {
 			_, err := s.cfn.CreateChangeSet(ctx, &cloudformation.CreateChangeSetInput{StackName: name("there"), ChangeSetName: name("a"), ChangeSetType: types.ChangeSetTypeImport, TemplateBody: name(network)})
+			return err
+		}},
+		{"another type", "ValidationError", "Update of resource type is not permitted. The new template modifies resource type of the following resources: [Gateway]", func() error {
+			_, err := s.cfn.UpdateStack(ctx, &cloudformation.UpdateStackInput{StackName: name("there"), TemplateBody: name(strings.Replace(network, "AWS::EC2::InternetGateway", "AWS::EC2::VPNGateway, Properties: {Type: ipsec.1}", 1))})
 			return err
 		}},
 		{"a bucket", "ValidationError", "TemplateURL must reference a valid S3 object to which you have access.", func() error {

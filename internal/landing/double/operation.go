@@ -72,6 +72,16 @@ func (o *operation) end(at time.Time, status types.StackStatus, reason string) {
 	o.s.settled()
 }
 
+// later lets do happen a moment later, if nothing else has been begun until then.
+func (o *operation) later(at time.Time, do func(at time.Time)) {
+	at = at.Add(betweenTime)
+	o.d.clock.after(at, 0, func() {
+		if o.s.operation == o {
+			do(at)
+		}
+	})
+}
+
 // pause ends the operation where another may take its work back.
 func (o *operation) pause(at time.Time, status types.StackStatus, reason string) {
 	o.s.turn(at, status, reason)
@@ -108,7 +118,7 @@ func (o *operation) create(at time.Time, reason string) error {
 			}
 		})
 	}
-	o.run.start(at.Add(betweenTime), o.sc.dependencies())
+	o.run.start(at, o.sc.dependencies())
 	return nil
 }
 
@@ -126,7 +136,7 @@ func (o *operation) called(at time.Time, name, reason string) {
 func (o *operation) created(at time.Time, failed []string) {
 	if len(failed) == 0 {
 		if err := o.publish(); err == nil {
-			o.end(at.Add(betweenTime), types.StackStatusCreateComplete, "")
+			o.later(at, func(at time.Time) { o.end(at, types.StackStatusCreateComplete, "") })
 			return
 		} else { //nolint:revive // the error is of this branch alone
 			o.why[""] = o.d.faultOf(err).message
@@ -298,8 +308,8 @@ func (o *operation) make(at time.Time, t *task, old *resource) {
 // made counts how often a stack has made a resource of a name.
 func (d *Double) made(s *stack, name string) int {
 	key := s.id + "/" + name
-	d.limits[key]++
-	return d.limits[key] - 1
+	d.counts[key]++
+	return d.counts[key] - 1
 }
 
 // evaluate are the properties of a resource as they are now.
@@ -368,12 +378,14 @@ func (o *operation) undo(at time.Time, complete, failed types.StackStatus) {
 				o.end(at, failed, fmt.Sprintf("The following resource(s) failed to delete: [%s]. ", strings.Join(broken, ", ")))
 				return
 			}
-			o.s.outputs, o.s.exports = nil, map[string]string{}
-			o.end(at.Add(betweenTime), complete, "")
-			if complete == types.StackStatusDeleteComplete {
-				o.s.deleted = at.Add(betweenTime)
-				delete(o.d.stacks[o.s.at], o.s.name)
-			}
+			o.later(at, func(at time.Time) {
+				o.s.outputs, o.s.exports = nil, map[string]string{}
+				o.end(at, complete, "")
+				if complete == types.StackStatusDeleteComplete {
+					o.s.deleted = at
+					delete(o.d.stacks[o.s.at], o.s.name)
+				}
+			})
 		}}
-	o.run.start(at.Add(betweenTime), reversed(o.s.resources))
+	o.run.start(at, reversed(o.s.resources))
 }

@@ -48,7 +48,10 @@ func (d *Double) scopeOf(s *stack, sh *shape) (*scope, error) {
 			}
 			return nil, invalid("No export named %s found", name)
 		}}
-	return sc, sc.settle()
+	if err := sc.settle(); err != nil {
+		return nil, err
+	}
+	return sc, nil
 }
 
 // planOf compares a stack with what it would be.
@@ -84,6 +87,16 @@ func (d *Double) planOf(s *stack, sh *shape) (*plan, error) {
 		return kind.value(r, strings.Split(attribute, ".")), nil
 	}
 	deps := sc.dependencies()
+	var retyped []string
+	for name, old := range s.resources {
+		if _, stays := deps[name]; stays && sh.template.resources[name].kind != old.kind {
+			retyped = append(retyped, name)
+		}
+	}
+	if len(retyped) > 0 {
+		slices.Sort(retyped)
+		return nil, invalid("Update of resource type is not permitted. The new template modifies resource type of the following resources: [%s]", strings.Join(retyped, ", "))
+	}
 	for _, name := range ordered(deps) {
 		decl := sh.template.resources[name]
 		kind, err := d.schemas.typeOf(s.at.region, decl.kind)
@@ -214,10 +227,6 @@ func (t *resourceType) tagList(have []any, s *schema, tags []types.Tag) []any {
 func (d *Double) compare(c *change, s *stack, sh *shape, sc *scope, kind *resourceType, decl *resourceDecl, old *resource, fresh map[string]bool) {
 	scoped := map[types.ResourceAttribute]bool{}
 	c.replacement = types.ReplacementFalse
-	if old.kind != decl.kind {
-		c.replacement = types.ReplacementTrue
-		scoped[types.ResourceAttributeProperties] = true
-	}
 	for _, diff := range differences(old.properties, c.after, nil) {
 		attribute := types.ResourceAttributeProperties
 		if kind.tags != "" && diff.path[0] == kind.tags {
@@ -387,6 +396,10 @@ func (s *stack) secrets(shapes ...*shape) []string {
 	return all
 }
 
+// shortSecret is how long a secret is that is also hidden within a text: one of a letter or
+// two would take words apart.
+const shortSecret = 6
+
 // hide replaces what must not be shown, and what is not known yet.
 func hide(v any, secrets []string) any {
 	switch v := v.(type) {
@@ -394,7 +407,12 @@ func hide(v any, secrets []string) any {
 		return afterApply
 	case string:
 		for _, secret := range secrets {
-			v = strings.ReplaceAll(v, secret, noEchoMask)
+			if v == secret {
+				return noEchoMask
+			}
+			if len(secret) >= shortSecret {
+				v = strings.ReplaceAll(v, secret, noEchoMask)
+			}
 		}
 		return v
 	case []any:

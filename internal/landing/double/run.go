@@ -29,8 +29,17 @@ type task struct {
 	over bool
 }
 
-// start works through deps, which say for each what it waits for.
+// start works through deps, which say for each what it waits for, from a moment later on.
 func (r *run) start(at time.Time, deps map[string][]string) {
+	at = at.Add(betweenTime)
+	r.clock.after(at, 0, func() {
+		if !r.over {
+			r.work(at, deps)
+		}
+	})
+}
+
+func (r *run) work(at time.Time, deps map[string][]string) {
 	r.waits, r.active = map[string]int{}, map[string]*task{}
 	r.next = turned(deps)
 	var ready []string

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,6 +78,7 @@ type resource struct {
 	drift           types.StackResourceDriftStatus
 	driftChecked    time.Time
 	snapshot        bool
+	deep            int  // how deep one of its values is made of others
 	fresh, replaces bool // made in the operation that runs, or in place of another
 }
 
@@ -106,18 +108,31 @@ func (d *Double) newStack(at place, name string) *stack {
 	d.stacks[at][name] = s
 	d.byID[id] = s
 	d.order = append(d.order, s)
+	d.forgetStacks()
 	return s
+}
+
+// keptStacks is how many stacks are remembered: AWS tells of deleted ones for ninety days.
+const keptStacks = 10_000
+
+// forgetStacks drops the oldest deleted stack where there are too many.
+func (d *Double) forgetStacks() {
+	if len(d.order) <= keptStacks {
+		return
+	}
+	at := slices.IndexFunc(d.order, func(s *stack) bool { return s.status == types.StackStatusDeleteComplete })
+	if at < 0 {
+		return
+	}
+	delete(d.byID, d.order[at].id)
+	d.order = slices.Delete(d.order, at, at+1)
 }
 
 // times tells how many stacks there were of a name, so that ids are the same each time.
 func (d *Double) times(at place, name string) string {
-	n := 0
-	for _, s := range d.order {
-		if s.at == at && s.name == name {
-			n++
-		}
-	}
-	return strings.Repeat("i", n)
+	key := at.account + " " + at.region + " " + name
+	d.counts[key]++
+	return strconv.Itoa(d.counts[key])
 }
 
 // find is a stack by name, if it lives, or by id.
@@ -162,6 +177,12 @@ func (d *Double) exists(at place, physical string) bool {
 	for _, s := range d.stacks[at] {
 		for _, r := range s.resources {
 			if !r.gone && (r.physical == physical || strings.HasSuffix(r.physical, "|"+physical)) {
+				return true
+			}
+		}
+		// What a stack tells of, such as a VPC's own security group, is there as well.
+		for _, o := range s.outputs {
+			if slices.Contains(splitList(*o.OutputValue), physical) {
 				return true
 			}
 		}

@@ -32,7 +32,7 @@ func (o *operation) update(at time.Time, sh *shape, reason string) error {
 	o.run = &run{clock: o.d.clock, stubborn: s.noRollback, begin: o.change,
 		cancel: func(at time.Time, name string) { o.called(at, name, "Resource update cancelled") },
 		finish: o.changed}
-	o.run.start(at.Add(betweenTime), deps)
+	o.run.start(at, deps)
 	return nil
 }
 
@@ -59,13 +59,10 @@ func (o *operation) change(at time.Time, t *task) {
 		return
 	}
 	kind, properties, problems, err := o.evaluate(decl)
-	replaces := decl.kind != old.kind
 	diffs := differences(old.properties, properties, nil)
-	if err == nil {
-		replaces = replaces || slices.ContainsFunc(diffs, func(d difference) bool { return kind.replacesAt(kind.createOnly, d) })
-	}
+	replaces := err == nil && slices.ContainsFunc(diffs, func(d difference) bool { return kind.replacesAt(kind.createOnly, d) })
 	switch {
-	case err == nil && replaces:
+	case replaces:
 		if !deny("Update:Replace") {
 			o.make(at, t, old)
 		}
@@ -172,7 +169,7 @@ func (o *operation) clean(at time.Time, old map[string]*resource, status types.S
 			if len(failed) > 0 {
 				reason = "Update successful. One or more resources could not be deleted."
 			}
-			o.end(at.Add(betweenTime), status, reason)
+			o.later(at, func(at time.Time) { o.end(at, status, reason) })
 		}}
 	o.run.start(at, reversed(old))
 }
@@ -233,7 +230,7 @@ func (o *operation) restore(at time.Time, was map[string]*resource, reason strin
 			s.turn(at, types.StackStatusUpdateRollbackCompleteCleanupInProgress, "")
 			o.clean(at, made, types.StackStatusUpdateRollbackComplete, true)
 		}}
-	o.run.start(at.Add(betweenTime), deps)
+	o.run.start(at, deps)
 }
 
 // bring brings one resource back to what it was.

@@ -79,6 +79,11 @@ func (t *resourceType) customName(properties map[string]any) bool {
 // attribute is the value of an attribute, always as text: what is set if it is set, or
 // else one that looks right and follows from the resource.
 func (t *resourceType) attribute(r *resource, path []string) string {
+	if r.deep++; r.deep > maxNesting {
+		r.deep--
+		return hashed(r.seed(strings.Join(path, "."))...)[:17]
+	}
+	defer func() { r.deep-- }()
 	if v := lookup(r.properties, path); v != nil {
 		if list, ok := v.([]any); ok {
 			return strings.Join(texts(list), ",")
@@ -93,6 +98,10 @@ func (t *resourceType) attribute(r *resource, path []string) string {
 	}
 	return t.make(r, path, last)
 }
+
+// maxNesting is how often a value may be made of another: an ARN has a name in it, and a
+// name may be an ARN.
+const maxNesting = 6
 
 // value is the value of an attribute as GetAtt gives it: text, or a list.
 func (t *resourceType) value(r *resource, path []string) any {
@@ -156,7 +165,7 @@ func (t *resourceType) primaryValue(r *resource, last string) string {
 		return t.arn(r)
 	}
 	s := t.root.properties[last]
-	if isARN(last) || covers(t.readOnly, []string{last}) && s != nil && s.pattern != nil && strings.Contains(s.pattern.text, "arn:") {
+	if t.isARN([]string{last}) {
 		return t.arn(r)
 	}
 	if covers(t.readOnly, []string{last}) && (strings.HasSuffix(last, "Id") || last == "Id") {
@@ -201,6 +210,12 @@ func (t *resourceType) named(r *resource, property string) string {
 		name = strings.TrimRight(name[:longest-13], "-") + name[len(name)-13:]
 	}
 	return name
+}
+
+// isARN says whether a property is an ARN, by its name or by the form that is wanted of it.
+func (t *resourceType) isARN(path []string) bool {
+	s := t.at(path)
+	return isARN(path[len(path)-1]) || covers(t.readOnly, path) && s != nil && s.pattern != nil && strings.Contains(s.pattern.text, "arn:")
 }
 
 func isARN(name string) bool { return strings.HasSuffix(name, "Arn") || strings.HasSuffix(name, "ARN") }
@@ -264,7 +279,7 @@ func (t *resourceType) called(r *resource) string {
 		return "o-" + hashed(r.at.account)[:10] + "/" + accountNumber(r)
 	}
 	for _, path := range t.primary {
-		if last := path[len(path)-1]; !isARN(last) {
+		if !t.isARN(path) {
 			return t.attribute(r, path)
 		}
 	}
@@ -281,8 +296,11 @@ func (t *resourceType) called(r *resource) string {
 
 func (t *resourceType) arn(r *resource) string {
 	arn := arnOf(r.at, t.name, t.called(r))
-	if t.name == "AWS::Logs::LogGroup" {
+	switch {
+	case t.name == "AWS::Logs::LogGroup":
 		arn += ":*"
+	case t.name == "AWS::ElasticLoadBalancingV2::LoadBalancer" && text(r.properties["Type"]) == "network":
+		arn = strings.Replace(arn, "loadbalancer/app/", "loadbalancer/net/", 1)
 	}
 	return arn
 }
@@ -356,6 +374,9 @@ func (t *resourceType) make(r *resource, path []string, last string) string {
 		}
 		return host + region + ".elb." + suffix
 	case "AWS::ElasticLoadBalancingV2::LoadBalancer LoadBalancerFullName":
+		if text(r.properties["Type"]) == "network" {
+			return "net/" + t.called(r)
+		}
 		return "app/" + t.called(r)
 	case "AWS::ElasticLoadBalancingV2::TargetGroup TargetGroupFullName":
 		return "targetgroup/" + t.called(r)
@@ -386,7 +407,7 @@ func (t *resourceType) make(r *resource, path []string, last string) string {
 			return t.arn(r)
 		}
 		if strings.Contains(last, "Secret") {
-			return arnOf(r.at, "AWS::SecretsManager::Secret", strings.ToLower(t.name[strings.LastIndexByte(t.name, ':')+1:])+"!"+uuidOf(hash)+"-"+letters(6, hash))
+			return arnOf(r.at, "AWS::SecretsManager::Secret", strings.ToLower(strings.Split(t.name, "::")[1])+"!db-"+uuidOf(hash)+"-"+letters(6, hash))
 		}
 		if len(path) == 1 && covers(t.readOnly, path) && !slices.ContainsFunc(t.readOnly, func(p []string) bool { return len(p) == 1 && (p[0] == "Arn" || p[0] == "ARN") }) {
 			return t.arn(r)
@@ -445,7 +466,7 @@ func (t *resourceType) host(r *resource, name, hash, region, suffix string) stri
 }
 
 func (t *resourceType) primaryName(r *resource) string {
-	if len(t.primary) == 1 {
+	if len(t.primary) == 1 && !covers(t.readOnly, t.primary[0]) {
 		return strings.ToLower(t.attribute(r, t.primary[0]))
 	}
 	return strings.ToLower(r.logical)
