@@ -116,13 +116,17 @@ func cacheOptions(own, shared []kind) cache.Options {
 	return o
 }
 
-// strip keeps of an object what the operator looks at.
+// strip keeps of an object what the operator looks at. It may be given what it made itself:
+// what comes with the first list passes by here twice.
 func strip(x any) (any, error) {
 	o, ok := x.(client.Object)
 	if !ok {
 		return x, nil
 	}
-	note := ownFields(o.GetManagedFields())
+	note := fieldsOf(o)
+	if len(o.GetManagedFields()) > 0 {
+		note = ownFields(o.GetManagedFields())
+	}
 	o.SetManagedFields(nil)
 	if _, ok := x.(*v1alpha1.Exposure); ok {
 		return x, nil

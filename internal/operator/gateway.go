@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -172,6 +173,7 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, at reconcile.Request)
 				r.events.Eventf(g, nil, corev1.EventTypeWarning, wrong.reason, "Reconcile", "%s", wrong.text)
 			}
 			r.count.refusals.Inc()
+			log.FromContext(ctx).Info("a shared Gateway can not be made as it should be", "why", wrong.text)
 			return reconcile.Result{RequeueAfter: againAfter}, nil
 		}
 		if err != nil {

@@ -67,8 +67,9 @@ const (
 	// clientQPS and clientBurst are requests to the API server, which has limits of its own:
 	// client-go's 5 a second would make a thousand Exposures a matter of an hour.
 	clientQPS, clientBurst = 300, 600
-	// requestTimeout bounds a request.
-	requestTimeout = 30 * time.Second
+	// workTime bounds the work on one object, with all of its requests: the client's own
+	// bound would end watches too.
+	workTime = 2 * time.Minute
 )
 
 // The rights that it takes, and no others.
@@ -128,9 +129,6 @@ func Run(ctx context.Context, o Options) error {
 	o.Config = rest.CopyConfig(o.Config)
 	if o.Config.QPS == 0 {
 		o.Config.QPS, o.Config.Burst = clientQPS, clientBurst
-	}
-	if o.Config.Timeout == 0 {
-		o.Config.Timeout = requestTimeout
 	}
 	ctrl.SetLogger(logr.FromSlogHandler(o.Log.Handler()))
 	count := newCounters()
@@ -303,7 +301,7 @@ func indexes(ctx context.Context, m manager.Manager, own []kind, p render.Policy
 // register lets everything that an Exposure depends on wake it.
 func (r *reconciler) register(m manager.Manager, shared []kind, workers int) error {
 	b := builder.ControllerManagedBy(m).Named("exposure").For(&v1alpha1.Exposure{}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers, RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry)})
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: workTime, RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry)})
 	for _, k := range r.kinds {
 		b = b.Watches(k.empty(), r.ownHandler(m, k))
 	}
@@ -434,7 +432,7 @@ func (r *gatewayReconciler) register(m manager.Manager, wake <-chan event.TypedG
 		q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: e.Object.Name()}}, gatherTime)
 	}}
 	b := builder.ControllerManagedBy(m).Named("gateway").WatchesRawSource(source.TypedChannel[render.Scope, reconcile.Request](wake, later)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 1, RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry)})
+		WithOptions(controller.Options{MaxConcurrentReconciles: 1, ReconciliationTimeout: workTime, RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry)})
 	for _, k := range r.kinds {
 		b = b.Watches(k.empty(), handler.Funcs{
 			CreateFunc: func(_ context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {

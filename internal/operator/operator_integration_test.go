@@ -80,6 +80,9 @@ func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.next.RoundTrip(r)
 }
 
+// WrappedRoundTripper lets requests be given up.
+func (c counted) WrappedRoundTripper() http.RoundTripper { return c.next }
+
 func newBench(t testing.TB) *bench {
 	t.Helper()
 	b := &bench{TB: t, conf: apitest.Start(t, nil, append(apitest.Ours(t), apitest.Others(t)...)...), writes: &writes{}, root: t}
