@@ -35,7 +35,7 @@ const (
 	// installing is how long packages may take to arrive, linting how long all
 	// templates may take on a busy machine.
 	installing = 5 * time.Minute
-	linting    = 4 * time.Minute
+	linting    = 8 * time.Minute
 )
 
 // installed is the linter of a lock file. It is installed once, each package by its

@@ -110,13 +110,13 @@ with a drawing, its parameters, resources and outputs. An output of one is the v
 parameter of that name of another; nothing is exported. ` + "`dhow deploy`" + ` deploys them in the order
 that follows from this, and each can be linted and deployed by hand.
 
-| template | what it is | deployed | resources | lines |
-|---|---|---|---|---|
+| template | what it is | deployed | resources |
+|---|---|---|---|
 `)
 	for _, name := range sortedKeys(all) {
 		of := all[name]
 		first, _, _ := strings.Cut(describe(of), ". ")
-		fmt.Fprintf(&b, "| [%s](%s.md) | %s | %s | %d | %d |\n", name, name, cell(strings.TrimSuffix(first, ".")), places[asString(of.metadata()["Scope"])], len(of.resources()), strings.Count(of.text, "\n"))
+		fmt.Fprintf(&b, "| [%s](%s.md) | %s | %s | %d |\n", name, name, cell(strings.TrimSuffix(first, ".")), places[asString(of.metadata()["Scope"])], len(of.resources()))
 	}
 	return b.String()
 }
