@@ -46,6 +46,7 @@ func (m *maker) writeEstate() error {
 	}
 	m.decide(Decision{What: "the new servers' names are known only when they are made: the estate has " + endpoint + " in their place", Do: "put the outputs of their stacks there, and the passwords into the variables that the estate names", Blocks: true})
 	e.Gate = m.gate()
+	e.Landing = m.landing()
 	file, err := m.estateText(e)
 	m.plan.Estate = &file
 	return err

@@ -19,10 +19,11 @@ const (
 	production    = "production"
 	nonproduction = "nonproduction"
 	security      = "security"
+	management    = "management"
 )
 
 //nolint:gochecknoglobals // a constant list
-var accountNames = []string{nonproduction, production, security}
+var accountNames = []string{management, nonproduction, production, security}
 
 // How a network is cut. Pods take addresses of their own from it, so nearly all is theirs;
 // what stands at its edges is few.
@@ -166,6 +167,7 @@ func after(p netip.Prefix) netip.Prefix {
 // layNetworks finds networks that overlap with nothing that the source was seen to use.
 func (m *maker) layNetworks() error {
 	m.plan.Accounts = []Account{
+		{management, m.o.Accounts[management], "the organization, and the policies that bind the other accounts"},
 		{nonproduction, m.o.Accounts[nonproduction], "what is tried before it is live, a network of its own in the primary region"},
 		{production, m.o.Accounts[production], "what users reach, and its twin for disaster recovery"},
 		{security, m.o.Accounts[security], "logs, findings and backups that nobody in the other two can remove"},
