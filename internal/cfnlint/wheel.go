@@ -7,6 +7,7 @@ package cfnlint
 import (
 	"archive/zip"
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -111,13 +112,12 @@ func openWheel(dir, name, version string) (*Wheel, error) {
 // lockedEntry is the part of a lock file that is about a package: its version, and
 // the lines that pip wants with its hashes.
 func lockedEntry(locks fs.FS, lock, name string) (entry, version string, err error) {
-	f, err := locks.Open(lock)
+	text, err := fs.ReadFile(locks, lock)
 	if err != nil {
 		return "", "", fmt.Errorf("read what is locked: %w", err)
 	}
-	defer f.Close()
 	var b strings.Builder
-	lines := bufio.NewScanner(f)
+	lines := bufio.NewScanner(bytes.NewReader(text))
 	for lines.Scan() {
 		line := lines.Text()
 		if rest, ok := strings.CutPrefix(line, name+"=="); ok {

@@ -55,7 +55,6 @@ type Role struct {
 type accounts struct {
 	byID       map[string]*Account
 	identities map[string]*identity // by access key
-	session    time.Duration
 }
 
 // identity is somebody who signs requests.
@@ -189,9 +188,9 @@ func secretText(n int) string {
 // denied says whether an action is among those that are refused.
 func denied(denies []string, action string) bool {
 	return slices.ContainsFunc(denies, func(d string) bool {
-		prefix, any := strings.CutSuffix(strings.ToLower(d), "*")
+		prefix, many := strings.CutSuffix(strings.ToLower(d), "*")
 		low := strings.ToLower(action)
-		return low == prefix || any && strings.HasPrefix(low, prefix)
+		return low == prefix || many && strings.HasPrefix(low, prefix)
 	})
 }
 

@@ -83,11 +83,13 @@ func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s, err := d.authenticate(r, body)
 	d.mu.Unlock()
 	namespace, actions := cloudformationNamespace, d.actions
-	if s != nil && s.service == "sts" {
+	switch {
+	case s == nil:
+	case s.service == "sts":
 		namespace, actions = stsNamespace, d.stsActions
-	} else if s != nil && s.service == "iam" {
+	case s.service == "iam":
 		namespace, actions = iamNamespace, d.iamActions
-	} else if s != nil && s.service == "ec2" {
+	case s.service == "ec2":
 		d.serveEC2(w, r, request, s, err, form)
 		return
 	}

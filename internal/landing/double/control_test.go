@@ -130,9 +130,10 @@ func TestTimeline(t *testing.T) {
 	}
 	// The events are told in pages, the newest first, each once.
 	in := &cloudformation.DescribeStackEventsInput{StackName: aws.String("wide")}
-	seen, pages := map[string]bool{}, 0
+	seen := map[string]bool{}
+	pages := 1
 	last := time.Now().Add(time.Hour * 24 * 365)
-	for pages = 1; ; pages++ {
+	for ; ; pages++ {
 		out, err := s.cfn.DescribeStackEvents(t.Context(), in)
 		if err != nil {
 			t.Fatal(err)

@@ -553,7 +553,7 @@ func (s *scope) pick(arg any) (any, error) {
 
 func (s *scope) findInMap(arg any) (any, error) {
 	list, ok := arg.([]any)
-	if !ok || len(list) != 3 && !(len(list) == 4 && s.extended()) {
+	if !ok || len(list) != 3 && (len(list) != 4 || !s.extended()) {
 		return nil, invalid("Template error: every Fn::FindInMap object requires three parameters, the map name, map key and the attribute for return value")
 	}
 	var keys []string

@@ -313,7 +313,10 @@ func TestPolicy(t *testing.T) {
 		t.Error(s.story("network"))
 	}
 	sameResources(t, before, s.Resources())
-	gone := network[:strings.Index(network, "  Subnet:")] + network[strings.Index(network, "  Gateway:"):strings.Index(network, "  SubnetIds:")]
+	head, rest, _ := strings.Cut(network, "  Subnet:")
+	_, rest, _ = strings.Cut(rest, "  Gateway:")
+	rest, _, _ = strings.Cut(rest, "  SubnetIds:")
+	gone := head + "  Gateway:" + rest
 	if _, err := s.cfn.UpdateStack(ctx, &cloudformation.UpdateStackInput{StackName: aws.String("network"), TemplateBody: &gone}); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ var prefixes = map[string]string{
 	"AWS::EC2::VPCEndpointService": "vpce-svc-", "AWS::EC2::VPCPeeringConnection": "pcx-", "AWS::EC2::VPNConnection": "vpn-", "AWS::EC2::VPNGateway": "vgw-",
 	"AWS::EC2::Volume": "vol-", "AWS::EFS::FileSystem": "fs-", "AWS::EFS::MountTarget": "fsmt-", "AWS::EFS::AccessPoint": "fsap-", "AWS::EC2::EIPAssociation": "eipassoc-",
 	"AWS::EC2::IPAM": "ipam-", "AWS::EC2::IPAMPool": "ipam-pool-", "AWS::EC2::IPAMScope": "ipam-scope-", "AWS::EC2::KeyPair": "key-", "AWS::EC2::SnapshotBlockPublicAccess": "",
-	"AWS::Organizations::OrganizationalUnit": "ou-", "AWS::Organizations::Policy": "p-", "AWS::Organizations::Organization": "o-",
+	"AWS::Organizations::OrganizationalUnit": "ou-root-", "AWS::Organizations::Policy": "p-", "AWS::Organizations::Organization": "o-",
 }
 
 // arns are the services and the beginnings of the names in ARNs of types where they do not

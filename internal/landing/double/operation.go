@@ -135,12 +135,12 @@ func (o *operation) called(at time.Time, name, reason string) {
 
 func (o *operation) created(at time.Time, failed []string) {
 	if len(failed) == 0 {
-		if err := o.publish(); err == nil {
+		err := o.publish()
+		if err == nil {
 			o.later(at, func(at time.Time) { o.end(at, types.StackStatusCreateComplete, "") })
 			return
-		} else { //nolint:revive // the error is of this branch alone
-			o.why[""] = o.d.faultOf(err).message
 		}
+		o.why[""] = o.d.faultOf(err).message
 	}
 	reason := o.reason(failed, "create")
 	switch {
@@ -215,7 +215,7 @@ func (d *Double) importers(at place, name string) []string {
 		}
 		for _, r := range s.template.resources {
 			if sc.wants(r) {
-				look(map[string]any(r.properties))
+				look(r.properties)
 			}
 		}
 		for _, out := range s.template.outputs {
@@ -324,7 +324,7 @@ func (o *operation) evaluate(decl *resourceDecl) (*resourceType, map[string]any,
 
 // remove deletes a resource, or leaves it where its policy says so.
 func (o *operation) remove(at time.Time, t *task, r *resource, policy string, gone func()) {
-	if keeps(policy) && !(policy == "RetainExceptOnCreate" && r.fresh) || o.skip[r.logical] {
+	if policy == "Retain" || policy == "RetainExceptOnCreate" && !r.fresh || o.skip[r.logical] {
 		r.turn(o.s, at, types.ResourceStatusDeleteSkipped, "")
 		gone()
 		t.pass(at)
@@ -333,7 +333,6 @@ func (o *operation) remove(at time.Time, t *task, r *resource, policy string, go
 	r.turn(o.s, at, types.ResourceStatusDeleteInProgress, "")
 	d := timingOf(r.kind, r.properties).remove
 	if policy == "Snapshot" {
-		r.snapshot = true
 		d += snapshotTime
 	}
 	if r.physical == "" || r.gone {
@@ -370,7 +369,11 @@ func (o *operation) undo(at time.Time, complete, failed types.StackStatus) {
 	o.run = &run{clock: o.d.clock, stubborn: true,
 		begin: func(at time.Time, t *task) {
 			r := o.s.resources[t.name]
-			o.remove(at, t, r, r.deletion, func() { delete(o.s.resources, t.name) })
+			policy := r.deletion
+			if policy == "Retain" && o.s.retainNew { // as the request said
+				policy = "RetainExceptOnCreate"
+			}
+			o.remove(at, t, r, policy, func() { delete(o.s.resources, t.name) })
 		},
 		finish: func(at time.Time, broken []string) {
 			if len(broken) > 0 {

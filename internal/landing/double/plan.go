@@ -160,7 +160,7 @@ func keeps(policy string) bool { return policy == "Retain" || policy == "RetainE
 
 // propertiesOf evaluates the properties of a resource, with the stack's tags.
 func (s *scope) propertiesOf(kind *resourceType, decl *resourceDecl, tags []types.Tag) (map[string]any, []problem, error) {
-	v, err := s.eval(map[string]any(decl.properties))
+	v, err := s.eval(decl.properties)
 	if err != nil {
 		return nil, nil, err
 	}

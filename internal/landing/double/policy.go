@@ -72,19 +72,19 @@ func allowed(policy, action string, r *resource) bool {
 }
 
 func (s policyStatement) applies(action string, r *resource) bool {
-	any := func(patterns words, s string) bool {
+	fits := func(patterns words, s string) bool {
 		return slices.ContainsFunc(patterns, func(p string) bool { return wild(p, s) })
 	}
-	if len(s.Action) > 0 && !any(s.Action, action) || len(s.NotAction) > 0 && any(s.NotAction, action) {
+	if len(s.Action) > 0 && !fits(s.Action, action) || len(s.NotAction) > 0 && fits(s.NotAction, action) {
 		return false
 	}
 	id := "LogicalResourceId/" + r.logical
-	if len(s.Resource) > 0 && !any(s.Resource, id) || len(s.NotResource) > 0 && any(s.NotResource, id) {
+	if len(s.Resource) > 0 && !fits(s.Resource, id) || len(s.NotResource) > 0 && fits(s.NotResource, id) {
 		return false
 	}
 	for operator, keys := range s.Condition {
 		if kinds, ok := keys["ResourceType"]; ok {
-			match := any(kinds, r.kind)
+			match := fits(kinds, r.kind)
 			if strings.HasPrefix(operator, "StringEquals") {
 				match = slices.Contains(kinds, r.kind)
 			}

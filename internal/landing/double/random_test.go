@@ -188,7 +188,7 @@ func FuzzTemplate(f *testing.F) {
 			ordered(deps)
 		}
 		for _, r := range tpl.resources {
-			if v, err := sc.eval(map[string]any(r.properties)); err == nil {
+			if v, err := sc.eval(r.properties); err == nil {
 				differences(v, map[string]any{"a": "b"}, nil)
 				compact(hide(v, []string{"x"}))
 			}

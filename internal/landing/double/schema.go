@@ -348,7 +348,7 @@ func covers(list [][]string, path []string) bool {
 			return false
 		}
 		for i, part := range p {
-			if part != path[i] && !(part == "*" && isIndex(path[i])) {
+			if part != path[i] && (part != "*" || !isIndex(path[i])) {
 				return false
 			}
 		}

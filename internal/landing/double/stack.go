@@ -17,7 +17,6 @@ type stack struct {
 	name, id string
 	status   types.StackStatus
 	reason   string
-	detailed types.DetailedStatus
 
 	created, updated, deleted time.Time
 
@@ -77,7 +76,6 @@ type resource struct {
 	deps            []string
 	drift           types.StackResourceDriftStatus
 	driftChecked    time.Time
-	snapshot        bool
 	deep            int  // how deep one of its values is made of others
 	fresh, replaces bool // made in the operation that runs, or in place of another
 }

@@ -156,7 +156,7 @@ func (o *operation) clean(at time.Time, old map[string]*resource, status types.S
 			}
 			if back {
 				policy = ""
-				if r.deletion == "Retain" && o.s.resources[t.name] == nil {
+				if r.deletion == "Retain" && o.s.resources[t.name] == nil && !o.s.retainNew {
 					policy = "Retain"
 				}
 			}
