@@ -125,7 +125,7 @@ func (d *Deployer) changeSet(ctx context.Context, p *place, s *Stack, st *types.
 		return nil, fmt.Errorf("%s gives no %s, which the parameter %s needs", lacking[0].Stack, lacking[0].Output, lacking[0].Parameter)
 	}
 	in := &cloudformation.CreateChangeSetInput{
-		StackName: aws.String(s.Name), ChangeSetName: aws.String(changeSetName(s, st, parameters)), ChangeSetType: kind,
+		StackName: aws.String(s.Name), ChangeSetName: aws.String(changeSetName(s, st, kind, parameters)), ChangeSetType: kind,
 		Description: aws.String("dhow deploy"), TemplateBody: aws.String(s.template.deployed()), Parameters: parameters, Tags: s.cfnTags(),
 		Capabilities: []types.Capability{types.CapabilityCapabilityNamedIam},
 	}
@@ -148,7 +148,7 @@ func (d *Deployer) changeSet(ctx context.Context, p *place, s *Stack, st *types.
 			return nil, nil
 		case set.Status == types.ChangeSetStatusCreateComplete && set.ExecutionStatus == types.ExecutionStatusAvailable:
 			return set, nil
-		case set.ExecutionStatus == types.ExecutionStatusExecuteInProgress || set.ExecutionStatus == types.ExecutionStatusExecuteComplete:
+		case set.ExecutionStatus == types.ExecutionStatusExecuteInProgress:
 			return nil, errBegun
 		case again:
 			d.discard(ctx, p, s, *in.ChangeSetName)
@@ -165,9 +165,11 @@ var errBegun = errors.New("the change is begun already")
 
 // changeSetName is the same for the same change to the same state of a stack, so that
 // a run that was cut off finds its own again.
-func changeSetName(s *Stack, st *types.Stack, parameters []types.Parameter) string {
+func changeSetName(s *Stack, st *types.Stack, kind types.ChangeSetType, parameters []types.Parameter) string {
 	h := sha256.New()
 	part := func(text string) { _, _ = fmt.Fprintf(h, "%d %s\n", len(text), text) } // a hash takes all
+	// A stack that was made is changed the next time, by another set.
+	part(string(kind))
 	part(s.template.Hash)
 	for _, p := range parameters {
 		part(aws.ToString(p.ParameterKey))

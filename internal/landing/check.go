@@ -109,7 +109,11 @@ func (g *Graph) checkTypes(s *Stack, r *region.Region, here []Resource) {
 				ids = append(ids, h.ID)
 			}
 		}
-		g.find(severity, "type-in-region", s.ID, "choose another region, set the parameter that leaves it out, or leave the template out under landing.without",
+		fix := "choose another region, set the parameter that leaves it out, or leave the template out under landing.without"
+		if s.Environment == Shared && s.Region == g.landing.Regions.Home {
+			fix = "name a home region that has it, under landing.regions.home: `dhow regions --rank --type " + lacking + "` says which"
+		}
+		g.find(severity, "type-in-region", s.ID, fix,
 			"%s does not offer %s, of which it has %s (known of %s)", r.Name, lacking, strings.Join(ids, ", "), r.Offer.Known())
 	}
 }

@@ -7,6 +7,7 @@
 package landing
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -84,6 +85,15 @@ type Input struct {
 	Output string `json:"output,omitempty"`
 	// Hidden says that the template does not want it shown.
 	Hidden bool `json:"hidden,omitempty"`
+}
+
+// MarshalJSON leaves out a value that is not to be shown.
+func (i Input) MarshalJSON() ([]byte, error) {
+	type shown Input
+	if i.Hidden {
+		i.Value = ""
+	}
+	return json.Marshal(shown(i))
 }
 
 // New makes the graph of an estate. An error tells all that is wrong at once: cycles,

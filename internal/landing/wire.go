@@ -306,6 +306,9 @@ func allowed(s *Stack, p *Parameter, in Input) error {
 	if in.Kind == FromOutput || in.Kind == FromDefault || len(p.Allowed) == 0 || slices.Contains(p.Allowed, in.Value) {
 		return nil
 	}
+	if p.NoEcho {
+		return fmt.Errorf("%s: its parameter %s, from the %s, is none of the values that it takes", s.ID, p.Name, in.Kind)
+	}
 	return fmt.Errorf("%s: its parameter %s is %q, from the %s: want one of %s", s.ID, p.Name, in.Value, in.Kind, strings.Join(p.Allowed, ", "))
 }
 
