@@ -419,3 +419,36 @@ func TestExports(t *testing.T) {
 		t.Error(s.story("twin"))
 	}
 }
+
+// TestLate: without the early check, a wrong property fails where its resource is made.
+func TestLate(t *testing.T) {
+	s := newStand(t, func(o *Options) { o.Late = true })
+	body := "Resources:\n  Thing: {Type: AWS::SNS::Topic, Properties: {TopicNam: a}}\n"
+	if set := s.propose("late", "first", body, types.ChangeSetTypeCreate); set.Status != types.ChangeSetStatusCreateComplete {
+		t.Fatalf("the change set is %s: %s", set.Status, aws.ToString(set.StatusReason))
+	}
+	if made := s.execute("late", "first"); made.StackStatus != types.StackStatusRollbackComplete || !strings.Contains(s.story("late"), "extraneous key [TopicNam] is not permitted") {
+		t.Error(s.story("late"))
+	}
+}
+
+// TestRetainNew: what is kept by its policy is kept after a failed creation too, unless
+// the request says otherwise.
+func TestRetainNew(t *testing.T) {
+	s := newStand(t)
+	body := "Resources:\n  Kept: {Type: AWS::SNS::Topic, DeletionPolicy: Retain}\n  Last: {Type: AWS::SQS::Queue, DependsOn: Kept}\n"
+	s.Fail(Fault{Logical: "Last", On: "create"})
+	for name, drops := range map[string]bool{"keeps": false, "drops": true} {
+		if _, err := s.cfn.CreateStack(t.Context(), &cloudformation.CreateStackInput{StackName: &name, TemplateBody: &body, RetainExceptOnCreate: &drops}); err != nil {
+			t.Fatal(err)
+		}
+		s.settle()
+		want := "Kept DELETE_SKIPPED"
+		if drops {
+			want = "Kept DELETE_COMPLETE"
+		}
+		if got := s.stack(name); got.StackStatus != types.StackStatusRollbackComplete || !strings.Contains(s.story(name), want) {
+			t.Errorf("%s: want %s:\n%s", name, want, s.story(name))
+		}
+	}
+}
