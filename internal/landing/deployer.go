@@ -22,7 +22,7 @@ const (
 	// has side by side, and few enough that an account's rate of calls is not the limit.
 	DefaultParallel = 24
 	// DefaultPoll is the pause between two looks at a stack that is being changed.
-	DefaultPoll = 3 * time.Second
+	DefaultPoll = 2 * time.Second
 	// pollsOfChangeSet is how many looks at a change set fall on one at a stack: it is made in seconds.
 	pollsOfChangeSet = 5
 	// eventBacklog bounds how far back a stack's events are read, in pages of AWS's.
@@ -243,7 +243,7 @@ func (d *Deployer) walk(ctx context.Context, stacks []*Stack, before func(*Stack
 	for i, s := range stacks {
 		done[s.ID], at[s.ID] = make(chan struct{}), i
 	}
-	work := func(i int, s *Stack) Result {
+	work := func(s *Stack) Result {
 		for _, id := range before(s) {
 			if done[id] == nil {
 				continue
@@ -267,7 +267,7 @@ func (d *Deployer) walk(ctx context.Context, stacks []*Stack, before func(*Stack
 	for i, s := range stacks {
 		all.Go(func() {
 			defer close(done[s.ID])
-			r := work(i, s)
+			r := work(s)
 			results[i] = r
 			d.tell(Event{Stack: s.ID, Status: r.Outcome, Reason: r.Reason})
 		})

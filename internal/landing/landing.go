@@ -109,7 +109,7 @@ func New(o Options) (*Graph, error) {
 	if err := g.place(o); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(g.wire(o)...); err != nil {
+	if err := errors.Join(g.wire()...); err != nil {
 		return nil, err
 	}
 	if err := g.order(); err != nil {

@@ -329,7 +329,9 @@ func (g *Graph) overlaps() []Finding {
 	var found []Finding
 	for _, s := range g.Stacks {
 		for _, in := range s.Inputs {
-			if in.Kind == FromOutput || in.Kind == FromDefault || !(s.template.gives("VpcId") && in.Parameter == "VpcCidr" || strings.HasPrefix(in.Parameter, "Source") && strings.Contains(in.Parameter, "Cidr")) {
+			ours := s.template.gives("VpcId") && in.Parameter == "VpcCidr"
+			source := strings.HasPrefix(in.Parameter, "Source") && strings.Contains(in.Parameter, "Cidr")
+			if in.Kind == FromOutput || in.Kind == FromDefault || !ours && !source {
 				continue
 			}
 			for _, text := range strings.Split(in.Value, ",") {

@@ -72,7 +72,7 @@ func Rehearse(ctx context.Context, meant []*Stack, o RehearsalOptions) (*Rehears
 	if !l.Role.ExternalID.IsZero() {
 		externalID = rand.Text()
 	}
-	d, err := double.New(double.Options{Accounts: o.Graph.rehearsed(key, secret, externalID), Speed: o.Speed})
+	d, err := double.New(double.Options{Accounts: o.Graph.rehearsed(key, secret, externalID), Speed: o.Speed}) //nolint:contextcheck // its clock runs until Close, below
 	if err != nil {
 		return nil, fmt.Errorf("begin the rehearsal: %w", err)
 	}
@@ -88,7 +88,7 @@ func Rehearse(ctx context.Context, meant []*Stack, o RehearsalOptions) (*Rehears
 	defer func() {
 		transport.CloseIdleConnections() // a server waits a while for those that were never used
 		stop()
-		<-served
+		_ = <-served // how it ended is of no use any more
 	}()
 
 	deployer := NewDeployer(DeployerOptions{

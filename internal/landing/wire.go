@@ -14,7 +14,7 @@ import (
 
 // wire gives every parameter of every stack its value, and notes which stacks each
 // needs. It returns all that can not be given.
-func (g *Graph) wire(o Options) []error {
+func (g *Graph) wire() []error {
 	var wrong []error
 	givers := map[string][]*Stack{}
 	for _, s := range g.Stacks {

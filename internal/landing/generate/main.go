@@ -64,7 +64,7 @@ func run(ctx context.Context, check bool) error {
 	if err != nil {
 		return err
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }() // it was only read
 	made, err := made(w)
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func read(w *cfnlint.Wheel, name string) (schema, error) {
 	if err != nil {
 		return s, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // likewise
 	if err := json.NewDecoder(f).Decode(&s); err != nil {
 		return s, fmt.Errorf("read the schema %s: %w", name, err)
 	}
