@@ -132,7 +132,10 @@ type Traffic struct {
 // Goals are what the plan must meet.
 type Goals struct {
 	Replicas int32 `json:"replicas,omitempty"`
-	Zones    int   `json:"zones,omitempty"`
+	// MostReplicas is how many pods of a service an autoscaler may make, for a cluster with
+	// no room for more; 0 leaves it to the load.
+	MostReplicas int32 `json:"most_replicas,omitempty"`
+	Zones        int   `json:"zones,omitempty"`
 	// NonproductionHours is how many hours of a week non-production is worked with, 168 for all.
 	NonproductionHours int `json:"nonproduction_hours,omitempty"`
 	// CommitYears is for how long one would commit to what one uses: 0, 1 or 3.
@@ -375,6 +378,9 @@ func (o *Options) checkFacts(c *checker) {
 	}
 	if g := o.Goals.Replicas; g < 0 || g > maxReplicas {
 		c.wrong("goals.replicas", "%d is out of range: want 1 to %d", g, maxReplicas)
+	}
+	if g := o.Goals.MostReplicas; g < 0 || g > 0 && g < o.Goals.Replicas {
+		c.wrong("goals.most_replicas", "%d is out of range: want goals.replicas or more", g)
 	}
 	if g := o.Goals.Zones; g < 0 || g > maxZones {
 		c.wrong("goals.zones", "%d is out of range: want 1 to %d", g, maxZones)

@@ -40,6 +40,7 @@ func TestBadOptions(t *testing.T) {
 		{"small pool", "network:\n  pools: [10.0.0.0/24]\n", "is smaller than one network"},
 		{"no prefix", "network:\n  pools: [ten]\n", "o.yaml:2: "},
 		{"users", "users: {XX: 1}\n", "o.yaml:1: users: "},
+		{"most below least", "goals:\n  replicas: 4\n  most_replicas: 3\n", "o.yaml:3: goals.most_replicas: 3 is out of range"},
 		{"port", "databases:\n  a-postgres: {port: 70000}\n", "o.yaml:2: databases.a-postgres.port: 70000 is no port"},
 		{"size", "databases:\n  a-postgres: {size_gib: -1}\n", "o.yaml:2: databases.a-postgres: a number is out of range"},
 		{"not a number", "databases:\n  a-postgres: {size_gib: .nan}\n", "a number is out of range"},

@@ -87,6 +87,10 @@ func (m *maker) sizeUnit(u *unit) bool {
 		u.scaling.Least = m.o.Goals.Replicas
 		u.scaling.Why += fmt.Sprintf("; the goals ask for %d at least", m.o.Goals.Replicas)
 	}
+	if most := m.o.Goals.MostReplicas; most > 0 && u.scaling.Most > most && !w.Fixed {
+		u.scaling.Most = most
+		u.scaling.Why += fmt.Sprintf("; the goals allow %d at most", most)
+	}
 	u.scaling.Most = max(u.scaling.Most, u.scaling.Least)
 	if a := s.Autoscaler; a != nil && u.scaling.Most > u.scaling.Least {
 		u.scaling.CPUMilli = int64(a.AverageValue)

@@ -50,6 +50,7 @@ func TestInPlaceOfTheHandWritten(t *testing.T) {
 	o.Replace = map[string]string{"--instance=source": "--instance=target"}
 	o.Network.Edge, o.Network.Stores = netip.MustParsePrefix("10.40.0.0/20"), netip.MustParsePrefix("10.40.64.0/20")
 	o.Images = map[string]string{"accounts": "127.0.0.1:5000/accounts@sha256:" + strings.Repeat("b", 64)}
+	o.Goals.MostReplicas = 3
 	o.Databases = map[string]Facts{"superapp-postgres": {Port: 40001}, "superapp-redis": {Port: 40002}}
 	files := written(t, planned(t, o, "../../superapp/deploy/source"))
 	dir := t.TempDir()
@@ -84,9 +85,9 @@ func TestInPlaceOfTheHandWritten(t *testing.T) {
 		}
 	}
 	transfers := files["manifests/superapp/transfers.yaml"]
-	for _, text := range []string{"port: 40001", "port: 40002"} {
+	for _, text := range []string{"port: 40001", "port: 40002", "maxReplicas: 3"} {
 		if !strings.Contains(transfers, text) {
-			t.Errorf("transfers may not reach its databases: no %q", text)
+			t.Errorf("transfers has no %q", text)
 		}
 	}
 	if estate := files["dhow.yaml"]; !strings.Contains(estate, "port: 40001") || !strings.Contains(estate, "port: 40002") || !strings.Contains(estate, "port: 5432") {
