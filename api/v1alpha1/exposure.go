@@ -468,7 +468,7 @@ type Access struct {
 	// authentication is done by the load balancer before a request comes to a pod.
 	// +optional
 	Authentication *Authentication `json:"authentication,omitempty"`
-	// from are the workloads that may call it; nobody else in the cluster may.
+	// from are the workloads that may call it, and nobody else in the cluster; without any, those of its namespace.
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	// +optional
