@@ -199,6 +199,7 @@ func (p *play) voyage(ctx context.Context) error {
 	}
 	p.say("both sides are alike; the target's services are up")
 	if h := p.harbour; h != nil {
+		p.say("the target's pods run from what dhow plans for the old deployment: %s", h.Plan())
 		p.report.SourcePods, p.report.TargetPods = h.Pods(estate.Source), h.Pods(estate.Target)
 		p.say("pods: %d at the source, %d at the target", p.report.SourcePods, p.report.TargetPods)
 	}

@@ -43,6 +43,7 @@ type Harbour struct {
 // dock is one side's cluster: it is a Place.
 type dock struct {
 	side     estate.Side
+	dir      string // of the harbour
 	cluster  kube.Cluster
 	registry string // host and port
 	images   map[string]string
@@ -57,7 +58,7 @@ type dock struct {
 func OpenHarbour(ctx context.Context, dir string, say func(string, ...any), sides ...estate.Side) (_ *Harbour, err error) {
 	h := &Harbour{docks: map[estate.Side]*dock{}}
 	for _, side := range sides {
-		h.docks[side] = &dock{side: side}
+		h.docks[side] = &dock{side: side, dir: dir}
 	}
 	defer func() { //nolint:contextcheck // also when ctx has ended
 		if err != nil {
@@ -142,6 +143,9 @@ func (h *Harbour) Places() map[estate.Side]Place {
 	return places
 }
 
+// Plan is the folder of the plan from which the target's pods run.
+func (h *Harbour) Plan() string { return filepath.Join(h.docks[estate.Target].dir, planFolder) }
+
 // Kubeconfig is the file that gives full rights in a side's cluster.
 func (h *Harbour) Kubeconfig(side estate.Side) string { return h.docks[side].cluster.Kubeconfig() }
 
@@ -168,9 +172,10 @@ func (d *dock) Route(service string) string {
 // Stop leaves the pods to the end of their cluster.
 func (d *dock) Stop() error { return nil }
 
-// Start applies the old deployment at the source and the new one at the target.
+// Start applies the old deployment at the source, and at the target what a plan of the
+// old one has in its place.
 func (d *dock) Start(ctx context.Context, services []fleet.Service, stores fleet.Stores) error {
-	manifests, err := d.manifests(services, stores)
+	manifests, err := d.manifests(ctx, services, stores)
 	if err != nil {
 		return err
 	}
@@ -186,7 +191,7 @@ func (d *dock) Start(ctx context.Context, services []fleet.Service, stores fleet
 	return d.await(ctx, services)
 }
 
-func (d *dock) manifests(services []fleet.Service, stores fleet.Stores) ([]byte, error) {
+func (d *dock) manifests(ctx context.Context, services []fleet.Service, stores fleet.Stores) ([]byte, error) {
 	v := deploy.Values{Registry: d.registry + "/" + imagePrefix, Images: d.images, Node: d.cluster.Address(), CardsKey: stores.Secrets.CardsKey,
 		Postgres: map[string]string{}, MariaDB: map[string]string{}, Redis: map[string]string{}}
 	for _, s := range services {
@@ -213,9 +218,12 @@ func (d *dock) manifests(services []fleet.Service, stores fleet.Stores) ([]byte,
 	if err != nil {
 		return nil, fmt.Errorf("read the address by which pods reach this machine: %w", err)
 	}
-	v.Edge, v.Stores = around.Masked(), around.Masked()
-	var all []byte
-	for _, part := range []func(deploy.Values) ([]byte, error){deploy.AWS, deploy.Secrets, deploy.Edge} {
+	all, err := d.planned(ctx, stores, around.Masked())
+	if err != nil {
+		return nil, fmt.Errorf("plan the %s's deployment: %w", d.side, err)
+	}
+	// What a plan leaves to others: the Secrets, and a way in where there is no load balancer.
+	for _, part := range []func(deploy.Values) ([]byte, error){deploy.Secrets, deploy.Edge} {
 		text, err := part(v)
 		if err != nil {
 			return nil, err

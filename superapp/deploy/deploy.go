@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -89,12 +90,18 @@ func NodePorts() map[string]int {
 	return ports
 }
 
+// SourceFiles are the old deployment's manifests as they stand, with the examples in them.
+func SourceFiles() fs.FS {
+	source, _ := fs.Sub(files, "source") // the name is valid: it is written here
+	return source
+}
+
 // Source is the old deployment.
 func Source(v Values) ([]byte, error) {
 	return v.fill("source", v.registry(), v.node(), v.stores(), v.cardsKey())
 }
 
-// AWS is the new deployment. The Secrets that it refers to are made elsewhere, see Secrets.
+// AWS is the new deployment as it was written by hand. The Secrets that it refers to are made elsewhere, see Secrets.
 func AWS(v Values) ([]byte, error) { return v.fill("aws", v.digests(), v.networks()) }
 
 // Edge is for a gate outside of the cluster: a NodePort for each service, in the

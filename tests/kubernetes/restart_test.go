@@ -47,7 +47,7 @@ func build(t *testing.T) string {
 }
 
 // A rolling restart under traffic fails requests with the old deployment, which has
-// one replica, no readiness and no time to leave, and none with the new one.
+// one replica, no readiness and no time to leave, and none with what is planned for it.
 func TestRollingRestartUnderTraffic(t *testing.T) {
 	programs := build(t)
 	ctx, cancel := context.WithTimeout(t.Context(), within)
