@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -125,6 +126,21 @@ func (b *bench) create(o client.Object) {
 	b.Helper()
 	if err := b.Create(b.ctx, o); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// Update writes an object as it is, whatever was written to it meanwhile.
+func (b *bench) Update(ctx context.Context, o client.Object, opts ...client.UpdateOption) error {
+	for {
+		err := b.Client.Update(ctx, o, opts...)
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		now := o.DeepCopyObject().(client.Object)
+		if err := b.Get(ctx, client.ObjectKeyFromObject(o), now); err != nil {
+			return err
+		}
+		o.SetResourceVersion(now.GetResourceVersion())
 	}
 }
 
