@@ -326,8 +326,20 @@ func portOf(r *resource) string {
 var kinds = []struct{ part, prefix string }{{"VpcId", "vpc-"}, {"SecurityGroup", "sg-"}, {"SubnetId", "subnet-"}, {"NetworkInterface", "eni-"}, {"EniId", "eni-"}, {"AllocationId", "eipalloc-"},
 	{"NetworkAcl", "acl-"}, {"RouteTableId", "rtb-"}, {"AssociationId", "assoc-"}, {"GroupId", "sg-"}, {"RootId", "r-"}, {"OrganizationId", "o-"}}
 
-// make is the value of an attribute that nothing in the template tells.
+// make is the value of an attribute that nothing in the template tells, in the form
+// that the schema says it has.
 func (t *resourceType) make(r *resource, path []string, last string) string {
+	value := t.guess(r, path, last)
+	if s := t.at(path); s != nil && s.pattern != nil && !s.pattern.matches(value) {
+		if fits, ok := fitted(s.pattern.text, strings.Join(r.seed(strings.Join(path, ".")), "/")); ok && s.pattern.matches(fits) {
+			return fits
+		}
+	}
+	return value
+}
+
+// guess is such a value as the attribute's name lets one expect.
+func (t *resourceType) guess(r *resource, path []string, last string) string {
 	hash := hashed(r.seed(strings.Join(path, "."))...)
 	region := r.at.region
 	suffix := "amazonaws.com"
