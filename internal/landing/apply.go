@@ -129,6 +129,12 @@ func (d *Deployer) changeSet(ctx context.Context, p *place, s *Stack, st *types.
 		Description: aws.String("dhow deploy"), TemplateBody: aws.String(s.template.deployed()), Parameters: parameters, Tags: s.cfnTags(),
 		Capabilities: []types.Capability{types.CapabilityCapabilityNamedIam},
 	}
+	return d.makeChangeSet(ctx, p, s, in)
+}
+
+// makeChangeSet makes a change set as it is asked for, or finds the one that an earlier
+// run has made; nil where nothing is to be changed.
+func (d *Deployer) makeChangeSet(ctx context.Context, p *place, s *Stack, in *cloudformation.CreateChangeSetInput) (*cloudformation.DescribeChangeSetOutput, error) {
 	if s.template.Transform {
 		in.Capabilities = append(in.Capabilities, types.CapabilityCapabilityAutoExpand)
 	}
@@ -151,12 +157,47 @@ func (d *Deployer) changeSet(ctx context.Context, p *place, s *Stack, st *types.
 		case set.ExecutionStatus == types.ExecutionStatusExecuteInProgress:
 			return nil, errBegun
 		case again:
+			why := reasonOf(ctx, p, set)
 			d.discard(ctx, p, s, *in.ChangeSetName)
-			return nil, fmt.Errorf("CloudFormation refuses the change: %s", aws.ToString(set.StatusReason))
+			return nil, fmt.Errorf("CloudFormation refuses the change: %s", why)
 		}
 		// One that an earlier run left may be of no use any more; a new one tells.
 		d.discard(ctx, p, s, *in.ChangeSetName)
 	}
+}
+
+// mostFailures bounds what is told of a change set that was refused.
+const mostFailures = 10
+
+// reasonOf is why a change set failed. Where properties were held against their types
+// the reason only points to events, which tell it.
+func reasonOf(ctx context.Context, p *place, set *cloudformation.DescribeChangeSetOutput) string {
+	reason := aws.ToString(set.StatusReason)
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	out, err := p.cfn.DescribeEvents(ctx, &cloudformation.DescribeEventsInput{ChangeSetName: set.ChangeSetId, Filters: &types.EventFilter{FailedEvents: aws.Bool(true)}})
+	if err != nil {
+		return reason // it stands, and names the call
+	}
+	var told []string
+	for _, e := range out.OperationEvents {
+		if e.ValidationStatusReason == nil {
+			continue
+		}
+		if len(told) == mostFailures {
+			told = append(told, "and more")
+			break
+		}
+		one := fmt.Sprintf("%s (%s): %s", aws.ToString(e.LogicalResourceId), aws.ToString(e.ResourceType), *e.ValidationStatusReason)
+		if path := aws.ToString(e.ValidationPath); path != "" {
+			one += " at " + path
+		}
+		told = append(told, one)
+	}
+	if len(told) == 0 {
+		return reason
+	}
+	return strings.Join(told, "; ")
 }
 
 // errBegun says that an earlier run has executed the change set, though the stack does
