@@ -19,6 +19,7 @@ import (
 	"dhow/internal/cutover"
 	"dhow/internal/estate"
 	"dhow/internal/move"
+	"dhow/internal/process"
 	"dhow/internal/voyage"
 )
 
@@ -97,6 +98,11 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, err
 	}
 	defer lock.Release()
+	apart, err := process.Together() // one machine does the work of many
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, apart()) }()
 	if err := os.RemoveAll(o.Dir); err != nil {
 		return nil, fmt.Errorf("empty the demo's folder: %w", err)
 	}
