@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
 	"dhow/internal/cfnlint"
+	"dhow/internal/region"
 )
 
 const (
@@ -25,6 +27,7 @@ const (
 // that were not asked for lately are forgotten. One may serve many doubles at once.
 type Schemas struct {
 	releases []*release
+	regions  []string // all that are known, sorted
 
 	mu    sync.Mutex
 	types map[string]*list.Element // by release and schema
@@ -40,7 +43,15 @@ type release struct {
 // OpenSchemas opens the locked releases of cfn-lint, and fetches by pip what dhow's cache
 // lacks, which may take minutes. Close closes them.
 func OpenSchemas(ctx context.Context) (*Schemas, error) {
+	catalog, err := region.Load()
+	if err != nil {
+		return nil, fmt.Errorf("open AWS's resource schemas: %w", err)
+	}
 	s := &Schemas{types: map[string]*list.Element{}}
+	for _, r := range catalog.Regions() {
+		s.regions = append(s.regions, r.Name)
+	}
+	slices.Sort(s.regions)
 	for _, lock := range []string{newestRelease, olderRelease} {
 		w, err := cfnlint.Fetch(ctx, lock, "cfn-lint")
 		if err != nil {
@@ -62,22 +73,46 @@ func (s *Schemas) Close() error {
 }
 
 // find is the release and the name of a type's schema in a region; none where the region
-// lacks it.
+// lacks it. Where only an older release lists the region, the type is nevertheless as the
+// newest has it, in whatever region: AWS changes a type everywhere, within days.
 func (s *Schemas) find(region, name string) (*release, string, error) {
-	for _, r := range s.releases {
-		types, known := r.lists[region]
-		if !known {
-			var err error
-			if types, err = cfnlint.List(r, region); err != nil {
-				return nil, "", fmt.Errorf("read the types of %s: %w", region, err)
+	for i, r := range s.releases {
+		types, err := r.types(region)
+		if err != nil {
+			return nil, "", err
+		}
+		if len(types) == 0 {
+			continue
+		}
+		schema := types[name]
+		if i == 0 || schema == "" {
+			return r, schema, nil
+		}
+		for _, other := range s.regions {
+			types, err := s.releases[0].types(other)
+			if err != nil {
+				return nil, "", err
 			}
-			r.lists[region] = types
+			if newer := types[name]; newer != "" {
+				return s.releases[0], newer, nil
+			}
 		}
-		if len(types) > 0 {
-			return r, types[name], nil
-		}
+		return r, schema, nil
 	}
 	return nil, "", nil
+}
+
+// types are the names of the schemas of a region's types.
+func (r *release) types(region string) (map[string]string, error) {
+	types, known := r.lists[region]
+	if !known {
+		var err error
+		if types, err = cfnlint.List(r, region); err != nil {
+			return nil, fmt.Errorf("read the types of %s: %w", region, err)
+		}
+		r.lists[region] = types
+	}
+	return types, nil
 }
 
 // errNoType says that a region has no such type.
