@@ -17,6 +17,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/dlclark/regexp2"
 	"go.uber.org/goleak"
 
 	"dhow/internal/estate"
@@ -43,6 +44,7 @@ func TestMain(m *testing.M) {
 	}
 	if code == 0 {
 		// The SDK's cache of credentials goes on asking for a role when whoever wanted it was cut off.
+		regexp2.StopTimeoutClock() // it would end by itself, a moment later
 		if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/aws/aws-sdk-go-v2/credentials/stscreds.(*AssumeRoleProvider).Retrieve")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
