@@ -249,7 +249,7 @@ func TestOneThatCanNotFollowTakesAllBack(t *testing.T) {
 	for _, call := range []string{"fence db2", "catch up db2", "seal db2"} {
 		w := newWorld(3)
 		w.slow = map[string]time.Duration{call: time.Minute}
-		m, _ := machineOn(t, w, func(c *Config) { c.Budget = 50 * time.Millisecond })
+		m, _ := machineOn(t, w, func(c *Config) { c.Budget = 500 * time.Millisecond })
 		if r, err := m.Run(context.Background()); !errors.Is(err, ErrOverBudget) || !strings.Contains(err.Error(), "database db2") || r.Outcome != Undone {
 			t.Errorf("%s: outcome %q, %v", call, r.Outcome, err)
 		}
