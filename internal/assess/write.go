@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // perPiece is how many findings one goroutine writes at a time: about a megabyte.
@@ -38,25 +36,52 @@ func (r *Report) writeJSON(w io.Writer) error {
 	if _, err := w.Write(append(head, '[')); err != nil {
 		return err
 	}
-	pieces := make([]findingWriter, runtime.GOMAXPROCS(0))
-	for begin := 0; begin < len(r.Findings); begin += len(pieces) * perPiece {
-		var g errgroup.Group
-		for n := range pieces {
-			from := min(begin+n*perPiece, len(r.Findings))
-			to := min(from+perPiece, len(r.Findings))
-			g.Go(func() error { return pieces[n].write(r.Findings[from:to], from == 0) })
-		}
-		if err := g.Wait(); err != nil {
-			return err
-		}
-		for n := range pieces {
-			if _, err := w.Write(pieces[n].text); err != nil {
-				return err
-			}
-		}
+	if err := writeFindings(w, r.Findings); err != nil {
+		return err
 	}
 	_, err = fmt.Fprintf(w, "\n  ]%s\n", tail)
 	return err
+}
+
+// piece is a part of the findings, which is text when done says so.
+type piece struct {
+	writer *findingWriter
+	done   chan error
+}
+
+// writeFindings encodes pieces ahead of the writing, two for each processor at most.
+func writeFindings(w io.Writer, all []Finding) error {
+	ahead := 2 * runtime.GOMAXPROCS(0)
+	free, pending, stop := make(chan *findingWriter, ahead), make(chan piece, ahead), make(chan struct{})
+	for range ahead {
+		free <- &findingWriter{}
+	}
+	go func() {
+		defer close(pending)
+		for from := 0; from < len(all); from += perPiece {
+			select {
+			case <-stop:
+				return
+			case writer := <-free:
+				p := piece{writer, make(chan error, 1)}
+				pending <- p // there is room for every writer
+				go func() { p.done <- writer.write(all[from:min(from+perPiece, len(all))], from == 0) }()
+			}
+		}
+	}()
+	var failed error
+	for p := range pending {
+		err := <-p.done
+		if err == nil && failed == nil {
+			_, err = w.Write(p.writer.text)
+		}
+		if err != nil && failed == nil {
+			failed = err
+			close(stop)
+		}
+		free <- p.writer
+	}
+	return failed
 }
 
 // indented is a value's JSON for people to read: on many lines, with < and > as they are.

@@ -136,6 +136,12 @@ func (w *findingWriter) value(v any, indent string) {
 		w.string(v)
 	case bool:
 		w.text = strconv.AppendBool(w.text, v)
+	case int:
+		w.text = strconv.AppendInt(w.text, int64(v), 10)
+	case int32:
+		w.text = strconv.AppendInt(w.text, int64(v), 10)
+	case int64:
+		w.text = strconv.AppendInt(w.text, v, 10)
 	case map[string]any:
 		comma := "{"
 		for _, k := range slices.Sorted(maps.Keys(v)) {

@@ -3,10 +3,12 @@ package assess
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -260,4 +262,38 @@ func TestJSONIsTheEncoders(t *testing.T) {
 			}
 		})
 	})
+}
+
+// full is a place that takes so many writes and no more.
+type full struct{ left int }
+
+var errFull = errors.New("it is full")
+
+func (f *full) Write(b []byte) (int, error) {
+	if f.left--; f.left < 0 {
+		return 0, errFull
+	}
+	return len(b), nil
+}
+
+// TestWriteEndsWhereNothingMoreIsTaken: whatever was encoded ahead is let go.
+func TestWriteEndsWhereNothingMoreIsTaken(t *testing.T) {
+	all := make([]Finding, 20*perPiece)
+	for i := range all {
+		all[i] = Finding{Rule: &Rules()[0]}
+	}
+	before := runtime.NumGoroutine()
+	for _, left := range []int{0, 1, 7, 19} {
+		if err := writeFindings(&full{left}, all); !errors.Is(err, errFull) {
+			t.Errorf("after %d writes: %v", left, err)
+		}
+	}
+	if err := writeFindings(&full{20}, all); err != nil {
+		t.Error(err)
+	}
+	for until := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("%d goroutines are left of %d", runtime.NumGoroutine(), before)
+		}
+	}
 }
