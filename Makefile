@@ -4,8 +4,6 @@ CACHE ?= $(HOME)/.cache/dhow
 GO ?= go
 # A bound for each package, with the race detector, on two busy cores: the slowest take ten minutes.
 TEST_TIMEOUT ?= 25m
-# Packages that are tested at once: most wait for servers more than they compute.
-TEST_PACKAGES ?= 3
 # Clusters of one's own take root; without it their tests say so and are skipped.
 KUBE = $(if $(filter 0,$(shell id -u)),--kube)
 
@@ -41,7 +39,7 @@ cluster: build ## a Kubernetes cluster with the old deployment in its pods until
 test: ## every test, with the race detector, real servers and, as root, real clusters
 	@hack/setup $(KUBE)
 	$(GO) vet ./...
-	$(GO) test -race -count=1 -p $(TEST_PACKAGES) -timeout $(TEST_TIMEOUT) ./...
+	$(GO) test -race -count=1 -timeout $(TEST_TIMEOUT) ./...
 
 bench: bench-gate bench-postgres bench-mariadb bench-redis bench-assess bench-landing ## all side-by-side measurements
 
