@@ -47,12 +47,10 @@ type cloud struct {
 // place is one account and region.
 type place struct {
 	number, region string
-	// config is how its services are called.
-	config aws.Config
-	cfn    *cloudformation.Client
-	sts    *sts.Client
-	quotas *servicequotas.Client
-	iam    *iam.Client
+	cfn            *cloudformation.Client
+	sts            *sts.Client
+	quotas         *servicequotas.Client
+	iam            *iam.Client
 }
 
 func newCloud(config aws.Config, home, role, externalID string) *cloud {
@@ -119,7 +117,7 @@ func (c *cloud) at(ctx context.Context, number, region string) (*place, error) {
 		})
 		config.Credentials = aws.NewCredentialsCache(assume)
 	}
-	p := &place{number: number, region: region, config: config, cfn: cloudformation.NewFromConfig(config), sts: sts.NewFromConfig(config), quotas: servicequotas.NewFromConfig(config), iam: iam.NewFromConfig(config)}
+	p := &place{number: number, region: region, cfn: cloudformation.NewFromConfig(config), sts: sts.NewFromConfig(config), quotas: servicequotas.NewFromConfig(config), iam: iam.NewFromConfig(config)}
 	c.places[key] = p
 	return p, nil
 }
