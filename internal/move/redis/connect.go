@@ -113,8 +113,9 @@ func (m *Mover) dialAs(ctx context.Context, side string, o *redis.Options) (*ses
 	if err := s.Ping(ctx).Err(); err != nil {
 		s.hangUp()
 		if own := m.insteadOf(o); own != nil && shutOut(err) {
-			if s, err := m.dialAs(ctx, side, own); err == nil {
-				return s, nil
+			// What ends this one may be over a moment later, as while the server starts.
+			if s, err := m.dialAs(ctx, side, own); err == nil || !shutOut(err) {
+				return s, err
 			}
 		}
 		return nil, explainConnect(ctx, o, s.side, err)

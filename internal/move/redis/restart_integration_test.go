@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -129,4 +130,41 @@ func TestWayBackBeginsWithACopyBehindARestart(t *testing.T) {
 	follows(t, back, stop)
 	same(t, &pair{source: p.target, target: p.source, from: p.to, to: p.from, m: back})
 	must(t, stop())
+}
+
+// TestServerThatStartsIsSoughtAgain: on a closed side nobody can log in as default, and
+// the session of our own user ends as those do while a server starts.
+func TestServerThatStartsIsSoughtAgain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs Redis servers: not with -short (testing.Short)")
+	}
+	p := newPair(t)
+	if err := p.to.Do(t.Context(), "ACL", "SETUSER", "default", "off").Err(); err != nil {
+		t.Fatal(err)
+	}
+	m := p.mover(t)
+	if _, err := m.dial(t.Context(), target); !shutOut(err) || lost(err) {
+		t.Errorf("without a user of our own: %v", err)
+	}
+	m.onDial = func(s *session) {
+		if s.Options().Username == m.ownUser() {
+			s.AddHook(ending{})
+		}
+	}
+	if _, err := m.dial(t.Context(), target); !lost(err) {
+		t.Errorf("it is given up: %v", err)
+	}
+}
+
+// ending ends a session with its first command.
+type ending struct{}
+
+func (ending) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (ending) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(context.Context, redis.Cmder) error { return io.EOF }
+}
+
+func (ending) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(context.Context, []redis.Cmder) error { return io.EOF }
 }
