@@ -232,10 +232,10 @@ func (a *app) printPreview(previewed []landing.Previewed) {
 func (a *app) printChange(c landing.Change) {
 	sign, paint := "~", a.out.yellow
 	note := ""
-	switch {
-	case c.Action == "add":
+	switch c.Action {
+	case "add":
 		sign, paint = "+", a.out.green
-	case c.Action == "remove":
+	case "remove":
 		sign, paint = "-", a.out.red
 	}
 	switch {

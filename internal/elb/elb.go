@@ -47,14 +47,21 @@ const (
 const (
 	// MostName is how long a load balancer's name may be.
 	MostName = 32
-	// MostHostnames and MostMatches are of a route and of a rule of it; MostRules and
-	// MostRouteMatches of a route.
-	MostHostnames, MostMatches, MostRules, MostRouteMatches = 16, 64, 16, 128
+	// MostHostnames are of a route.
+	MostHostnames = 16
+	// MostMatches are of a rule of a route.
+	MostMatches = 64
+	// MostRules are of a route.
+	MostRules = 16
+	// MostRouteMatches are of all rules of a route.
+	MostRouteMatches = 128
 	// MostConditionValues are what a rule of an ALB may compare with, all of its conditions together.
 	MostConditionValues = 5
-	// HTTPPort and HTTPSPort are where a load balancer of requests listens.
-	HTTPPort, HTTPSPort = 80, 443
-	movedForGood        = 301
+	// HTTPPort is where a load balancer of requests listens, to send on to HTTPSPort.
+	HTTPPort = 80
+	// HTTPSPort is where it serves.
+	HTTPSPort    = 443
+	movedForGood = 301
 )
 
 // Health is how a load balancer asks whether a target is well.

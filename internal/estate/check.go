@@ -61,7 +61,7 @@ func (e *Estate) checkDatabases(r *reading) {
 	for i := range e.Databases {
 		path := fmt.Sprintf("databases[%d]", i)
 		e.Databases[i].check(r, path)
-		r.unique(names, path+".name", e.Databases[i].Name, "name")
+		r.unique(names, path+".name", e.Databases[i].Name)
 	}
 	e.checkOverlap(r)
 }
@@ -90,13 +90,13 @@ func (r *reading) required(path, value, what string) bool {
 	return true
 }
 
-// unique notes a value that another path has already.
-func (r *reading) unique(seen map[string]string, path, value, what string) {
+// unique notes a name that another path has already.
+func (r *reading) unique(seen map[string]string, path, value string) {
 	if value == "" || !r.sound(path) {
 		return
 	}
 	if first, twice := seen[value]; twice {
-		r.wrong(path, "%q is the %s of %s too (line %d): give each its own", value, what, parent(first), r.at[first].line)
+		r.wrong(path, "%q is the name of %s too (line %d): give each its own", value, parent(first), r.at[first].line)
 		return
 	}
 	seen[value] = path

@@ -44,7 +44,7 @@ func (g *Gate) check(r *reading) {
 		path := fmt.Sprintf("gate.routes[%d]", i)
 		route := &g.Routes[i]
 		route.check(r, path)
-		r.unique(names, path+".name", route.Name, "name")
+		r.unique(names, path+".name", route.Name)
 		if !r.sound(path+".host") || !r.sound(path+".path") {
 			continue
 		}

@@ -267,7 +267,7 @@ func (l *Landing) checkAccounts(r *reading) {
 
 // single says that all accounts are one.
 func (a Accounts) single() bool {
-	return a.Management == a.Security && a.Management == a.NonProduction && a.Management == a.Production
+	return a == Accounts{a.Management, a.Management, a.Management, a.Management}
 }
 
 func (l *Landing) checkRole(r *reading) {
@@ -320,7 +320,7 @@ func (l *Landing) checkEnvironments(r *reading) {
 		e, path := &l.Environments[i], fmt.Sprintf("%s[%d]", list, i)
 		if r.required(path+".name", e.Name, "one of "+alternatives(environments)) {
 			r.choice(path+".name", e.Name, environments)
-			r.unique(names, path+".name", e.Name, "name")
+			r.unique(names, path+".name", e.Name)
 		}
 		r.choice(path+".account", e.Account, workloadAccounts)
 		r.choice(path+".region", e.Region, environmentPlaces)
@@ -378,7 +378,7 @@ func (l *Landing) checkServices(r *reading) {
 	for i := range l.Services {
 		s, path := &l.Services[i], fmt.Sprintf("%s[%d]", list, i)
 		r.short(path+".name", s.Name, "how this service is called")
-		r.unique(names, path+".name", s.Name, "name")
+		r.unique(names, path+".name", s.Name)
 		r.choice(path+".template", s.Template, serviceTemplates)
 		checkNames(r, path+".parameters", s.Parameters)
 	}

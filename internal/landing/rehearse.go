@@ -88,7 +88,7 @@ func Rehearse(ctx context.Context, meant []*Stack, o RehearsalOptions) (*Rehears
 	defer func() {
 		transport.CloseIdleConnections() // a server waits a while for those that were never used
 		stop()
-		_ = <-served // how it ended is of no use any more
+		<-served // how it ended is of no use any more
 	}()
 
 	deployer := NewDeployer(DeployerOptions{

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -209,7 +210,7 @@ func (r *gatewayReconciler) cached(ctx context.Context, o client.Object) (client
 // unused removes a Gateway, with what belongs to it, that nobody has asked for in a while.
 func (r *gatewayReconciler) unused(ctx context.Context, s render.Scope) (reconcile.Result, error) {
 	gateway := &gatewayv1.Gateway{}
-	gateway.SetGroupVersionKind(gatewayv1.SchemeGroupVersion.WithKind("Gateway"))
+	gateway.SetGroupVersionKind(schema.GroupVersion(gatewayv1.GroupVersion).WithKind("Gateway"))
 	gateway.Namespace, gateway.Name = r.policy.Namespace, s.Name()
 	cached, err := r.cached(ctx, gateway)
 	if err != nil || cached == nil || cached.GetDeletionTimestamp() != nil {

@@ -2,7 +2,6 @@ package render
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -281,5 +280,3 @@ func version(p port) string {
 		return ""
 	}
 }
-
-func lower(p v1alpha1.Protocol) string { return strings.ToLower(string(p)) }
