@@ -88,7 +88,7 @@ func Rehearse(ctx context.Context, meant []*Stack, o RehearsalOptions) (*Rehears
 	defer func() {
 		transport.CloseIdleConnections() // a server waits a while for those that were never used
 		stop()
-		<-served // how it ended is of no use any more
+		<-served //nolint:errcheck // how it ended is of no use any more
 	}()
 
 	deployer := NewDeployer(DeployerOptions{
