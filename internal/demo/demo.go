@@ -29,7 +29,7 @@ const (
 	// 300 requests a second, which keep two cores busy half of the time.
 	DefaultRate = 250
 	// KubernetesRate is the same where two clusters share those cores with the application.
-	KubernetesRate = 150
+	KubernetesRate = 100
 	// DefaultConnections are the clients.
 	DefaultConnections = 64
 	// DefaultAccounts and entriesPerAccount make 200,000 accounts and 1,000,000 ledger rows.
