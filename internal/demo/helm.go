@@ -139,18 +139,11 @@ func (a *aboard) move(ctx context.Context, to estate.Side, verify bool) (cutover
 	r, err := m.Run(ctx)
 	switch {
 	case err == nil:
-		a.stream(ctx, other(to), func(move.Progress) {})
+		a.stream(ctx, to.Other(), func(move.Progress) {})
 	case errors.Is(err, cutover.ErrOverBudget): // it is tried again
 		a.stream(ctx, to, func(move.Progress) {})
 	}
 	return r, err
-}
-
-func other(side estate.Side) estate.Side {
-	if side == estate.Target {
-		return estate.Source
-	}
-	return estate.Target
 }
 
 func (*aboard) memory(context.Context) float64 { return float64(voyage.PeakRSS()) / 1e6 }
