@@ -15,6 +15,7 @@ import (
 	"dhow/internal/demo/kube"
 	"dhow/internal/estate"
 	"dhow/internal/pgserver"
+	"dhow/internal/process"
 )
 
 func (a *app) demoCommand() *cobra.Command {
@@ -121,6 +122,9 @@ func (a *app) demoClean(ctx context.Context, o demo.Options) error {
 		return &usageError{text: "--clean is for clusters: give --kubernetes too", see: "dhow demo"}
 	}
 	if err := kube.Clean(ctx); err != nil {
+		return err
+	}
+	if err := process.Forgotten(); err != nil {
 		return err
 	}
 	a.printf("nothing of killed clusters is left")

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -45,7 +45,9 @@ func Together() (apart func() error, err error) {
 	if root == "" {
 		return nothing, nil
 	}
-	forgotten(root)
+	if err := forgotten(root); err != nil {
+		return nothing, err
+	}
 	group := filepath.Join(root, groupPrefix+strconv.Itoa(os.Getpid()))
 	if err := os.Mkdir(group, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nothing, fmt.Errorf("make a cgroup: %w", err)
@@ -83,20 +85,49 @@ func cpuRoot(memberships, mounts string) string {
 		if words[2] != "/" {
 			return ""
 		}
-		for lines := bufio.NewScanner(strings.NewReader(mounts)); lines.Scan(); {
-			fields := strings.Fields(lines.Text()) // what, where, kind, options
-			if len(fields) >= 4 && fields[2] == "cgroup" && slices.Contains(strings.Split(fields[3], ","), "cpu") {
-				return fields[1]
-			}
+		return cpuMount(mounts)
+	}
+	return ""
+}
+
+// cpuMount is where the CPU controller of version 1 is mounted, or empty.
+func cpuMount(mounts string) string {
+	for line := range strings.Lines(mounts) {
+		fields := strings.Fields(line) // what, where, kind, options
+		if len(fields) >= 4 && fields[2] == "cgroup" && slices.Contains(strings.Split(fields[3], ","), "cpu") {
+			return fields[1]
 		}
 	}
 	return ""
 }
 
-// forgotten removes what killed processes left: a cgroup with processes stays by itself.
-func forgotten(root string) {
-	left, _ := filepath.Glob(filepath.Join(root, groupPrefix+"*"))
-	for _, group := range left {
-		_ = os.Remove(group) // refused while it is in use
+// Forgotten removes the cgroups that killed processes left.
+func Forgotten() error {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return fmt.Errorf("list the cgroups' mounts: %w", err)
 	}
+	root := cpuMount(string(mounts))
+	if root == "" {
+		return nil
+	}
+	return forgotten(root)
+}
+
+func forgotten(root string) error {
+	left, err := filepath.Glob(filepath.Join(root, groupPrefix+"*"))
+	if err != nil {
+		return fmt.Errorf("look for cgroups: %w", err)
+	}
+	for _, group := range left {
+		pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(group), groupPrefix))
+		if err != nil || syscall.Kill(pid, 0) == nil {
+			continue // somebody else's, or one about to be entered
+		}
+		// Children that outlived their parent keep theirs.
+		if err := os.Remove(group); err != nil && !errors.Is(err, syscall.EBUSY) && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove what a killed process left: %w", err)
+		}
+	}
+	return nil
 }

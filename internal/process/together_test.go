@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,10 +43,16 @@ func TestTogether(t *testing.T) {
 	before := of()
 	root := cpuRoot(before, string(mounts))
 	if root != "" && os.Geteuid() == 0 { // as a killed process leaves it
-		if err := os.Mkdir(filepath.Join(root, groupPrefix+"0"), 0o755); err != nil {
+		gone := exec.CommandContext(t.Context(), "true")
+		if err := gone.Run(); err != nil {
 			t.Fatal(err)
 		}
-		defer os.Remove(filepath.Join(root, groupPrefix+"0"))
+		for _, left := range []string{filepath.Join(root, groupPrefix+strconv.Itoa(gone.Process.Pid)), filepath.Join(root, groupPrefix+strconv.Itoa(os.Getppid()))} {
+			if err := os.Mkdir(left, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			defer os.Remove(left)
+		}
 	}
 	apart, err := Together()
 	if err != nil {
@@ -68,7 +75,8 @@ func TestTogether(t *testing.T) {
 	if name := groupPrefix + strconv.Itoa(os.Getpid()); !strings.Contains(in, "/"+name+"\n") {
 		t.Errorf("a child is in\n%s and not in %s", in, name)
 	}
-	if left, _ := filepath.Glob(filepath.Join(root, groupPrefix+"*")); len(left) > 0 {
-		t.Errorf("%v are left", left)
+	alive := filepath.Join(root, groupPrefix+strconv.Itoa(os.Getppid()))
+	if left, _ := filepath.Glob(filepath.Join(root, groupPrefix+"*")); !slices.Equal(left, []string{alive}) {
+		t.Errorf("%v are left, want that of the process that runs", left)
 	}
 }

@@ -154,8 +154,8 @@ func (v *Voyage) TakeOver(ctx context.Context, what string) (lock *cutover.Lock,
 			switch asked := v.Running().Yield(ctx, what); {
 			case asked == nil:
 				yielded = true
-			case errors.Is(asked, ErrNotRunning) && (holder == Replicate || holder == CutoverAt):
-				// It has only just taken the lock, or ends: it can be asked soon.
+			case errors.Is(asked, ErrNotRunning) && (holder == "" || holder == Replicate || holder == CutoverAt):
+				// It has only just taken the lock, or gives it back: it can be asked soon.
 			case errors.Is(asked, ErrNotRunning):
 				return nil, false, err
 			default:

@@ -31,6 +31,9 @@ const (
 	// their writers waiting while we wait for the others. Stragglers that are open
 	// over two tries are ended, if the estate wants it.
 	lockTry = 100 * time.Millisecond
+	// lastFence bounds how long the fence's session may be waited for that an attempt
+	// before this one has given up.
+	lastFence = time.Second
 	// fencePause is left to the application between two tries.
 	fencePause = 10 * time.Millisecond
 	// preparedPoll is the pause between two looks at prepared transactions.
@@ -204,7 +207,8 @@ func (m *Mover) raise(ctx context.Context, f *fence) (move.Marker, error) {
 		return mk, fmt.Errorf("database %s has no guard yet: prepare first", m.cfg.Name)
 	}
 	var lock int
-	if err := f.QueryRowContext(ctx, "SELECT GET_LOCK(?, 0)", m.fenceLock()).Scan(&lock); err != nil {
+	// A session that was cut off holds it until the server notices.
+	if err := f.QueryRowContext(ctx, "SELECT GET_LOCK(?, ?)", m.fenceLock(), lastFence.Seconds()).Scan(&lock); err != nil {
 		return mk, fmt.Errorf("name the fence's session: %w", err)
 	}
 	if lock != 1 {
