@@ -52,8 +52,6 @@ const (
 	DefaultPersistence = 30 * time.Second
 	// DefaultPatience is how long a run waits for a moment in which the stall would be short enough.
 	DefaultPatience = 10 * time.Second
-	// calmEvery is the pause between two predictions.
-	calmEvery = 500 * time.Millisecond
 	// forwardPause and forwardLongest bound the pause between two tries behind the
 	// point of no return: clients wait, so it grows slowly.
 	forwardPause   = 50 * time.Millisecond
@@ -61,6 +59,13 @@ const (
 	// DefaultBreath is how long the side that has just begun to serve is left alone:
 	// its caches are cold, and clients come first.
 	DefaultBreath = 2 * time.Second
+	// restShare is the share of a breath that the clients are left alone before a
+	// prediction, and again before the hold: what was prepared, and the prediction
+	// itself, made their requests wait too.
+	restShare = 4
+	// calmShare is the share of the budget in which a predicted stall should fit while
+	// there is patience: what a client notices is about twice what requests are held.
+	calmShare = 2
 	// rehearsals is how many markers are timed to predict the stall.
 	rehearsals = 5
 	// steadyEvery is the pause between two looks at whether the streams have caught up.
@@ -81,7 +86,8 @@ type Config struct {
 	// Persistence is how long each step behind the point of no return is tried
 	// before the run stops and must be started again; 0 means DefaultPersistence.
 	Persistence time.Duration
-	// Breath is the pause between the switch and what follows it; 0 means DefaultBreath.
+	// Breath is the pause between the switch and what follows it, and in parts before
+	// the hold; 0 means DefaultBreath.
 	Breath time.Duration
 	// Proof compares, after the traffic has moved, all data as it stood at the cutover point.
 	Proof bool
@@ -290,26 +296,36 @@ func (m *Machine) rehearse(ctx context.Context) error {
 	return m.each(ctx, m.cfg.Movers, prepareMover)
 }
 
-// awaitCalm returns at a moment in which the predicted stall fits the budget.
+// awaitCalm returns at a moment in which the predicted stall fits the budget, well if
+// one comes while half of the patience lasts.
 func (m *Machine) awaitCalm(ctx context.Context) error {
-	until := time.Now().Add(m.cfg.Patience)
+	began := time.Now()
 	for {
+		if err := m.rest(ctx); err != nil {
+			return err
+		}
 		if err := m.predict(ctx); err != nil {
 			return err
 		}
 		predicted := m.result.Predicted.Round(time.Millisecond)
 		m.say("predicted stall %s, of the %s allowed", predicted, m.cfg.Budget)
-		if m.result.Predicted <= m.cfg.Budget {
-			return nil
+		waited := time.Since(began)
+		if m.result.Predicted <= m.cfg.Budget/calmShare || m.result.Predicted <= m.cfg.Budget && waited > m.cfg.Patience/2 {
+			return m.rest(ctx)
 		}
-		if time.Now().After(until) {
+		if waited > m.cfg.Patience {
 			return fmt.Errorf("%w: %s are predicted and %s allowed, nothing was held: raise cutover.stall_budget, or lessen the load", ErrOverBudget, predicted, m.cfg.Budget)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(calmEvery):
-		}
+	}
+}
+
+// rest leaves the clients alone for a moment.
+func (m *Machine) rest(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(m.cfg.Breath / restShare):
+		return nil
 	}
 }
 

@@ -77,6 +77,36 @@ func TestRunWaitsForACalmMoment(t *testing.T) {
 	standsAt(t, w, Target)
 }
 
+// TestRunPrefersACalmerMoment: a stall that only just fits is taken once nothing
+// better has come for half of the patience.
+func TestRunPrefersACalmerMoment(t *testing.T) {
+	const tight, calm = 700 * time.Millisecond, time.Millisecond // of a second
+	for name, c := range map[string]struct {
+		comes    bool
+		patience time.Duration
+		want     time.Duration
+	}{
+		"it comes":     {true, time.Minute, calm},
+		"it does not":  {false, 20 * time.Millisecond, tight},
+		"it came late": {true, time.Nanosecond, tight},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(1)
+			asked := 0
+			w.lag = func() time.Duration {
+				if asked++; asked <= rehearsals+1 || !c.comes {
+					return tight
+				}
+				return calm
+			}
+			m, _ := machineOn(t, w, func(cfg *Config) { cfg.Patience = c.patience })
+			if r, err := m.Run(context.Background()); err != nil || r.Outcome != Done || r.Predicted != c.want {
+				t.Errorf("outcome %q, predicted %s, %v: want %s", r.Outcome, r.Predicted, err, c.want)
+			}
+		})
+	}
+}
+
 func TestRunUndoesAStepThatOutlastsTheBudget(t *testing.T) {
 	for _, step := range []string{"fence", "catch up", "pin", "seal"} {
 		t.Run(step, func(t *testing.T) {
