@@ -77,13 +77,22 @@ func (m *Mover) CatchUp(ctx context.Context, mk move.Marker) error {
 // Rehearse sends a marker through the stream and estimates the cost of sealing.
 func (m *Mover) Rehearse(ctx context.Context) (move.Rehearsal, error) {
 	var r move.Rehearsal
-	conn, err := m.session(ctx, source)
+	w, err := m.take(ctx, source, ordinary) // as the fence does
 	if err != nil {
 		return r, err
 	}
-	defer hangUp(conn)
+	if r, err = m.rehearse(ctx, w); err != nil {
+		hangUp(w.Conn)
+		return r, err
+	}
+	m.putBack(w)
+	return r, nil
+}
+
+func (m *Mover) rehearse(ctx context.Context, w *worker) (move.Rehearsal, error) {
+	var r move.Rehearsal
 	began := time.Now()
-	mk, err := m.mark(ctx, conn)
+	mk, err := m.mark(ctx, w)
 	if err != nil {
 		return r, err
 	}
@@ -91,14 +100,18 @@ func (m *Mover) Rehearse(ctx context.Context) (move.Rehearsal, error) {
 		return r, err
 	}
 	r.Lag = time.Since(began)
-	c, err := m.catalog(ctx, conn)
+	_, sequences, err := m.tableNames(ctx, w)
+	if err != nil {
+		return r, err
+	}
+	events, err := m.enabledEvents(ctx, w)
 	if err != nil {
 		return r, err
 	}
 	began = time.Now()
-	if _, err := conn.ExecContext(ctx, "DO 1"); err != nil {
+	if _, err := w.ExecContext(ctx, "DO 1"); err != nil {
 		return r, fmt.Errorf("time a round trip to the source: %w", err)
 	}
-	r.Seal = roundTrips*time.Since(began) + time.Duration(len(c.Events))*costPerEvent + time.Duration(len(c.Sequences))*costPerSequence
+	r.Seal = roundTrips*time.Since(began) + time.Duration(len(events))*costPerEvent + time.Duration(len(sequences))*costPerSequence
 	return r, nil
 }

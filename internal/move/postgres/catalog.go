@@ -19,8 +19,6 @@ type Catalog struct {
 	Sequences []Name
 	// MaterializedViews are sorted by name.
 	MaterializedViews []Name
-	// LargeObjects counts the database's large objects.
-	LargeObjects int64
 }
 
 // Name is a qualified name.
@@ -220,9 +218,6 @@ func loadCatalog(ctx context.Context, conn *pgx.Conn, schemas, exclude []string)
 		if *of.into, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Name]); err != nil {
 			return nil, fmt.Errorf("list the sequences and views: %w", err)
 		}
-	}
-	if err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_largeobject_metadata`).Scan(&c.LargeObjects); err != nil {
-		return nil, fmt.Errorf("count the large objects: %w", err)
 	}
 	return c, nil
 }

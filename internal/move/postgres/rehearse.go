@@ -20,11 +20,11 @@ const (
 // Rehearse sends a marker through the stream and estimates the cost of sealing.
 func (m *Mover) Rehearse(ctx context.Context) (move.Rehearsal, error) {
 	var r move.Rehearsal
-	source, err := m.source(ctx)
+	source, err := m.take(ctx, m.sourceSide()) // as the fence does
 	if err != nil {
 		return r, err
 	}
-	defer hangUp(ctx, source)
+	defer m.putBack(ctx, m.sourceSide(), source)
 	began := time.Now()
 	mk, err := m.mark(ctx, source)
 	if err != nil {
@@ -34,7 +34,7 @@ func (m *Mover) Rehearse(ctx context.Context) (move.Rehearsal, error) {
 		return r, err
 	}
 	r.Lag = time.Since(began)
-	c, err := m.catalog(ctx, source)
+	c, err := m.relations(ctx, source)
 	if err != nil {
 		return r, err
 	}
@@ -43,12 +43,10 @@ func (m *Mover) Rehearse(ctx context.Context) (move.Rehearsal, error) {
 		return r, err
 	}
 	r.Seal = roundTrips*time.Since(began) + time.Duration(len(c.Tables)+len(c.Roots))*costPerTrigger + time.Duration(len(c.Sequences))*costPerSequence
-	if c.LargeObjects > 0 {
-		began = time.Now()
-		if _, err := objects(ctx, source); err != nil {
-			return r, err
-		}
-		r.Seal += 2 * time.Since(began)
+	began = time.Now()
+	if _, err := objects(ctx, source); err != nil {
+		return r, err
 	}
+	r.Seal += 2 * time.Since(began)
 	return r, nil
 }
