@@ -30,6 +30,10 @@ const (
 	// ALBController and NLBController serve the classes of Gateways of requests and of connections.
 	ALBController = ControlGroup + "/alb"
 	NLBController = ControlGroup + "/nlb"
+	// NLBClass is the class of Services of which the controller makes NLBs, and NLBPrefix
+	// begins the annotations that say how.
+	NLBClass  = "service.k8s.aws/nlb"
+	NLBPrefix = "service.beta.kubernetes.io/aws-load-balancer-"
 	// ReadinessLabel on a namespace holds its new pods back until a load balancer has found them healthy.
 	ReadinessLabel = "elbv2.k8s.aws/pod-readiness-gate-inject"
 	// TLSPolicy is ELB's newest that has TLS 1.3 and 1.2 with forward secrecy alone.

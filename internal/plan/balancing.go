@@ -123,6 +123,12 @@ func (m *maker) balanceUnit(u *unit) error {
 	if u.scope != None || u.place != EKS {
 		behind = balance.ALB
 	}
+	if len(u.entries) > 0 {
+		u.connections = balance.Fit(balance.Traffic{}, balance.Pods{Count: p.Count, Zones: p.Zones}, balance.NLB)
+		if len(m.routesOf(u, true))+len(m.routesOf(u, false)) == 0 {
+			behind = balance.NLB
+		}
+	}
 	s := balance.Fit(t, p, behind)
 	b := &Balancing{Behind: string(behind), fitted: s, Notes: s.Notes, Settings: chosen(&s)}
 	u.balancing = b
@@ -276,6 +282,9 @@ func (m *maker) balancers() {
 			}
 			m.attributes(b, u)
 		}
+	}
+	for _, u := range m.units {
+		m.entranceBalancers(u)
 	}
 	m.distributions(byName)
 	for _, b := range byName {

@@ -103,6 +103,9 @@ func portsOf(u *unit, c *inventory.Container) []Port {
 	}
 	for _, s := range u.services {
 		for _, p := range soundPorts(s, u.w) {
+			if transport(&p) != corev1.ProtocolTCP {
+				continue
+			}
 			add(p.Name, podPort(u.w, p))
 		}
 	}

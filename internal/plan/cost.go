@@ -205,6 +205,12 @@ func (m *maker) running(add func(price.Item), n *Network, zones int) {
 		add(price.Item{Kind: price.Instance, Name: "nodes", Class: nodes.Class, Count: count, StorageGB: nodeDisk})
 	}
 	for _, b := range m.plan.Balancers {
+		if b.Kind == connectionBalancer {
+			add(price.Item{Kind: price.NLB, Name: b.Name, Count: 1, Units: balancerUnits})
+			if b.Scope == Public {
+				add(price.Item{Kind: price.Address, Name: b.Name, Count: zones})
+			}
+		}
 		if b.Kind != loadBalancer {
 			continue
 		}

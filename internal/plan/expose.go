@@ -290,6 +290,9 @@ func (m *maker) exposeUnit(u *unit) {
 	slices.Sort(u.hosts)
 	slices.Sort(u.paths)
 	slices.Sort(from)
+	if !u.runsJobs() {
+		m.entrances(u)
+	}
 	bare := m.bareBalancers(u)
 	if name := m.innerBalancer(u); name != "" && !u.runsJobs() {
 		private = true
@@ -308,6 +311,12 @@ func (m *maker) exposeUnit(u *unit) {
 	case len(bare) > 0:
 		u.scope, u.scopeWhy = Public, bare[0]+" is open, and nothing inside calls it by that, so users do"
 		u.paths = []string{"/"}
+	case len(u.entries) > 0:
+		e := &u.entries[0]
+		if i := slices.IndexFunc(u.entries, func(e entrance) bool { return e.public }); i >= 0 {
+			e = &u.entries[i]
+		}
+		u.scope, u.scopeWhy = e.scope(), "clients connect to it by "+e.service.Object.Ref.String()
 	case len(u.open) > 0:
 		u.scope, u.scopeWhy = None, "it is open today, but nothing leads users to it, and workloads inside call it: it is closed"
 		u.change("way in from outside", strings.Join(m.ways(u), "; "), "none", u.scopeWhy)
@@ -318,7 +327,7 @@ func (m *maker) exposeUnit(u *unit) {
 			u.scopeWhy = "nothing is known to call it"
 		}
 	}
-	if u.scope == Public && len(u.hosts) == 0 {
+	if u.scope == Public && len(u.hosts) == 0 && (public || len(bare) > 0) {
 		m.decide(Decision{Object: u.w.String(), What: "users reach it, but no host is known for it", Do: fmt.Sprintf("name its hosts under hosts.%s in the options; until then it is %s", u.name, m.inside(u)), Blocks: true})
 		u.hosts = []string{m.publicName(u)}
 		if !slices.ContainsFunc(m.routes, func(r route) bool { return r.to == u }) {
@@ -335,7 +344,7 @@ func (m *maker) exposeUnit(u *unit) {
 // innerBalancer is a Service of a unit whose load balancer is for private networks alone.
 func (m *maker) innerBalancer(u *unit) string {
 	for _, s := range u.services {
-		if s.Spec.Type == corev1.ServiceTypeLoadBalancer && !slices.ContainsFunc(u.open, func(e *assess.Exposure) bool { return e.Entry == s.Object.Ref && e.From == assess.FromInternet }) {
+		if s.Spec.Type == corev1.ServiceTypeLoadBalancer && takesRequests(s, u.w) && !slices.ContainsFunc(u.open, func(e *assess.Exposure) bool { return e.Entry == s.Object.Ref && e.From == assess.FromInternet }) {
 			return s.Object.Ref.String()
 		}
 	}
@@ -350,7 +359,7 @@ func (m *maker) bareBalancers(u *unit) []string {
 		if e.Way != assess.ByLoadBalancer && e.Way != assess.ByNodePort {
 			continue
 		}
-		if s := m.inv.Service(e.Entry.Namespace, e.Entry.Name); s != nil && len(s.Workloads) == 1 && !m.called(u, s.Object.Ref) && !slices.Contains(names, e.Entry.String()) {
+		if s := m.inv.Service(e.Entry.Namespace, e.Entry.Name); s != nil && len(s.Workloads) == 1 && takesRequests(s, u.w) && !m.called(u, s.Object.Ref) && !slices.Contains(names, e.Entry.String()) {
 			names = append(names, e.Entry.String())
 		}
 	}
@@ -417,12 +426,15 @@ func (m *maker) privateCalls() {
 		} else {
 			u.scopeWhy += "; " + why
 		}
+		if m.connectedTo(u) {
+			continue
+		}
 		if !slices.ContainsFunc(m.routes, func(r route) bool { return r.to == u && r.host == m.inside(u) }) {
 			m.routes = append(m.routes, route{host: m.inside(u), path: "/", to: u, from: "the plan", tls: true})
 		}
 	}
 	for _, u := range m.units {
-		if u.scope == Private && !slices.ContainsFunc(m.routes, func(r route) bool { return r.to == u && r.host == m.inside(u) }) && len(u.hosts) == 0 {
+		if u.scope == Private && len(u.entries) == 0 && !slices.ContainsFunc(m.routes, func(r route) bool { return r.to == u && r.host == m.inside(u) }) && len(u.hosts) == 0 {
 			m.routes = append(m.routes, route{host: m.inside(u), path: "/", to: u, from: "the plan", tls: true})
 		}
 	}
@@ -467,7 +479,7 @@ func (m *maker) routesOf(u *unit, public bool) []route {
 func servicePort(u *unit) int32 {
 	for _, s := range u.services {
 		for _, p := range soundPorts(s, u.w) {
-			if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
+			if transport(&p) == corev1.ProtocolTCP {
 				return p.Port
 			}
 		}

@@ -143,8 +143,9 @@ func (w *writer) namespace(name string, units []*unit) {
 	w.add(firstFile, &corev1.Namespace{TypeMeta: typed("v1", "Namespace"), ObjectMeta: o})
 	var cpu sizing.Milli
 	var memory sizing.Bytes
-	pods := int64(0)
+	pods, balancers := int64(0), int64(0)
 	for _, u := range units {
+		balancers += int64(len(u.entries))
 		n := int64(max(1, u.scaling.Most))
 		pods += n
 		for _, b := range u.containers {
@@ -155,7 +156,7 @@ func (w *writer) namespace(name string, units []*unit) {
 	room := func(v int64, unit int64) int64 { return (v*quotaRoom/100 + unit - 1) / unit * unit }
 	const core, mib = 1000, int64(sizing.MiB)
 	w.add(firstFile, &corev1.ResourceQuota{TypeMeta: typed("v1", "ResourceQuota"), ObjectMeta: meta(name, name), Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
-		"pods": *resource.NewQuantity(room(pods, 1), resource.DecimalSI), "services.loadbalancers": *resource.NewQuantity(0, resource.DecimalSI),
+		"pods": *resource.NewQuantity(room(pods, 1), resource.DecimalSI), "services.loadbalancers": *resource.NewQuantity(balancers, resource.DecimalSI),
 		"requests.cpu": *resource.NewMilliQuantity(room(int64(cpu), core), resource.DecimalSI), "requests.memory": *resource.NewQuantity(room(int64(memory), 256*mib), resource.BinarySI),
 		"limits.memory": *resource.NewQuantity(room(int64(memory), 256*mib), resource.BinarySI)}}})
 	standard := corev1.ResourceList{"cpu": quantity(sizing.AssumedCPU), "memory": size(sizing.AssumedMemory)}
@@ -194,6 +195,9 @@ func (w *writer) unit(u *unit) {
 	w.workload(file, u)
 	for _, s := range u.newServices() {
 		w.add(file, s)
+	}
+	for i := range u.entries {
+		w.add(file, w.entrance(u, &u.entries[i]))
 	}
 	if !u.runsJobs() {
 		if u.w.Serves {
@@ -265,12 +269,8 @@ func (w *writer) policy(file string, u *unit) {
 	m, home := w.m, w.m.home()
 	spec := networkingv1.NetworkPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: u.selector()}, PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}}
 	var from []networkingv1.NetworkPolicyPeer
-	edge := home.Edge
-	if m.o.Network.Edge.IsValid() {
-		edge = m.o.Network.Edge
-	}
 	if len(m.routesOf(u, true)) > 0 {
-		from = append(from, block(edge))
+		from = append(from, block(w.edge()))
 	}
 	if len(m.routesOf(u, false)) > 0 {
 		from = append(from, block(home.Inner))
@@ -286,22 +286,27 @@ func (w *writer) policy(file string, u *unit) {
 	if ports := policyPorts(u); len(from) > 0 && len(ports) > 0 {
 		spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: from, Ports: ports}}
 	}
+	spec.Ingress = append(spec.Ingress, w.entranceRules(u)...)
 	spec.Egress = w.egress(u)
 	w.add(file, &networkingv1.NetworkPolicy{TypeMeta: typed("networking.k8s.io/v1", "NetworkPolicy"), ObjectMeta: meta(u.namespace, u.name), Spec: spec})
 }
 
+// edge is where public load balancers are.
+func (w *writer) edge() netip.Prefix {
+	if e := w.m.o.Network.Edge; e.IsValid() {
+		return e
+	}
+	return w.m.home().Edge
+}
+
 // policyPorts are the ports of a unit by which it is called.
 func policyPorts(u *unit) []networkingv1.NetworkPolicyPort {
-	tcp := corev1.ProtocolTCP
 	var ports []networkingv1.NetworkPolicyPort
 	for _, s := range u.newServices() {
 		for _, p := range s.Spec.Ports {
-			if p.Protocol == corev1.ProtocolUDP || p.Protocol == corev1.ProtocolSCTP {
-				continue
-			}
-			port := p.TargetPort
-			one := networkingv1.NetworkPolicyPort{Protocol: &tcp, Port: &port}
-			if !slices.ContainsFunc(ports, func(x networkingv1.NetworkPolicyPort) bool { return *x.Port == port }) {
+			port, protocol := p.TargetPort, transport(&p)
+			one := networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: &port}
+			if !slices.ContainsFunc(ports, func(x networkingv1.NetworkPolicyPort) bool { return *x.Port == port && *x.Protocol == protocol }) {
 				ports = append(ports, one)
 			}
 		}
@@ -346,7 +351,7 @@ func (w *writer) egress(u *unit) []networkingv1.NetworkPolicyEgressRule {
 			ports := policyPorts(c)
 			var key strings.Builder
 			for _, p := range ports {
-				key.WriteString(p.Port.String() + " ")
+				key.WriteString(p.Port.String() + "/" + string(*p.Protocol) + " ")
 			}
 			if byPorts[key.String()] == nil {
 				byPorts[key.String()] = &networkingv1.NetworkPolicyEgressRule{Ports: ports}

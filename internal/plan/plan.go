@@ -362,7 +362,10 @@ type unit struct {
 	scaling        Scaling
 	rollout        Rollout
 	balancing      *Balancing
-	wave           int
+	// entries are the ways in of connections, and connections how these are balanced.
+	entries     []entrance
+	connections balance.Settings
+	wave        int
 	// stranger says that nothing tells who calls it.
 	stranger bool
 	changes  []Change

@@ -328,6 +328,10 @@ func (m *maker) types() []string {
 			need["AWS::CloudFront::Distribution"] = true
 			continue
 		}
+		if b.Kind == connectionBalancer {
+			need["AWS::ElasticLoadBalancingV2::LoadBalancer"] = true
+			continue
+		}
 		need["AWS::ElasticLoadBalancingV2::LoadBalancer"], need["AWS::CertificateManager::Certificate"], need["AWS::WAFv2::WebACL"] = true, true, true
 	}
 	if len(m.plan.Secrets) > 0 {

@@ -105,7 +105,7 @@ func (m *maker) sizeUnit(u *unit) bool {
 }
 
 func (m *maker) sizingContainer(u *unit, b *box) sizing.Container {
-	c := sizing.Container{Name: b.name, Runtime: runtimeOf(b), Usage: b.c.Usage, Requests: resources(b.c.Resources.Requests), Limits: resources(b.c.Resources.Limits)}
+	c := sizing.Container{Name: b.name, Init: b.c.Init && !b.c.Sidecar, Runtime: runtimeOf(b), Usage: b.c.Usage, Requests: resources(b.c.Resources.Requests), Limits: resources(b.c.Resources.Limits)}
 	for _, p := range u.w.Pods {
 		for _, s := range p.Containers {
 			if s.Name != b.name {

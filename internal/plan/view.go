@@ -288,7 +288,7 @@ func (p *Plan) balancerSection() section {
 		}
 	}
 	if len(rows) > 0 {
-		s.Blocks = append(s.Blocks, table([]string{"Name", "Kind", "For", "Hosts", "Made by", "Certificate", "Why"}, rows), part{Title: "What leads where", Fold: []part{table([]string{"Load balancer", "Host", "Path", "To"}, routes)}})
+		s.Blocks = append(s.Blocks, table([]string{"Name", "Kind", "For", "Hosts", "Made by", "Certificate", "Why"}, rows), part{Title: "What leads where", Fold: []part{table([]string{"Load balancer", "Host", "Path or port", "To"}, routes)}})
 	}
 	return s
 }

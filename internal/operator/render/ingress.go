@@ -17,11 +17,9 @@ import (
 
 const (
 	albPrefix = "alb.ingress.kubernetes.io/"
-	nlbPrefix = "service.beta.kubernetes.io/aws-load-balancer-"
 	// useAnnotation is the port's name by which a rule leads to an action of an annotation.
 	useAnnotation = "use-annotation"
 	ingressClass  = "alb"
-	nlbClass      = "service.k8s.aws/nlb"
 )
 
 // ingress makes the form of the routes that clusters without the Gateway API know: one
@@ -210,7 +208,7 @@ func (m *maker) balancerService(l4 []port) {
 	if len(l4) == 0 {
 		return
 	}
-	s, h, class := &m.connections, m.health(false), nlbClass
+	s, h, class := &m.connections, m.health(false), elb.NLBClass
 	o := &corev1.Service{TypeMeta: typed("v1", "Service"), ObjectMeta: m.meta(m.service + "-balancer"), Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, LoadBalancerClass: &class, Selector: m.Workload.Selector}}
 	no := false
 	o.Spec.AllocateLoadBalancerNodePorts = &no
@@ -242,7 +240,7 @@ func (m *maker) balancerService(l4 []port) {
 		full = map[string]string{}
 	}
 	for k, v := range notes {
-		full[nlbPrefix+k] = v
+		full[elb.NLBPrefix+k] = v
 	}
 	o.Annotations = full
 	m.add(o)
