@@ -24,22 +24,40 @@ func (r *Report) WriteJSON(w io.Writer) error {
 func (r *Report) writeJSON(w io.Writer) error {
 	rest := *r
 	rest.Findings = []Finding{}
-	text, err := indented(rest)
+	if len(r.Findings) == 0 {
+		text, err := indented(rest)
+		if err == nil {
+			_, err = w.Write(append(text, '\n'))
+		}
+		return err
+	}
+	type tail struct {
+		text []byte
+		err  error
+	}
+	behind := make(chan tail, 1)
+	go func() {
+		text, err := indented(rest)
+		behind <- tail{text, err}
+	}()
+	// The findings are the first field, so that what is before them is known.
+	text, err := indented(Report{Findings: []Finding{}})
 	if err != nil {
 		return err
 	}
-	if len(r.Findings) == 0 {
-		_, err := w.Write(append(text, '\n'))
-		return err
-	}
-	head, tail, _ := bytes.Cut(text, []byte("[]")) // the findings are the first field
+	head, _, _ := bytes.Cut(text, []byte("[]"))
 	if _, err := w.Write(append(head, '[')); err != nil {
 		return err
 	}
 	if err := writeFindings(w, r.Findings); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "\n  ]%s\n", tail)
+	last := <-behind
+	if last.err != nil {
+		return last.err
+	}
+	_, text, _ = bytes.Cut(last.text, []byte("[]"))
+	_, err = fmt.Fprintf(w, "\n  ]%s\n", text)
 	return err
 }
 

@@ -3,7 +3,6 @@ package assess
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
 	"slices"
 	"strconv"
 
@@ -130,7 +129,7 @@ func (w *findingWriter) ref(r *inventory.Ref) {
 
 // value writes a part of a patch; indent is the white space before the line it begins on.
 func (w *findingWriter) value(v any, indent string) {
-	inside := indent + "  "
+	inside := deeper(indent)
 	switch v := v.(type) {
 	case string:
 		w.string(v)
@@ -144,7 +143,13 @@ func (w *findingWriter) value(v any, indent string) {
 		w.text = strconv.AppendInt(w.text, v, 10)
 	case map[string]any:
 		comma := "{"
-		for _, k := range slices.Sorted(maps.Keys(v)) {
+		var room [8]string // for a patch's few keys
+		keys := room[:0]
+		for k := range v {
+			keys = append(keys, k)
+		}
+		slices.Sort(keys)
+		for _, k := range keys {
 			w.text = append(append(w.text, comma...), inside...)
 			w.string(k)
 			w.text = append(w.text, ": "...)
@@ -176,6 +181,15 @@ func (w *findingWriter) value(v any, indent string) {
 		w.failed(json.Indent(out, raw, indent[1:], "  "))
 		w.text = out.Bytes()
 	}
+}
+
+// deeper is an indentation of two more.
+func deeper(indent string) string {
+	const deep = "\n                                                                "
+	if n := len(indent) + 2; n <= len(deep) {
+		return deep[:n]
+	}
+	return indent + "  "
 }
 
 // string writes a text; few have letters that the encoder is needed for.
