@@ -2,11 +2,15 @@ package mariadb
 
 import (
 	"context"
+	"database/sql/driver"
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+	"golang.org/x/sync/errgroup"
 )
 
 // fated is a mover whose connections die together, and what lets them.
@@ -56,11 +60,11 @@ func (s *stream) until(what string, is func() bool) {
 	}
 }
 
-// TestGuardingThatWasCutOffGoesOn kills a mover again and again while several sessions
-// guard the target: it streams only once every table refuses, before all that the
+// TestGuardingThatWasCutOffGoesOn kills a mover again and again while it
+// guards the target: it streams only once every table refuses, before all that the
 // application's own triggers would do.
 func TestGuardingThatWasCutOffGoesOn(t *testing.T) {
-	const tables = 3 * guardTables
+	const tables = 48
 	e := startEnds(t)
 	e.sql(e.source, "CREATE DATABASE app", "CREATE TABLE app.log (id INT AUTO_INCREMENT PRIMARY KEY, what VARCHAR(20))")
 	for i := range tables {
@@ -110,6 +114,49 @@ func TestGuardingThatWasCutOffGoesOn(t *testing.T) {
 	}
 	if n := count(); n != 0 {
 		t.Errorf("%d triggers are left", n)
+	}
+	e.sql(e.target, "DROP DATABASE app") // the server's files are as they should be, for it to work
+}
+
+// TestTriggersAreMadeAlone: no two sessions of a server make triggers at the same time,
+// and one that dies lets the next in.
+func TestTriggersAreMadeAlone(t *testing.T) {
+	e := startEnds(t)
+	e.sql(e.source, "CREATE DATABASE app")
+	movers := []*Mover{e.mover("app"), e.mover("app"), e.mover("app")}
+	var inside atomic.Int64
+	g, ctx := errgroup.WithContext(t.Context())
+	for i, m := range movers {
+		g.Go(func() error {
+			w, err := m.worker(ctx, source)
+			if err != nil {
+				return err
+			}
+			defer hangUp(w.Conn)
+			for round := range 20 {
+				err := m.alone(ctx, w, func() error {
+					defer inside.Add(-1)
+					if n := inside.Add(1); n != 1 {
+						return fmt.Errorf("%d at once", n)
+					}
+					_, err := w.ExecContext(ctx, "DO SLEEP(0.002)")
+					return err
+				})
+				if err != nil {
+					return err
+				}
+				if i == 0 && round == 10 { // it is cut off with the lock in its hand
+					if err := m.alone(ctx, w, func() error { return w.Raw(func(any) error { return driver.ErrBadConn }) }); !errors.Is(err, driver.ErrBadConn) {
+						return err
+					}
+					return nil
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

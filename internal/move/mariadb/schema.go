@@ -285,8 +285,8 @@ func carrySequence(ctx context.Context, from querier, to *sql.Conn, n Name) erro
 	return nil
 }
 
-// ddlSessions is how many sessions make tables and triggers for each one that copies
-// rows: such a statement waits for the server's disk most of its time.
+// ddlSessions is how many sessions make tables for each one that copies rows: such a
+// statement waits for the server's disk most of its time.
 const ddlSessions = 2
 
 // eachTable does something for each of n tables, over a few sessions of the target.
