@@ -11,6 +11,7 @@ import (
 
 	"dhow/bench/sidebyside"
 	"dhow/internal/mariadbserver"
+	"dhow/internal/move"
 	"dhow/internal/move/mariadb"
 )
 
@@ -135,6 +136,12 @@ func (l lab) moveCopy(ctx context.Context, profile string) (sidebyside.Turn, err
 	t, err := sidebyside.MoverCopies(ctx, profile, task{Source: endpointOf(l.Source), Target: endpointOf(l.Target)})
 	if err != nil {
 		return t, err
+	}
+	// mydumper has no like of the guard: its length is shown apart.
+	for _, p := range t.Phases {
+		if p.Name == string(move.PhaseGuard) {
+			t.Seconds -= p.Seconds
+		}
 	}
 	return t, l.forget(ctx)
 }

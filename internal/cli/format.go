@@ -60,6 +60,8 @@ func describe(e estate.Engine, p move.Progress) string {
 		return fmt.Sprintf("%s %s/s, %s/s, %s", rate(p.RowsPerSecond), things, bytes(int64(p.BytesPerSecond)), lagging(e, p))
 	case move.PhaseIndex:
 		return fmt.Sprintf("%d of %d indexes and constraints%s", p.Steps, p.StepsTotal, left(p.ETA))
+	case move.PhaseGuard:
+		return fmt.Sprintf("closing the target to all but the stream, %d of %s%s", p.Steps, counted(int64(p.StepsTotal), "trigger"), left(p.ETA))
 	case move.PhaseCopy:
 		return fmt.Sprintf("%3d%%, %s of about %s %s, %s of about %s, %s %s/s, %s/s, %d of %s%s", copied(p), rows(p.Rows), rows(p.RowsTotal), things, bytes(p.Bytes), bytes(p.BytesTotal),
 			rate(p.RowsPerSecond), things, bytes(int64(p.BytesPerSecond)), p.Steps, counted(int64(p.StepsTotal), "piece"), left(p.ETA))

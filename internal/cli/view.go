@@ -172,7 +172,7 @@ func (v *view) all() string {
 		sum.ETA = max(sum.ETA, p.ETA)
 	}
 	text := fmt.Sprintf("all: %s %s/s, %s/s, behind by %s and %.1f s", rate(sum.RowsPerSecond), cmp.Or(strings.Join(sortedKeys(things), " and "), "rows"), bytes(int64(sum.BytesPerSecond)), bytes(sum.LagBytes), sum.LagSeconds)
-	for _, ph := range []move.Phase{move.PhaseSchema, move.PhaseCopy, move.PhaseIndex, move.PhaseStream, move.PhaseVerify} {
+	for _, ph := range []move.Phase{move.PhaseSchema, move.PhaseCopy, move.PhaseIndex, move.PhaseGuard, move.PhaseStream, move.PhaseVerify} {
 		if phases[ph] > 0 {
 			text += fmt.Sprintf(", %d in %s", phases[ph], ph)
 		}

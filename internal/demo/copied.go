@@ -39,7 +39,7 @@ func (c *copyMeter) hear(p move.Progress) {
 	if c.heard[p.Database].IsZero() {
 		c.heard[p.Database] = p.At
 	}
-	if c.copied[p.Database].IsZero() && (p.Phase == move.PhaseIndex || p.Phase == move.PhaseStream) {
+	if c.copied[p.Database].IsZero() && (p.Phase == move.PhaseIndex || p.Phase == move.PhaseGuard || p.Phase == move.PhaseStream) {
 		c.copied[p.Database] = p.At
 	}
 	switch {
@@ -82,6 +82,8 @@ func describe(p move.Progress) string {
 		return fmt.Sprintf("%s: streams, %d bytes behind", p.Database, p.LagBytes)
 	case move.PhaseIndex:
 		return fmt.Sprintf("%s: indexes and constraints, %d of %d", p.Database, p.Steps, p.StepsTotal)
+	case move.PhaseGuard:
+		return fmt.Sprintf("%s: closing the target to all but the stream, %d of %d", p.Database, p.Steps, p.StepsTotal)
 	}
 	return fmt.Sprintf("%s: %s, %d of about %d rows, %.0f a second", p.Database, p.Phase, p.Rows, p.RowsTotal, p.RowsPerSecond)
 }

@@ -114,6 +114,8 @@ const (
 	PhaseSchema Phase = "schema"
 	PhaseCopy   Phase = "copy"
 	PhaseIndex  Phase = "index"
+	// PhaseGuard: the copy is whole, and the target is being closed to all but the stream.
+	PhaseGuard  Phase = "guard"
 	PhaseStream Phase = "stream"
 	PhaseVerify Phase = "verify"
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -140,7 +141,7 @@ func (r *Replication) Copied(databases []string) bool {
 		if s == nil || s.err != nil {
 			continue
 		}
-		if s.Progress == nil || s.Progress.Phase != move.PhaseIndex && s.Progress.Phase != move.PhaseStream {
+		if s.Progress == nil || !slices.Contains([]move.Phase{move.PhaseIndex, move.PhaseGuard, move.PhaseStream}, s.Progress.Phase) {
 			return false
 		}
 	}

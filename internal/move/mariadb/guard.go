@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"dhow/internal/move"
 )
 
 // The fence has two forms, see docs/adr/0012. This file is the durable one: the guard.
@@ -138,15 +140,15 @@ func (m *Mover) askGuard(ctx context.Context, q querier, side string) (refusal, 
 
 // guardTarget closes the target for all but the stream, before that runs and until the
 // target is opened. It may be called again; a target that is open stays open.
-func (m *Mover) guardTarget(ctx context.Context) error {
+func (m *Mover) guardTarget(ctx context.Context, b *move.Board) error {
 	return m.quietly(ctx, target, func(ctx context.Context, w *worker) error {
-		return m.ensureGuard(ctx, w, ddlWaitIdle)
+		return m.ensureGuard(ctx, w, ddlWaitIdle, b)
 	})
 }
 
 // ensureGuard makes the guard where it is missing: at a source it admits, at a target it
-// refuses. wait bounds each wait for a table's lock.
-func (m *Mover) ensureGuard(ctx context.Context, w *worker, wait time.Duration) error {
+// refuses. wait bounds each wait for a table's lock; b is told, unless it is nil.
+func (m *Mover) ensureGuard(ctx context.Context, w *worker, wait time.Duration, b *move.Board) error {
 	if err := ensureState(ctx, w); err != nil {
 		return err
 	}
@@ -162,10 +164,16 @@ func (m *Mover) ensureGuard(ctx context.Context, w *worker, wait time.Duration) 
 		if err != nil || len(gaps) == 0 {
 			return err
 		}
+		if b != nil {
+			b.Begin(move.PhaseGuard, len(gaps))
+		}
 		err = m.alone(ctx, w, func() error {
 			for _, g := range gaps {
 				if err := m.createTrigger(ctx, w, g, generation, wait); err != nil {
 					return err
+				}
+				if b != nil {
+					b.StepDone()
 				}
 			}
 			return nil

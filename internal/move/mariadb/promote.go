@@ -33,7 +33,7 @@ func (m *Mover) Prepare(ctx context.Context) error {
 		}
 	}
 	for _, w := range []*worker{t, s} {
-		if err := m.ensureGuard(ctx, w, ddlWait); err != nil {
+		if err := m.ensureGuard(ctx, w, ddlWait, nil); err != nil {
 			return err
 		}
 	}

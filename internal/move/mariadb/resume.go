@@ -405,7 +405,7 @@ func (l *loader) complete(ctx context.Context, conn querier) error {
 		return err
 	}
 	// Nobody but the stream writes there until the target is opened.
-	if err := l.m.guardTarget(ctx); err != nil {
+	if err := l.m.guardTarget(ctx, l.board); err != nil {
 		return err
 	}
 	l.state.Phase = phaseStream
