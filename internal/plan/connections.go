@@ -74,6 +74,9 @@ func takesRequests(s *inventory.Service, w *inventory.Workload) bool {
 // entrances finds by which Services clients connect to a unit. One that workloads inside
 // use too, as a database's, is closed instead: nobody else is known to come by it.
 func (m *maker) entrances(u *unit) {
+	if !u.moves() {
+		return
+	}
 	for _, s := range u.services {
 		if s.Spec.Type != corev1.ServiceTypeLoadBalancer && s.Spec.Type != corev1.ServiceTypeNodePort {
 			continue

@@ -144,7 +144,7 @@ func TestQuotas(t *testing.T) {
 	accounts[0].Quotas = map[string]float64{"vpc/L-F678F1CE": 1, "cloudformation/L-0485CB21": 2}
 	s := newStand(t, func(o *Options) { o.Accounts = accounts })
 	ctx := t.Context()
-	config := servicequotas.Options{Region: testRegion, BaseEndpoint: &s.url, Credentials: credentials.NewStaticCredentialsProvider("AKIATEST", "secret", ""), Retryer: aws.NopRetryer{}}
+	config := servicequotas.Options{Region: testRegion, BaseEndpoint: &s.url, Credentials: credentials.NewStaticCredentialsProvider("AKIATEST", "secret", ""), Retryer: onlyConnections()}
 	ask := servicequotas.New(config)
 	q, err := ask.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: aws.String("vpc"), QuotaCode: aws.String("L-F678F1CE")})
 	if err != nil || *q.Quota.Value != 1 || *q.Quota.QuotaName != "VPCs per Region" {
@@ -172,7 +172,7 @@ func TestRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := iam.New(iam.Options{Region: testRegion, BaseEndpoint: &s.url, Credentials: credentials.NewStaticCredentialsProvider(other.AccessKeyID, other.SecretAccessKey, other.SessionToken), Retryer: aws.NopRetryer{}})
+	client := iam.New(iam.Options{Region: testRegion, BaseEndpoint: &s.url, Credentials: credentials.NewStaticCredentialsProvider(other.AccessKeyID, other.SecretAccessKey, other.SessionToken), Retryer: onlyConnections()})
 	out, err := client.SimulatePrincipalPolicy(ctx, &iam.SimulatePrincipalPolicyInput{PolicySourceArn: aws.String("arn:aws:iam::" + otherAccount + ":role/limited"), ActionNames: []string{"cloudformation:CreateStack", "cloudformation:DeleteStack"}})
 	if err != nil || len(out.EvaluationResults) != 2 || out.EvaluationResults[0].EvalDecision != "explicitDeny" || out.EvaluationResults[1].EvalDecision != "allowed" {
 		t.Errorf("%+v, %v", out, err)

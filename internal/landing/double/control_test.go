@@ -152,7 +152,10 @@ func TestTimeline(t *testing.T) {
 		t.Errorf("there are %d events on %d pages, want %d", len(seen), pages, want)
 	}
 	resources, err := s.cfn.ListStackResources(t.Context(), &cloudformation.ListStackResourcesInput{StackName: aws.String("wide")})
-	if err != nil || len(resources.StackResourceSummaries) != pageSize || resources.NextToken == nil {
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(resources.StackResourceSummaries) != pageSize || resources.NextToken == nil {
 		t.Errorf("the first page has %d", len(resources.StackResourceSummaries))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
@@ -102,11 +103,21 @@ func newStand(t testing.TB, change ...func(*Options)) *stand {
 }
 
 func (s *stand) in(region string, c aws.Credentials) *cloudformation.Client {
-	return cloudformation.New(cloudformation.Options{Region: region, BaseEndpoint: &s.url, Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken), Retryer: aws.NopRetryer{}})
+	return cloudformation.New(cloudformation.Options{Region: region, BaseEndpoint: &s.url, Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken), Retryer: onlyConnections()})
+}
+
+// onlyConnections tries again only what no answer of a server is: the SDK closes a
+// request's body when the answer begins, and Go's client the connection if it was just
+// about to find that body at its end.
+func onlyConnections() aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.Retryables = []retry.IsErrorRetryable{retry.RetryableConnectionError{}}
+		o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Millisecond, nil })
+	})
 }
 
 func (s *stand) sts(region string, c aws.Credentials) *sts.Client {
-	return sts.New(sts.Options{Region: region, BaseEndpoint: &s.url, Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken), Retryer: aws.NopRetryer{}})
+	return sts.New(sts.Options{Region: region, BaseEndpoint: &s.url, Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken), Retryer: onlyConnections()})
 }
 
 // settle lets everything happen.
