@@ -356,40 +356,49 @@ func (l *loader) fillViews(ctx context.Context) error {
 	return nil
 }
 
-// settle lets the stream run until it has passed the last snapshot of the copy.
+// settle lets the stream run until it has passed the last snapshot of the copy, and what
+// it fetched again on the way: such a row is ahead of the stream, so that it may meet
+// another that it never met at the source, and no constraint can be made until then.
 func (l *loader) settle(ctx context.Context) error {
+	for {
+		passed, err := l.pass(ctx)
+		if err != nil {
+			return fmt.Errorf("stream until the copy is settled: %w", err)
+		}
+		last, cancel := parting(ctx)
+		fresh, err := readStream(last, l.target, l.m.stream)
+		cancel()
+		if err != nil {
+			return err
+		}
+		l.state.Settled = max(l.state.Settled, fresh.Settled)
+		if l.state.Settled <= passed {
+			return nil
+		}
+	}
+}
+
+// pass lets the stream run until the target has all that the source holds now, and says
+// up to where that is. It stops right there: behind a marker each lane goes on for
+// itself, and rows of one table could be of different moments.
+func (l *loader) pass(ctx context.Context) (LSN, error) {
 	r, err := l.m.newRelay(ctx, *l.state)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	// A marker that is written now lies behind every snapshot.
 	mk, err := l.m.mark(ctx, l.source)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.run(gctx) })
-	var passed bool
-	g.Go(func() error {
-		err := r.caughtUp(gctx, mk.N)
-		passed = err == nil
-		cancel()
-		return err
-	})
-	if err := g.Wait(); !passed {
-		return fmt.Errorf("stream until the copy is settled: %w", err)
+	var at LSN
+	if err := at.Scan(mk.Position); err != nil {
+		return 0, err
 	}
-	// A row that was fetched again may have moved the point behind the marker.
-	last, cancel := parting(ctx)
-	defer cancel()
-	fresh, err := readStream(last, l.target, l.m.stream)
-	if err != nil {
-		return err
+	r.until = mk.N
+	if err := r.run(ctx); !errors.Is(err, errArrived) {
+		return 0, err
 	}
-	l.state.Settled = max(l.state.Settled, fresh.Settled)
-	return nil
+	return at, nil
 }
 
 // analyze renews the statistics of all tables, several at once.

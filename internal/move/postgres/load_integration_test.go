@@ -260,3 +260,58 @@ func TestLoadResumesUnderWrites(t *testing.T) {
 		sameContent(t, source, target)
 	}
 }
+
+// TestSettlesAtOneMoment lets a stream settle a copy again and again while every row of a
+// table gives its unique value to another: these values are unique at no moment but the
+// end of a transaction, and each lane has some of the rows.
+func TestSettlesAtOneMoment(t *testing.T) {
+	const schema = `CREATE TABLE swap (id int PRIMARY KEY, d int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO swap SELECT i, i FROM generate_series(0, 99) i`
+	m, source, target := empties(t, 15, 15, schema, Limits{Copies: 2, Lanes: 4})
+	ctx := t.Context()
+	state, err := m.load(ctx, func(move.Progress) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As it is while a copy is being settled.
+	if _, err := target.Exec(ctx, "ALTER TABLE swap DROP CONSTRAINT swap_d_key"); err != nil {
+		t.Fatal(err)
+	}
+	writing, stop := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.Go(func() error {
+		conn, err := pgx.ConnectConfig(ctx, m.cfg.Source)
+		if err != nil {
+			return err
+		}
+		defer conn.Close(ctx)
+		for writing.Err() == nil {
+			if _, err := conn.Exec(ctx, "UPDATE swap SET d = 99 - d"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	l := &loader{m: m, source: source, target: target, state: state, progress: newProgress(m.cfg.Name, func(move.Progress) {})}
+	for range 6 {
+		if err := l.settle(ctx); err != nil {
+			t.Fatal(err)
+		}
+		var twice int
+		if err := target.QueryRow(ctx, "SELECT count(*) - count(DISTINCT d) FROM swap").Scan(&twice); err != nil {
+			t.Fatal(err)
+		}
+		if twice != 0 {
+			t.Errorf("%d values stand in two rows", twice)
+		}
+	}
+	stop()
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	end := again(t, m, target)
+	settle(t, m, source)
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	sameContent(t, source, target)
+}

@@ -39,6 +39,9 @@ type relay struct {
 	// mending: the stream runs for a repair. It applies leniently without an end,
 	// and what stands in its way is left out; the repair brings it.
 	mending bool
+	// until is the marker at which the stream ends, with nothing applied that lies
+	// behind it; 0 for none.
+	until int64
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced when marker or done changes
@@ -62,7 +65,10 @@ func (m *Mover) newRelay(_ context.Context, s streamState) (*relay, error) {
 	return &relay{m: m, name: m.stream, slot: s.Slot, n: s.Lanes, start: s.Start, settled: s.Settled, log: m.log.With("stream", m.stream), changed: make(chan struct{})}, nil
 }
 
-// run streams until ctx ends or something stands in the way that trying again
+// errArrived ends a stream that was to run until a marker.
+var errArrived = errors.New("the stream has arrived at its marker")
+
+// run streams until ctx ends, its last marker has come, or something stands in the way that trying again
 // does not mend. A lost connection, or a server that restarts, is waited for.
 func (r *relay) run(ctx context.Context) error {
 	pauses, since := move.Pauses(reconnectFirst, reconnectMost), time.Now()
@@ -73,7 +79,7 @@ func (r *relay) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		var refused *move.Refused
-		if errors.As(err, &refused) {
+		if errors.As(err, &refused) || errors.Is(err, errArrived) {
 			return err
 		}
 		if r.progressed() > began || time.Since(opened) > reconnectWell { // nothing comes from a source that rests

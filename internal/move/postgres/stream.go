@@ -525,8 +525,12 @@ func (in *intake) committed(ctx context.Context, end LSN) error {
 	if err := in.barrier(ctx); err != nil {
 		return err
 	}
-	in.r.arrived(end, in.marker)
+	n := in.marker
+	in.r.arrived(end, n)
 	in.marker = 0
+	if in.r.until > 0 && n >= in.r.until {
+		return errArrived
+	}
 	return nil
 }
 
