@@ -118,6 +118,21 @@ func TargetGroup(s balance.Settings, h Health, version string) map[string]any {
 	return props
 }
 
+// ServiceNotes are the annotations, without NLBPrefix, of a Service that gets an NLB: its
+// scheme, how its targets' health is asked, and the attributes of its target group.
+func ServiceNotes(s balance.Settings, h Health, public bool, attributes []balance.Attribute) map[string]string {
+	notes := map[string]string{"nlb-target-type": s.TargetType.Value, "scheme": Scheme(public), "target-group-attributes": Words(attributes),
+		"healthcheck-interval": strconv.Itoa(s.HealthInterval.Value), "healthcheck-timeout": strconv.Itoa(s.HealthTimeout.Value), "healthcheck-healthy-threshold": strconv.Itoa(s.HealthyThreshold.Value),
+		"healthcheck-unhealthy-threshold": strconv.Itoa(s.UnhealthyThreshold.Value), "healthcheck-protocol": "TCP"}
+	if h.Path != "" {
+		notes["healthcheck-protocol"], notes["healthcheck-path"], notes["healthcheck-success-codes"] = "HTTP", h.Path, h.Codes
+	}
+	if h.Port != "" {
+		notes["healthcheck-port"] = h.Port
+	}
+	return notes
+}
+
 // Attributes are settings as the controller's kinds have them.
 func Attributes(all []balance.Attribute) []any {
 	list := make([]any, 0, len(all))

@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -146,12 +145,8 @@ func (w *writer) entrance(u *unit, e *entrance) *corev1.Service {
 		}
 		s.Spec.Ports = append(s.Spec.Ports, port)
 	}
-	fitted := u.connections
-	notes := map[string]string{
-		"name": w.m.entranceName(e.service), "nlb-target-type": fitted.TargetType.Value, "scheme": elb.Scheme(e.public), "target-group-attributes": elb.Words(fitted.TargetGroup()),
-		"healthcheck-protocol": "TCP", "healthcheck-interval": strconv.Itoa(fitted.HealthInterval.Value), "healthcheck-timeout": strconv.Itoa(fitted.HealthTimeout.Value),
-		"healthcheck-healthy-threshold": strconv.Itoa(fitted.HealthyThreshold.Value), "healthcheck-unhealthy-threshold": strconv.Itoa(fitted.UnhealthyThreshold.Value),
-	}
+	notes := elb.ServiceNotes(u.connections, elb.Health{}, e.public, u.connections.TargetGroup())
+	notes["name"] = w.m.entranceName(e.service)
 	s.Annotations = map[string]string{}
 	for k, v := range notes {
 		s.Annotations[elb.NLBPrefix+k] = v

@@ -216,22 +216,13 @@ func (m *maker) balancerService(l4 []port) {
 		o.Spec.Ports = append(o.Spec.Ports, corev1.ServicePort{Name: p.name, Port: p.number, TargetPort: p.target, Protocol: p.transport()})
 	}
 	attributes := s.TargetGroup()
-	notes := map[string]string{"nlb-target-type": s.TargetType.Value, "scheme": elb.Scheme(m.public()),
-		"healthcheck-interval": strconv.Itoa(s.HealthInterval.Value), "healthcheck-timeout": strconv.Itoa(s.HealthTimeout.Value), "healthcheck-healthy-threshold": strconv.Itoa(s.HealthyThreshold.Value),
-		"healthcheck-unhealthy-threshold": strconv.Itoa(s.UnhealthyThreshold.Value), "healthcheck-protocol": "TCP"}
-	if h.Path != "" {
-		notes["healthcheck-protocol"], notes["healthcheck-path"], notes["healthcheck-success-codes"] = "HTTP", h.Path, h.Codes
-	}
-	if h.Port != "" {
-		notes["healthcheck-port"] = h.Port
-	}
 	if a := m.spec.Access; a != nil && len(a.SourceRanges) > 0 {
 		attributes = append(attributes, balance.Attribute{Key: "preserve_client_ip.enabled", Value: "true"})
 		for _, r := range a.SourceRanges {
 			o.Spec.LoadBalancerSourceRanges = append(o.Spec.LoadBalancerSourceRanges, string(r))
 		}
 	}
-	notes["target-group-attributes"] = elb.Words(attributes)
+	notes := elb.ServiceNotes(*s, h, m.public(), attributes)
 	if m.Policy.AccessLogs != "" {
 		notes["attributes"] = "access_logs.s3.bucket=" + m.Policy.AccessLogs + ",access_logs.s3.enabled=true"
 	}
