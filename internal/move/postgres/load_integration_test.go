@@ -190,6 +190,30 @@ func firstDifference(a, b string) string {
 	return "the target has more"
 }
 
+// writing writes at the source over a session of its own, one call after the other, until
+// it is stopped. No call is cut off: the server would commit it at a moment that nobody knows.
+func writing(ctx context.Context, m *Mover, write func(conn *pgx.Conn, i int) error) (stop func() error) {
+	until, end := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.Go(func() error {
+		conn, err := pgx.ConnectConfig(ctx, m.cfg.Source)
+		if err != nil {
+			return err
+		}
+		defer conn.Close(ctx)
+		for i := 0; until.Err() == nil; i++ {
+			if err := write(conn, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return func() error {
+		end()
+		return g.Wait()
+	}
+}
+
 // TestLoadResumesUnderWrites interrupts a load many times while the source is
 // written, so that the copy goes on under several snapshots.
 func TestLoadResumesUnderWrites(t *testing.T) {
@@ -201,27 +225,17 @@ func TestLoadResumesUnderWrites(t *testing.T) {
 	for _, v := range [][2]int{{13, 15}, {15, 17}} {
 		m, source, target := empties(t, v[0], v[1], schema, Limits{ChunkBytes: 256 << 10, RowsPerSecond: 20000, Copies: 2})
 		ctx := context.Background()
-		writing, stopWriting := context.WithCancel(ctx)
-		var g errgroup.Group
-		g.Go(func() error {
-			conn, err := pgx.ConnectConfig(ctx, m.cfg.Source)
-			if err != nil {
+		pace := time.NewTicker(8 * time.Millisecond)
+		defer pace.Stop()
+		stopWriting := writing(ctx, m, func(conn *pgx.Conn, i int) error {
+			<-pace.C
+			sql := fmt.Sprintf(`BEGIN; UPDATE big SET pad = pad || '%d' WHERE id = %d; UPDATE big SET id = id + 100000 WHERE id = %d; UPDATE big SET id = id - 100000 WHERE id = %d;
+				UPDATE big SET email = 'tmp' WHERE id = %d; UPDATE big SET email = 'e' || %d WHERE id = %d; UPDATE big SET email = 'swapped' || %d WHERE id = %d;
+				DELETE FROM big WHERE id = %d; INSERT INTO big VALUES (%d, 'n%d', 'new', 'note'); UPDATE keyless SET pad = 'z' || %d WHERE a = %d; DELETE FROM keyless WHERE a = %d; UPDATE small SET v = v + 1; COMMIT`,
+				i, 1+i*7%6000, 1+i*13%6000, 100001+(i-20)*13%6000, 1+i*3%6000, 50000+i, 1+i*3%6000, i, 2+i*3%6000, 1+i*31%6000, 200000+i, 200000+i, i, i%3000, (i*17)%3000)
+			if _, err := conn.Exec(ctx, sql); err != nil {
+				_, err = conn.Exec(ctx, "ROLLBACK")
 				return err
-			}
-			defer conn.Close(ctx)
-			pace := time.NewTicker(8 * time.Millisecond)
-			defer pace.Stop()
-			for i := 0; writing.Err() == nil; i++ {
-				<-pace.C
-				sql := fmt.Sprintf(`BEGIN; UPDATE big SET pad = pad || '%d' WHERE id = %d; UPDATE big SET id = id + 100000 WHERE id = %d; UPDATE big SET id = id - 100000 WHERE id = %d;
-					UPDATE big SET email = 'tmp' WHERE id = %d; UPDATE big SET email = 'e' || %d WHERE id = %d; UPDATE big SET email = 'swapped' || %d WHERE id = %d;
-					DELETE FROM big WHERE id = %d; INSERT INTO big VALUES (%d, 'n%d', 'new', 'note'); UPDATE keyless SET pad = 'z' || %d WHERE a = %d; DELETE FROM keyless WHERE a = %d; UPDATE small SET v = v + 1; COMMIT`,
-					i, 1+i*7%6000, 1+i*13%6000, 100001+(i-20)*13%6000, 1+i*3%6000, 50000+i, 1+i*3%6000, i, 2+i*3%6000, 1+i*31%6000, 200000+i, 200000+i, i, i%3000, (i*17)%3000)
-				if _, err := conn.Exec(ctx, sql); err != nil { // it is not cut off: the server would commit it at a moment that nobody knows
-					if _, err := conn.Exec(ctx, "ROLLBACK"); err != nil {
-						return err
-					}
-				}
 			}
 			return nil
 		})
@@ -247,8 +261,7 @@ func TestLoadResumesUnderWrites(t *testing.T) {
 				state = nil
 			}
 		}
-		stopWriting()
-		if err := g.Wait(); err != nil {
+		if err := stopWriting(); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("%d -> %d: loaded in %d rounds, settled %s behind the start", v[0], v[1], rounds, state.Settled)
@@ -276,20 +289,9 @@ func TestSettlesAtOneMoment(t *testing.T) {
 	if _, err := target.Exec(ctx, "ALTER TABLE swap DROP CONSTRAINT swap_d_key"); err != nil {
 		t.Fatal(err)
 	}
-	writing, stop := context.WithCancel(ctx)
-	var g errgroup.Group
-	g.Go(func() error {
-		conn, err := pgx.ConnectConfig(ctx, m.cfg.Source)
-		if err != nil {
-			return err
-		}
-		defer conn.Close(ctx)
-		for writing.Err() == nil {
-			if _, err := conn.Exec(ctx, "UPDATE swap SET d = 99 - d"); err != nil {
-				return err
-			}
-		}
-		return nil
+	stop := writing(ctx, m, func(conn *pgx.Conn, _ int) error {
+		_, err := conn.Exec(ctx, "UPDATE swap SET d = 99 - d")
+		return err
 	})
 	l := &loader{m: m, source: source, target: target, state: state, progress: newProgress(m.cfg.Name, func(move.Progress) {})}
 	for range 6 {
@@ -304,8 +306,7 @@ func TestSettlesAtOneMoment(t *testing.T) {
 			t.Errorf("%d values stand in two rows", twice)
 		}
 	}
-	stop()
-	if err := g.Wait(); err != nil {
+	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
 	end := again(t, m, target)
