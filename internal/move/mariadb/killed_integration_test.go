@@ -129,7 +129,7 @@ func TestKilledBetweenAnyTwoStatements(t *testing.T) {
 				// stands: the target is open, and who undoes must refuse.
 				step(t, "state", func(ctx context.Context) (err error) { s, err = here.State(ctx); return err })
 			}
-			if undone != nil && !(s.Open && s.Sealed) {
+			if undone != nil && (!s.Open || !s.Sealed) {
 				t.Fatalf("killed at message %d, it can not be undone: %v (%+v)", n, undone, s)
 			}
 		}
