@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 var update = flag.Bool("update", false, "write the pages of docs/stacks anew")
@@ -68,6 +70,52 @@ func TestForm(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestPacks: the templates in conformance packs, which no linter looks into, are whole.
+func TestPacks(t *testing.T) {
+	identifier := regexp.MustCompile(`^[A-Z][A-Z0-9_]+$`)
+	packs := 0
+	every(t, func(t *testing.T, of *template) {
+		for _, id := range sortedKeys(of.section("Resources")) {
+			pack := of.resources()[id]
+			if pack["Type"] != "AWS::Config::ConformancePack" {
+				continue
+			}
+			packs++
+			body := asMap(pack["Properties"])["TemplateBody"]
+			if sub := asMap(body)["Fn::Sub"]; sub != nil {
+				body = sub
+			}
+			var inner map[string]any
+			if err := yaml.Unmarshal([]byte(asString(body)), &inner); err != nil {
+				t.Fatalf("%s: %v", id, err)
+			}
+			rules := map[string]string{} // their names, by the logical id
+			all := asMap(inner["Resources"])
+			for rule, r := range all {
+				properties := asMap(asMap(r)["Properties"])
+				if asMap(r)["Type"] != "AWS::Config::ConfigRule" {
+					continue
+				}
+				rules[rule] = asString(properties["ConfigRuleName"])
+				if source := asString(asMap(properties["Source"])["SourceIdentifier"]); !identifier.MatchString(source) {
+					t.Errorf("%s: %s is of the managed rule %q, which is no identifier", id, rule, source)
+				}
+			}
+			if len(rules) == 0 {
+				t.Errorf("%s has no rules", id)
+			}
+			for fix, r := range all {
+				if of := asMap(r); of["Type"] == "AWS::Config::RemediationConfiguration" && (rules[asString(of["DependsOn"])] == "" || rules[asString(of["DependsOn"])] != asString(asMap(of["Properties"])["ConfigRuleName"])) {
+					t.Errorf("%s: %s mends no rule of the pack", id, fix)
+				}
+			}
+		}
+	})
+	if packs == 0 {
+		t.Error("there are no packs")
+	}
 }
 
 // environments are what every template that knows of them takes, or some of them.

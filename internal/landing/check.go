@@ -2,6 +2,7 @@ package landing
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -64,6 +65,7 @@ func (g *Graph) check(o Options) {
 		s.Resources = len(here)
 		if r, err := o.Regions.Lookup(s.Region); err == nil {
 			g.checkTypes(s, r, here)
+			g.checkRules(s, here)
 		}
 		if s.template.Edited && !edited[s.Template] {
 			edited[s.Template] = true
@@ -115,5 +117,36 @@ func (g *Graph) checkTypes(s *Stack, r *region.Region, here []Resource) {
 		}
 		g.find(severity, "type-in-region", s.ID, fix,
 			"%s does not offer %s, of which it has %s (known of %s)", r.Name, lacking, strings.Join(ids, ", "), r.Offer.Known())
+	}
+}
+
+// managedRule is a managed rule of AWS Config in the template of a conformance pack.
+var managedRule = regexp.MustCompile(`SourceIdentifier: ([A-Z][A-Z0-9_]*)`)
+
+// lacksRules are the managed rules of one of a stack's conformance packs that its region
+// does not have, which refuses the whole pack for one of them.
+func (g *Graph) lacksRules(s *Stack, pack string) []string {
+	r, err := g.catalog.Lookup(s.Region)
+	at := slices.IndexFunc(s.template.Resources, func(r Resource) bool { return r.ID == pack })
+	if err != nil || at < 0 {
+		return nil
+	}
+	var rules []string
+	for _, m := range managedRule.FindAllStringSubmatch(text(field(field(s.template.Resources[at].body, "Properties"), "TemplateBody")), -1) {
+		rules = append(rules, m[1])
+	}
+	return r.LacksRules(rules...)
+}
+
+// checkRules finds conformance packs that the region refuses.
+func (g *Graph) checkRules(s *Stack, here []Resource) {
+	for _, h := range here {
+		if h.Type != "AWS::Config::ConformancePack" {
+			continue
+		}
+		if lacking := g.lacksRules(s, h.ID); len(lacking) > 0 {
+			g.find(SeverityError, "rule-in-region", s.ID, "name another region, for home under landing.regions.home, or set the parameter that leaves the pack out",
+				"%s does not have the managed rules %s of %s", s.Region, strings.Join(lacking, ", "), h.ID)
+		}
 	}
 }

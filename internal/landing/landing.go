@@ -37,6 +37,7 @@ type Graph struct {
 	Findings []Finding `json:"findings"`
 
 	landing *estate.Landing
+	catalog *region.Catalog
 	byID    map[string]*Stack
 }
 
@@ -102,7 +103,7 @@ func New(o Options) (*Graph, error) {
 	if o.Estate.Landing == nil {
 		return nil, &estate.Invalid{File: o.Estate.File, Problems: []estate.Problem{{Line: 1, Column: 1, Path: "landing", Text: "is missing: add the accounts, the regions and the environments of the landing zone; see docs/estate.md"}}}
 	}
-	g := &Graph{Application: o.Estate.Landing.Application, landing: o.Estate.Landing, byID: map[string]*Stack{}}
+	g := &Graph{Application: o.Estate.Landing.Application, landing: o.Estate.Landing, catalog: o.Regions, byID: map[string]*Stack{}}
 	if err := g.checkEstate(o); err != nil {
 		return nil, err
 	}

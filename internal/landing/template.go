@@ -50,6 +50,8 @@ type Resource struct {
 	// Deletion is its DeletionPolicy; empty where it has none.
 	Deletion string
 	Line     int
+
+	body *yaml.Node
 }
 
 // Bounds of a template that CloudFormation has, too.
@@ -107,7 +109,7 @@ func Parse(name string, body []byte) (*Template, error) {
 	section("Mappings", func(name string, n *yaml.Node) { t.mappings[name] = n })
 	section("Outputs", func(name string, _ *yaml.Node) { t.Outputs = append(t.Outputs, name) })
 	section("Resources", func(name string, n *yaml.Node) {
-		t.Resources = append(t.Resources, Resource{ID: name, Type: text(field(n, "Type")), Condition: text(field(n, "Condition")), Deletion: text(field(n, "DeletionPolicy")), Line: n.Line})
+		t.Resources = append(t.Resources, Resource{ID: name, Type: text(field(n, "Type")), Condition: text(field(n, "Condition")), Deletion: text(field(n, "DeletionPolicy")), Line: n.Line, body: n})
 	})
 	switch {
 	case err != nil:

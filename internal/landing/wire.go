@@ -173,6 +173,8 @@ func (g *Graph) given(s *Stack, p *Parameter) (string, bool) {
 		v = l.Accounts.NonProduction
 	case "ProductionAccountId":
 		v = l.Accounts.Production
+	case "MoreRules", "RareRules":
+		return strconv.FormatBool(len(g.lacksRules(s, strings.TrimSuffix(p.Name, "Rules")+"Pack")) == 0), true
 	case domainParameter:
 		v = l.Domain
 	}

@@ -107,7 +107,9 @@ type facts struct {
 	Sources map[string]Source `yaml:"sources"`
 	Blocs   map[string]bloc   `yaml:"blocs"`
 	Instead map[string]string `yaml:"instead"`
-	Regions []*Region         `yaml:"regions"`
+	// Rules are the regions that lack a managed rule of AWS Config.
+	Rules   map[string][]string `yaml:"rules"`
+	Regions []*Region           `yaml:"regions"`
 }
 
 // Catalog is all regions. It is not changed after Load.
@@ -116,7 +118,9 @@ type Catalog struct {
 	sources map[string]Source
 	blocs   map[string]bloc
 	// instead is what stands in for a type, by its name or its beginning.
-	instead   map[string]string
+	instead map[string]string
+	// rules are the regions that lack a managed rule, by the rule.
+	rules     map[string][]string
 	offers    *offers
 	countries map[string]country
 }
@@ -144,7 +148,7 @@ func newCatalog(regions, offered, countries []byte) (*Catalog, error) {
 	if err := yaml.UnmarshalWithOptions(regions, &f, yaml.Strict()); err != nil {
 		return nil, fmt.Errorf("regions.yaml: %w", err)
 	}
-	c := &Catalog{regions: f.Regions, sources: f.Sources, blocs: f.Blocs, instead: f.Instead}
+	c := &Catalog{regions: f.Regions, sources: f.Sources, blocs: f.Blocs, instead: f.Instead, rules: f.Rules}
 	var err error
 	if c.offers, err = parseOffers(offered); err != nil {
 		return nil, fmt.Errorf("offers.txt: %w", err)
@@ -174,6 +178,13 @@ func newCatalog(regions, offered, countries []byte) (*Catalog, error) {
 		}
 		if err := c.adopt(r); err != nil {
 			return nil, fmt.Errorf("regions.yaml: region %q: %w", r.Name, err)
+		}
+	}
+	for rule, lacking := range c.rules {
+		for _, name := range lacking {
+			if _, err := c.Lookup(name); err != nil {
+				return nil, fmt.Errorf("regions.yaml: rule %s: %w", rule, err)
+			}
 		}
 	}
 	if len(c.regions) != len(c.offers.regions) {
@@ -296,6 +307,19 @@ func (r *Region) Lacks(types ...string) []string {
 	for _, t := range types {
 		if !r.Has(t) {
 			lacks = append(lacks, t)
+		}
+	}
+	slices.Sort(lacks)
+	return slices.Compact(lacks)
+}
+
+// LacksRules are those of AWS Config's managed rules that the region does not have, by
+// their identifiers, sorted. A rule of which nothing is known counts as there.
+func (r *Region) LacksRules(identifiers ...string) []string {
+	var lacks []string
+	for _, id := range identifiers {
+		if slices.Contains(r.catalog.rules[id], r.Name) {
+			lacks = append(lacks, id)
 		}
 	}
 	slices.Sort(lacks)
