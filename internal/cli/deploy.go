@@ -21,7 +21,7 @@ const outputMermaid = "mermaid"
 // deployFlags are what is to be deployed, and how, as it was typed.
 type deployFlags struct {
 	stacks                         string
-	only, environment              []string
+	only, environment, region      []string
 	dryRun, policy, drift, destroy bool
 	rehearse                       bool
 	speed                          float64
@@ -91,6 +91,7 @@ Credentials and endpoints come from the environment, as for every AWS tool.`,
 	flags.StringVar(&f.stacks, "stacks", "", "a `folder` of templates of one's own, laid over dhow's")
 	flags.StringArrayVar(&f.only, "only", nil, "this `stack`, or the stacks of this template, alone; may be given again")
 	flags.StringArrayVar(&f.environment, "environment", nil, "the stacks of this `environment` alone; shared are those of none; may be given again")
+	flags.StringArrayVar(&f.region, "region", nil, "the stacks in this `region` alone; may be given again")
 	flags.BoolVar(&f.replace, "allow-replacement", false, "make changes that replace resources or lose data")
 	flags.StringArrayVar(&f.overwrite, "overwrite", nil, "replace the template of this `stack`, which others edited; may be given again")
 	flags.IntVar(&f.parallel, "parallel", landing.DefaultParallel, "how many stacks are worked on at once")
@@ -148,7 +149,7 @@ func (a *app) deploy(cmd *cobra.Command, f deployFlags) error {
 	if err != nil {
 		return err
 	}
-	meant, err := g.Select(landing.Selection{Only: f.only, Environments: f.environment})
+	meant, err := g.Select(landing.Selection{Only: f.only, Environments: f.environment, Regions: f.region})
 	if err != nil {
 		return wrong(err.Error())
 	}

@@ -1,6 +1,7 @@
 package landing
 
 import (
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -48,6 +49,44 @@ func (e *evaluation) named(condition string) truth {
 	}
 	defer func() { e.depth-- }()
 	return e.condition(e.template.conditions[condition])
+}
+
+// refers says whether a value of a resource has a parameter in it, in a branch that may
+// be taken.
+func (e *evaluation) refers(n *yaml.Node, parameter string) bool {
+	if e.depth++; e.depth > maxDepth {
+		return true
+	}
+	defer func() { e.depth-- }()
+	function, args := call(n)
+	if args == nil {
+		return false
+	}
+	switch function {
+	case "Ref":
+		return args.Value == parameter
+	case "Sub":
+		template := args
+		if args.Kind == yaml.SequenceNode && len(args.Content) > 0 {
+			template = args.Content[0]
+		}
+		if strings.Contains(template.Value, "${"+parameter+"}") {
+			return true
+		}
+	case "If":
+		if len(args.Content) == 3 { //nolint:mnd // the condition, and a value each way
+			switch e.named(args.Content[0].Value) {
+			case yes:
+				return e.refers(args.Content[1], parameter)
+			case no:
+				return e.refers(args.Content[2], parameter)
+			}
+		}
+	}
+	if args != n { // what looks like a function's long form may be any mapping of one key
+		return e.refers(args, parameter)
+	}
+	return slices.ContainsFunc(args.Content, func(c *yaml.Node) bool { return e.refers(c, parameter) })
 }
 
 // call takes a function's node apart, in its short and in its long form.

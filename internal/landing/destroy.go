@@ -51,7 +51,7 @@ func (d *Deployer) Doom(ctx context.Context, meant []*Stack, force []string) ([]
 			continue
 		}
 		for _, id := range s.After {
-			if kept[id] != "" {
+			if kept[id] != "" || !isMeant[s.ID] && isMeant[id] && !uses(s, standing[s.ID], id, standing[id]) {
 				continue
 			}
 			if isMeant[s.ID] || !isMeant[id] {
@@ -68,6 +68,35 @@ func (d *Deployer) Doom(ctx context.Context, meant []*Stack, force []string) ([]
 		}
 	}
 	return doomed, nil
+}
+
+// uses says whether a stack, as it stands, has what another one gives. It may not, though
+// the graph says that it does: after another region was chosen for disaster recovery, the
+// stacks of main have what the new one gives, and the old graph is of the old one.
+func uses(s *Stack, st *types.Stack, id string, giver *types.Stack) bool {
+	if giver == nil {
+		return false
+	}
+	e := &evaluation{template: s.template, values: s.values()}
+	for _, p := range st.Parameters {
+		e.values[aws.ToString(p.ParameterKey)] = aws.ToString(p.ParameterValue)
+	}
+	given := false
+	for _, in := range s.Inputs {
+		if in.Stack != id {
+			continue
+		}
+		given = true
+		gives := slices.IndexFunc(giver.Outputs, func(o types.Output) bool { return aws.ToString(o.OutputKey) == in.Output })
+		if has, ok := e.values[in.Parameter]; ok && gives >= 0 && has != aws.ToString(giver.Outputs[gives].OutputValue) {
+			continue
+		}
+		// CloudFormation leaves the old value to a parameter of which nothing is made.
+		if slices.ContainsFunc(s.template.Resources, func(r Resource) bool { return e.has(r) != no && e.refers(r.body, in.Parameter) }) {
+			return true
+		}
+	}
+	return !given // one that only comes after it was made so for a reason
 }
 
 // Destroy deletes stacks that Doom has named and not kept, in parallel against the

@@ -241,7 +241,9 @@ func TestSelect(t *testing.T) {
 		{Selection{Environments: []string{Shared}}, "[management/organization]"},
 		{Selection{Only: []string{"prod/keys"}}, `there is no stack and no template "prod/keys" here`},
 		{Selection{Environments: []string{"prod"}}, `there is no environment "prod" in the estate: want dev, sit, main, dr or shared`},
-		{Selection{Only: []string{"dev/keys"}, Environments: []string{"dr"}}, "no stack is both"},
+		{Selection{Only: []string{"dev/keys"}, Environments: []string{"dr"}}, "no stack is of dev/keys and of dr at once"},
+		{Selection{Only: []string{"keys"}, Regions: []string{"eu-west-1"}}, "[dr/keys]"},
+		{Selection{Regions: []string{"eu-west-2"}}, `there is no region "eu-west-2" in the estate: want me-central-1, eu-west-1`},
 	} {
 		stacks, err := g.Select(c.sel)
 		var ids []string
@@ -279,6 +281,59 @@ func TestConditions(t *testing.T) {
 		if got := e.has(template.Resources[0]); got != want {
 			t.Errorf("%s is %d, want %d", condition, got, want)
 		}
+	}
+}
+
+// TestRefers: what stands in a branch that is not taken needs no value.
+func TestRefers(t *testing.T) {
+	for value, want := range map[string]bool{
+		"!Ref Given": true, "!Ref Other": false, "!Sub 'a-${Given}'": true, "!Sub ['${x}', {x: !Ref Given}]": true, "!Sub 'a-${Other}'": false, "text": false,
+		"!If [Yes, !Ref Given, a]": true, "!If [Yes, a, !Ref Given]": false, "!If [No, !Ref Given, a]": false, "!If [No, a, [{b: !Ref Given}]]": true, "!If [Open, !Ref Given, a]": true, "!If [Open, a, !Ref Given]": true,
+		"{'Fn::If': [No, {Ref: Given}, a]}": false, "{'Fn::Join': ['', [a, {Ref: Given}]]}": true, "[{a: {b: !Ref Given}}]": true, "{Given: a}": false, "{Ref: Given}": true,
+	} {
+		template, err := Parse("t", []byte("Parameters: {Given: {Type: String}, Other: {Type: String}}\nConditions:\n  Yes: !Equals [a, a]\n  No: !Equals [a, b]\n  Open: !Equals [!Ref Other, a]\nResources:\n  A:\n    Type: AWS::S3::Bucket\n    Properties:\n      BucketName: "+value+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := &evaluation{template: template, values: map[string]string{}}
+		if got := e.refers(template.Resources[0].body, "Given"); got != want {
+			t.Errorf("%s refers: %t, want %t", value, got, want)
+		}
+	}
+}
+
+// TestRules: what a region lacks is left out of it, and what holds everywhere is lacking
+// nowhere.
+func TestRules(t *testing.T) {
+	library, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := wholeGraph(t, superapp(t), library)
+	for id, want := range map[string]string{"production/baseline@me-central-1": "true false", "production/baseline@me-south-1": "true true"} {
+		values := g.Stack(id).values()
+		if got := values["MoreRules"] + " " + values["RareRules"]; got != want {
+			t.Errorf("%s has %s, want %s", id, got, want)
+		}
+	}
+	for _, r := range catalog(t).Regions() {
+		s := &Stack{Region: r.Name, template: library["baseline"]}
+		if lacking := g.lacksRules(s, "Pack"); len(lacking) > 0 {
+			t.Errorf("%s lacks %v", r.Name, lacking)
+		}
+	}
+	if rules := g.lacksRules(&Stack{Region: "me-central-1", template: library["baseline"]}, "IdentityPack"); len(rules) == 0 {
+		t.Error("no rule is lacking anywhere")
+	}
+	e := superapp(t)
+	e.Landing.Regions.Home = e.Landing.Regions.Main
+	if g, err = New(Options{Estate: e, Library: library, Regions: catalog(t)}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(g.Findings, func(f Finding) bool {
+		return f.Rule == "rule-in-region" && f.Severity == SeverityError && strings.Contains(f.Text, "me-central-1 does not have the managed rules ACCESS_KEYS_ROTATED, ")
+	}) {
+		t.Errorf("a home without the rules is taken: %+v", g.Findings)
 	}
 }
 

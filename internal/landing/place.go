@@ -280,17 +280,12 @@ func (g *Graph) tags(s *Stack) map[string]string {
 	if tags == nil {
 		tags = map[string]string{}
 	}
-	tags["Application"], tags["Environment"], tags[tagStack], tags[tagTemplate] = g.Application, s.Environment, s.Template, s.template.Hash
+	tags["Application"], tags["Environment"], tags[tagStack] = g.Application, s.Environment, s.Template
 	return tags
 }
 
-// The tags by which a stack is known as dhow's.
-const (
-	tagStack = "dhow:stack" // the template's name
-	// tagTemplate is the hash of the body that was last deployed, by which one that was
-	// edited since is known.
-	tagTemplate = "dhow:template"
-)
+// tagStack is the tag by which a stack is known as dhow's; its value is the template's name.
+const tagStack = "dhow:stack"
 
 // dataTypes hold what can not be made again.
 var dataTypes = map[string]bool{

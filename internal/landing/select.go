@@ -12,6 +12,8 @@ type Selection struct {
 	Only []string
 	// Environments are names of environments, shared among them.
 	Environments []string
+	// Regions are names of regions.
+	Regions []string
 }
 
 // Select are the stacks that are meant, in the graph's order. A name that nothing has
@@ -31,14 +33,26 @@ func (g *Graph) Select(sel Selection) ([]*Stack, error) {
 			return nil, fmt.Errorf("there is no environment %q in the estate: want %s or %s", name, strings.Join(known, ", "), Shared)
 		}
 	}
+	for _, name := range sel.Regions {
+		if known := g.regions(); !slices.Contains(known, name) {
+			return nil, fmt.Errorf("there is no region %q in the estate: want %s", name, strings.Join(known, ", "))
+		}
+	}
+	among := func(names []string, name string) bool { return len(names) == 0 || slices.Contains(names, name) }
 	var meant []*Stack
 	for _, s := range g.Stacks {
-		if (len(sel.Only) == 0 || slices.ContainsFunc(sel.Only, s.is)) && (len(sel.Environments) == 0 || slices.Contains(sel.Environments, s.Environment)) {
+		if (len(sel.Only) == 0 || slices.ContainsFunc(sel.Only, s.is)) && among(sel.Environments, s.Environment) && among(sel.Regions, s.Region) {
 			meant = append(meant, s)
 		}
 	}
 	if len(meant) == 0 {
-		return nil, fmt.Errorf("no stack is both of %s and in %s", strings.Join(sel.Only, ", "), strings.Join(sel.Environments, ", "))
+		var of []string
+		for _, names := range [][]string{sel.Only, sel.Environments, sel.Regions} {
+			if len(names) > 0 {
+				of = append(of, strings.Join(names, " or "))
+			}
+		}
+		return nil, fmt.Errorf("no stack is of %s at once", strings.Join(of, " and of "))
 	}
 	return meant, nil
 }
