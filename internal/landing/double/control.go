@@ -145,18 +145,38 @@ func (d *Double) Resources() []Resource {
 	for _, at := range slices.SortedFunc(maps.Keys(d.stacks), func(a, b place) int { return strings.Compare(a.account+" "+a.region, b.account+" "+b.region) }) {
 		for _, s := range d.in(at) {
 			for _, r := range s.sorted() {
-				if r.gone {
-					continue
+				if !r.gone {
+					all = append(all, r.shown())
 				}
-				properties := r.properties
-				if r.actual != nil {
-					properties = r.actual
-				}
-				all = append(all, Resource{at.account, at.region, s.name, r.logical, r.kind, r.physical, string(r.status), r.created, properties})
 			}
 		}
 	}
 	return all
+}
+
+// shown is a resource as whoever steers the double sees it.
+func (r *resource) shown() Resource {
+	properties := r.properties
+	if r.actual != nil {
+		properties = r.actual
+	}
+	return Resource{r.at.account, r.at.region, r.stackName, r.logical, r.kind, r.physical, string(r.status), r.created, properties}
+}
+
+// endow gives a resource the attributes that Options.Attributes has for it.
+func (d *Double) endow(kind *resourceType, r *resource) error {
+	if d.attributes == nil {
+		return nil
+	}
+	given := d.attributes(r.shown())
+	r.told = make(map[string]any, len(given))
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if !kind.hasAttribute(name) {
+			return fmt.Errorf("the double was given an attribute %s for %s, and %s has none of that name", name, r.logical, r.kind)
+		}
+		r.told[name] = normal(given[name])
+	}
+	return nil
 }
 
 // Edit changes a property of a resource behind its stack's back, such as Tags/0/Value; a

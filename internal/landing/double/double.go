@@ -41,15 +41,22 @@ type Options struct {
 	// Late leaves out the check of properties when a change set is made, so that they
 	// fail where their resources are made, as before November 2025.
 	Late bool
+	// Attributes gives a resource that was just made attributes of its own, by the names
+	// that GetAtt has for them, such as Endpoint.Address; the values are as in JSON. All
+	// others follow from its schema, as all do where this is nil. One that its type does
+	// not have makes the resource fail. It is called while the double stands still: it
+	// must return at once, and not call the double.
+	Attributes func(Resource) map[string]any
 	// Log takes what the double has to say; nil: nothing is said.
 	Log *slog.Logger
 }
 
 // Double is a double of AWS. Its methods may be called at any time, by many at once.
 type Double struct {
-	log     *slog.Logger
-	early   bool
-	regions *region.Catalog
+	log        *slog.Logger
+	early      bool
+	regions    *region.Catalog
+	attributes func(Resource) map[string]any
 
 	mu       sync.Mutex // guards all below, and the clock
 	clock    *clock
@@ -100,7 +107,7 @@ func New(o Options) (*Double, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Double{log: o.Log, early: !o.Late, regions: catalog, accounts: acc, stacks: map[place]map[string]*stack{}, byID: map[string]*stack{},
+	d := &Double{log: o.Log, early: !o.Late, regions: catalog, attributes: o.Attributes, accounts: acc, stacks: map[place]map[string]*stack{}, byID: map[string]*stack{},
 		schemas: o.Schemas, actions: cloudformationActions(), stsActions: stsActions(), iamActions: iamActions(),
 		counts: map[string]int{}, drifts: map[string]*detection{}, stopped: make(chan struct{})}
 	d.clock = newClock(&d.mu, o.Start.UTC().Truncate(time.Millisecond), o.Speed)

@@ -292,6 +292,10 @@ func (o *operation) make(at time.Time, t *task, old *resource) {
 			return
 		}
 		r.physical = id
+		if err := o.d.endow(kind, r); err != nil {
+			refuse(at, err.Error())
+			return
+		}
 		r.turn(s, at, working, "Resource creation Initiated")
 	})
 	t.then(at, max(timingOf(r.kind, r.properties).create, initiatedTime), func(at time.Time) {

@@ -63,6 +63,8 @@ type resource struct {
 	generation         int // how often it was replaced
 	version            int // how often it was updated in place
 	properties         map[string]any
+	// told are the attributes that it was given by name, which go before its schema's.
+	told map[string]any
 	// actual are the properties where they were edited behind the stack's back; gone says
 	// that it was deleted so.
 	actual          map[string]any

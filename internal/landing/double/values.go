@@ -105,6 +105,9 @@ const maxNesting = 6
 
 // value is the value of an attribute as GetAtt gives it: text, or a list.
 func (t *resourceType) value(r *resource, path []string) any {
+	if v, ok := r.told[strings.Join(path, ".")]; ok {
+		return v
+	}
 	if r.physical != "" && (len(t.primary) == 1 && slices.Equal(t.primary[0], path) || refer[t.name] == strings.Join(path, ".")) {
 		return r.physical
 	}
