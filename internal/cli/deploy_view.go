@@ -298,18 +298,13 @@ func (a *app) printTimeline(t landing.Timeline) error {
 	if len(t.Spans) == 0 {
 		return nil
 	}
-	end := t.Took
-	for _, s := range t.Spans {
-		end = max(end, s.After+s.Took)
-	}
 	tab := &table{head: []string{"STACK", "AFTER", "TOOK", ""}}
 	for _, s := range t.Spans {
 		paint := func(text string) string { return text }
 		if slices.Contains(t.Critical, s.Stack) {
 			paint = a.out.yellow
 		}
-		from, full := int(int64(barWidth)*2*int64(s.After)/max(1, int64(end))), int(int64(barWidth)*2*int64(s.Took)/max(1, int64(end)))
-		tab.add(cell{text: s.Stack, paint: paint}, number(took(s.After)), number(took(s.Took)), cell{text: strings.Repeat(" ", from) + strings.Repeat("=", max(1, full)), paint: paint})
+		tab.add(cell{text: s.Stack, paint: paint}, number(took(s.After)), number(took(s.Took)), cell{text: t.Bar(s, 2*barWidth), paint: paint})
 	}
 	if err := a.printTable(tab); err != nil {
 		return err

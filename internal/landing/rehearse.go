@@ -36,6 +36,14 @@ type RehearsalOptions struct {
 	Speed float64
 	// Parallel is as a Deployer's.
 	Parallel int
+	// Poll is the pause between two looks at a stack, of the wall's time; 0 is DefaultPoll
+	// as many times shorter as time is faster, which keeps two processors busy.
+	Poll time.Duration
+	// Schemas are AWS's; nil: they are opened, and closed in the end.
+	Schemas *double.Schemas
+	// Attributes are those of the double's resources that are others than their schemas
+	// let one expect, as double.Options has them; nil: there are none.
+	Attributes func(double.Resource) map[string]any
 	// Report is as a Deployer's.
 	Report func(Event)
 }
@@ -66,13 +74,16 @@ func Rehearse(ctx context.Context, meant []*Stack, o RehearsalOptions) (*Rehears
 	if o.Speed <= 0 {
 		o.Speed = DefaultRehearsalSpeed
 	}
+	if o.Poll <= 0 {
+		o.Poll = max(leastPoll, time.Duration(float64(DefaultPoll)/o.Speed))
+	}
 	key, secret := rand.Text(), rand.Text()
 	l := o.Graph.landing
 	externalID := ""
 	if !l.Role.ExternalID.IsZero() {
 		externalID = rand.Text()
 	}
-	d, err := double.New(double.Options{Accounts: o.Graph.rehearsed(key, secret, externalID), Speed: o.Speed}) //nolint:contextcheck // its clock runs until Close, below
+	d, err := double.New(double.Options{Accounts: o.Graph.rehearsed(key, secret, externalID), Speed: o.Speed, Schemas: o.Schemas, Attributes: o.Attributes}) //nolint:contextcheck // its clock runs until Close, below
 	if err != nil {
 		return nil, fmt.Errorf("begin the rehearsal: %w", err)
 	}
@@ -85,6 +96,7 @@ func Rehearse(ctx context.Context, meant []*Stack, o RehearsalOptions) (*Rehears
 	served := make(chan error, 1)
 	go func() { served <- d.Serve(serving, listener) }()
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = transport.MaxIdleConns // all calls are to one host
 	defer func() {
 		transport.CloseIdleConnections() // a server waits a while for those that were never used
 		stop()
@@ -93,7 +105,7 @@ func Rehearse(ctx context.Context, meant []*Stack, o RehearsalOptions) (*Rehears
 
 	deployer := NewDeployer(DeployerOptions{
 		Graph: o.Graph, ExternalID: externalID, Parallel: o.Parallel, Report: o.Report,
-		Poll: max(leastPoll, time.Duration(float64(DefaultPoll)/o.Speed)),
+		Poll: o.Poll,
 		AWS:  aws.Config{Region: l.Regions.Home, BaseEndpoint: aws.String("http://" + listener.Addr().String()), HTTPClient: &http.Client{Transport: transport}, Credentials: credentials.NewStaticCredentialsProvider(key, secret, "")},
 	})
 	var r Rehearsal

@@ -34,6 +34,21 @@ func (t Timeline) Ratio() float64 {
 	return float64(t.Took) / float64(t.CriticalTook)
 }
 
+// End is how long after the first beginning the last end was.
+func (t Timeline) End() time.Duration {
+	end := t.Took
+	for _, s := range t.Spans {
+		end = max(end, s.After+s.Took)
+	}
+	return end
+}
+
+// Bar draws when a span was, on a line of a width in characters that stands for the whole.
+func (t Timeline) Bar(s Span, width int) string {
+	at := func(d time.Duration) int { return int(int64(width) * int64(d) / max(1, int64(t.End()))) }
+	return strings.Repeat(" ", at(s.After)) + strings.Repeat("=", max(1, at(s.Took)))
+}
+
 // NewTimeline is the timeline of a run's results, which took a time in all.
 func NewTimeline(g *Graph, results []Result, took time.Duration) Timeline {
 	t := Timeline{Took: took, Spans: []Span{}, Critical: []string{}}
