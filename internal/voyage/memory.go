@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// PeakRSS is the most memory that this process had, in bytes; 0 where the system
-// does not say.
+// PeakRSS is the most memory that this process had, in bytes, since it began or since
+// ForgetPeakRSS; 0 where the system does not say.
 func PeakRSS() int64 {
 	if runtime.GOOS != "linux" {
 		return 0
@@ -24,4 +24,14 @@ func PeakRSS() int64 {
 		}
 	}
 	return 0
+}
+
+// ForgetPeakRSS lets PeakRSS begin anew, for what this process does from now on. Where
+// the system does not let it, PeakRSS goes on as before.
+func ForgetPeakRSS() {
+	if runtime.GOOS != "linux" {
+		return
+	}
+	const peak = "5" // proc(5): set the high water mark to what is there now
+	_ = os.WriteFile("/proc/self/clear_refs", []byte(peak), 0)
 }
