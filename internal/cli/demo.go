@@ -26,7 +26,8 @@ func (a *app) demoCommand() *cobra.Command {
 		Short: "Move a live application on this machine, and measure what its clients notice",
 		Long: `Starts two servers each of PostgreSQL, MariaDB and Redis, a financial application
 with eight services, the gate and clients that pay, send, use cards and read, all on
-free ports of this machine. Then it moves all databases from the one servers to the
+free ports of this machine, and deploys a landing zone to a double of AWS, whose stacks
+tell where the target is. Then it moves all databases from the one servers to the
 others under one fence, and the traffic to services beside them, while the clients go
 on, and says what they noticed: failed requests, the longest wait, lost or doubled
 writes, and whether every row and key is equal. A report is left in ` + demoDir + `.

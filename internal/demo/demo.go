@@ -1,8 +1,8 @@
-// Package demo is a whole voyage on one machine: real servers of PostgreSQL,
-// MariaDB and Redis at both ends, the super-app with all its services, as processes
-// or in the pods of two clusters, the gate, live traffic, the move and the proof. It
-// uses the same parts as the commands do and knows no shortcut; what it adds is the
-// stage around them and the figures at the end.
+// Package demo is a whole voyage on one machine: the landing zone at a double of AWS,
+// real servers of PostgreSQL, MariaDB and Redis at both ends, the super-app with all its
+// services, as processes or in the pods of two clusters, the gate, live traffic, the move
+// and the proof. It uses the same parts as the commands do and knows no shortcut; what it
+// adds is the stage around them and the figures at the end.
 package demo
 
 import (
@@ -107,6 +107,12 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, fmt.Errorf("empty the demo's folder: %w", err)
 	}
 	p := &play{o: o, began: time.Now(), report: &Report{Engines: map[estate.Engine]*EngineFigures{}, Rate: o.Rate, Accounts: o.Accounts, From: o.From, To: o.To, Began: time.Now().UTC()}}
+	// What the landing zone's deployment lacks is told before anything is started.
+	zone, err := newLander(ctx, p.say)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, zone.close()) }()
 	var places map[estate.Side]Place
 	if o.Kubernetes {
 		p.say("starting two Kubernetes clusters")
@@ -121,7 +127,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		}
 	}
 	p.say("starting PostgreSQL %d and %d, two of MariaDB and of Redis, and filling the ledger: %d accounts, %d entries", o.From, o.To, o.Accounts, o.Accounts*entriesPerAccount)
-	p.stage, err = NewStage(ctx, StageConfig{Whole: true, Places: places, Harbour: p.harbour,
+	p.stage, err = NewStage(ctx, StageConfig{Whole: true, Places: places, Harbour: p.harbour, Land: zone.land,
 		Dir: o.Dir, Dhow: o.Dhow, Superapp: o.Superapp, From: o.From, To: o.To,
 		Accounts: o.Accounts, Entries: o.Accounts * entriesPerAccount, StallBudget: o.StallBudget,
 		Copies: copies, Lanes: lanes, RowsPerSecond: rowLimit(o.Rate), Quick: o.Rate >= busyRate, TargetSettings: map[string]string{"max_parallel_maintenance_workers": "0"}})
@@ -129,6 +135,10 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.stage.Close()) }() //nolint:contextcheck // also when ctx has ended
+	if err := zone.close(); err != nil { // nothing is deployed any more
+		return nil, err
+	}
+	p.report.land(p.stage.Landed)
 	if err := p.voyage(ctx); err != nil {
 		return nil, err
 	}

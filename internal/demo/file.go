@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"text/template"
 
@@ -15,8 +14,16 @@ import (
 	"dhow/superapp/fleet"
 )
 
-//go:embed estate.yaml.tmpl
-var estateText string
+// estateText is the file of the move, and landingText its landing zone, which is known before.
+var (
+	//go:embed estate.yaml.tmpl
+	estateText string
+	//go:embed landing.yaml.tmpl
+	landingText string
+)
+
+// estateName is what the move is called.
+const estateName = "demo"
 
 // writeEstate writes dhow.yaml and the files with the passwords that it names.
 func (s *Stage) writeEstate() error {
@@ -26,14 +33,16 @@ func (s *Stage) writeEstate() error {
 		Clear                      bool // the network is this machine's own
 	}
 	data := struct {
+		Name        string
 		Postgres    []string       // databases
 		MariaDB     []string       // databases of one server
 		Ends        map[string]end // by engine and side
 		Gate        string
+		Landed      bool // the file has the landing zone too
 		Routes      []route
 		Sides       []estate.Side
 		StageConfig // the limits and the policy
-	}{Postgres: s.databases(), Ends: map[string]end{}, Sides: sides, Gate: s.Gate, StageConfig: s.cfg}
+	}{Name: estateName, Postgres: s.databases(), Ends: map[string]end{}, Sides: sides, Gate: s.Gate, Landed: s.Landed != nil, StageConfig: s.cfg}
 	for _, one := range s.services() {
 		if one.Database == fleet.MariaDB {
 			data.MariaDB = append(data.MariaDB, one.Name)
@@ -47,7 +56,7 @@ func (s *Stage) writeEstate() error {
 		}
 	}
 	for _, one := range s.servers() {
-		address := net.JoinHostPort(s.places[one.side].Host(), strconv.Itoa(one.port))
+		address := s.reach(one.side, one.engine, one.port)
 		if s.cfg.Address != nil {
 			address = s.cfg.Address(one.side, one.engine, address)
 		}
@@ -62,15 +71,30 @@ func (s *Stage) writeEstate() error {
 		}
 		data.Ends[string(one.engine)+" "+string(one.side)] = e
 	}
-	t, err := template.New("estate").Parse(estateText)
-	if err != nil {
-		return fmt.Errorf("read the estate's template: %w", err)
+	return s.keepEstate("estate", data)
+}
+
+// writeLanding writes dhow.yaml as far as it is known before its landing zone stands.
+func (s *Stage) writeLanding() error {
+	return s.keepEstate("begun", struct {
+		Name string
+		StageConfig
+	}{estateName, s.cfg})
+}
+
+// keepEstate writes dhow.yaml by one of its templates.
+func (s *Stage) keepEstate(form string, data any) error {
+	forms := template.New("")
+	for name, text := range map[string]string{"estate": estateText, "landing": landingText, "begun": "name: {{.Name}}\n{{template \"landing\" .}}"} {
+		if _, err := forms.New(name).Parse(text); err != nil {
+			return fmt.Errorf("read the estate's template: %w", err)
+		}
 	}
 	var text bytes.Buffer
-	if err := t.Execute(&text, data); err != nil {
+	if err := forms.ExecuteTemplate(&text, form, data); err != nil {
 		return fmt.Errorf("write the estate: %w", err)
 	}
-	s.EstateFile = filepath.Join(s.Dir, "dhow.yaml")
+	s.EstateFile = filepath.Join(s.Dir, estate.FileName)
 	if err := os.WriteFile(s.EstateFile, text.Bytes(), 0o600); err != nil {
 		return fmt.Errorf("write the estate: %w", err)
 	}

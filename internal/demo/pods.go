@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -114,6 +115,22 @@ func (d *dock) stock(ctx context.Context, built []images.Image) error {
 		return fmt.Errorf("fill the %s's registry: %w", d.side, err)
 	}
 	return nil
+}
+
+// pullFrom lets the target's pods take their images from a registry that is called so: the
+// name, the tag and the digest of each stay what they were pushed as.
+func (h *Harbour) pullFrom(registry string) {
+	d := h.docks[estate.Target]
+	from := func(ref string) string {
+		if path, pushed := strings.CutPrefix(ref, d.registry+"/"); pushed {
+			return registry + "/" + path
+		}
+		return ref // there is none
+	}
+	for name, ref := range d.images {
+		d.images[name] = from(ref)
+	}
+	d.dhow = from(d.dhow)
 }
 
 // Close ends the clusters and the registries. It may be called again.

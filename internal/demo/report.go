@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"dhow/internal/estate"
+	"dhow/internal/landing"
 )
 
 // Report is the figures of a voyage. Times are in milliseconds, sizes in 10^6 bytes.
@@ -67,6 +68,13 @@ type Report struct {
 	// Engines are the figures of each, by its name in the estate.
 	Engines map[estate.Engine]*EngineFigures `json:"engines"`
 
+	// LandingS is how long the deployment of the landing zone took here, in seconds, and
+	// Stacks how many stacks it has.
+	LandingS float64 `json:"landing_s"`
+	Stacks   int     `json:"stacks"`
+	// Landing is when they were made, in AWS's time.
+	Landing *landing.Timeline `json:"landing,omitempty"`
+
 	// SourcePods and TargetPods are how many pods stood ready, ClustersUpS how long
 	// both clusters took to come up; only with --kubernetes.
 	SourcePods  int     `json:"source_pods,omitempty"`
@@ -117,6 +125,11 @@ type Wait struct {
 	// AtMS is relative to the moment at which requests were held.
 	AtMS float64 `json:"at_ms"`
 	MS   float64 `json:"ms"`
+}
+
+// land notes how the landing zone was deployed.
+func (r *Report) land(d *Landed) {
+	r.LandingS, r.Stacks, r.Landing = d.Took.Seconds(), d.Stacks, &d.Timeline
 }
 
 // Sound says whether the voyage kept its promise.
@@ -172,6 +185,9 @@ func (r *Report) rows() []tableRow {
 		}
 		rows = append(rows, tableRow{string(of), what, fmt.Sprintf("%d different; copied in %.1f s; %.0f ms behind the fence", e.Different, e.CopyS, e.LagMSAtFence)})
 	}
+	if r.Landing != nil {
+		rows = append(rows, tableRow{"landing zone", fmt.Sprintf("%d stacks", r.Stacks), fmt.Sprintf("deployed in %.1f s; %s of AWS's time, the longest way %s", r.LandingS, r.Landing.Took.Round(time.Second), r.Landing.CriticalTook.Round(time.Second))})
+	}
 	if r.ClustersUpS > 0 {
 		rows = append(rows, tableRow{"pods", fmt.Sprintf("%d and %d", r.SourcePods, r.TargetPods), fmt.Sprintf("source and target; both clusters up in %.1f s", r.ClustersUpS)})
 	}
@@ -199,7 +215,8 @@ func (r *Report) write(dir string) error {
 		*Report
 		Rows   []tableRow
 		Charts []chart
-	}{r, r.rows(), r.charts()}); err != nil {
+		Zone   *zoneChart
+	}{r, r.rows(), r.charts(), r.zone()}); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "report.html"), html.Bytes(), 0o600); err != nil {
@@ -223,6 +240,44 @@ type bar struct{ X, W, Y, H float64 }
 const (
 	chartWidth, chartHeight = 720.0, 180.0
 )
+
+// zoneChart is the picture of the landing zone's timeline.
+type zoneChart struct {
+	Bars []stackBar
+	H    float64
+	// Longest is how long the longest way takes.
+	Longest time.Duration
+}
+
+// stackBar is a stack in it.
+type stackBar struct {
+	Stack       string
+	X, W, Y     float64
+	After, Took time.Duration
+	// Longest says that the stack is on the longest way.
+	Longest bool
+}
+
+const (
+	// stackHeight is that of a stack's line, and stackLabel the width of its name, in the
+	// units of the drawing.
+	stackHeight, stackLabel = 16.0, 220.0
+)
+
+func (r *Report) zone() *zoneChart {
+	if r.Landing == nil {
+		return nil
+	}
+	c := &zoneChart{H: stackHeight * float64(len(r.Landing.Spans)), Longest: r.Landing.CriticalTook.Round(time.Second)}
+	at := func(d time.Duration) float64 {
+		return float64(d) / float64(max(1, r.Landing.End())) * (chartWidth - stackLabel)
+	}
+	for i, s := range r.Landing.Spans {
+		c.Bars = append(c.Bars, stackBar{Stack: s.Stack, X: stackLabel + at(s.After), W: max(1, at(s.Took)), Y: float64(i) * stackHeight,
+			After: s.After.Round(time.Second), Took: s.Took.Round(time.Second), Longest: slices.Contains(r.Landing.Critical, s.Stack)})
+	}
+	return c
+}
 
 func (r *Report) charts() []chart {
 	var charts []chart

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"dhow/internal/estate"
+	"dhow/internal/landing/double"
 	"dhow/internal/mariadbserver"
 	"dhow/internal/pgserver"
 	"dhow/internal/process"
@@ -39,6 +40,8 @@ type Stage struct {
 	EstateFile string
 	// Gate is the address that clients use.
 	Gate string
+	// Landed is what the landing zone's stacks tell; nil where none was deployed.
+	Landed *Landed
 
 	// MariaDB and Redis are empty unless the application is whole.
 	MariaDB map[estate.Side]*mariadbserver.Server
@@ -82,6 +85,10 @@ type StageConfig struct {
 	// Harbour runs the gate, and the movers with it, in the pods of the target's
 	// cluster; nil runs the gate as a process.
 	Harbour *Harbour
+	// Land deploys the landing zone of an estate file while the ledger is filled.
+	// Attributes are those that its resources have on this machine; where the target is
+	// found is what it returns then. nil: there is none, and the target is where it is.
+	Land func(ctx context.Context, file string, attributes func(double.Resource) map[string]any) (*Landed, error)
 	// SourceSettings and TargetSettings override the servers' settings.
 	SourceSettings, TargetSettings map[string]string
 	// TargetDir is the folder of the target's cluster; empty means a temporary one.
@@ -145,7 +152,7 @@ func NewStage(ctx context.Context, cfg StageConfig) (_ *Stage, err error) {
 	if err := s.startServers(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.fill(ctx); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.writeEstate(); err != nil {
@@ -262,19 +269,20 @@ func (s *Stage) listen(side estate.Side) string {
 	return ""
 }
 
-// stores are where a side's services find their state, from the host that its
-// servers are reached by.
-func (s *Stage) stores(side estate.Side, host string) fleet.Stores {
-	st := fleet.Stores{Secrets: s.secrets, Postgres: net.JoinHostPort(host, strconv.Itoa(s.Server(side).Port))}
+// Stores are where a side's services find their state, as this machine's own programs reach them.
+func (s *Stage) Stores(side estate.Side) fleet.Stores {
+	return s.stores(side, func(_ estate.Engine, port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) })
+}
+
+// stores are where a side's services find their state, with what says where a server is.
+func (s *Stage) stores(side estate.Side, at func(engine estate.Engine, port int) string) fleet.Stores {
+	st := fleet.Stores{Secrets: s.secrets, Postgres: at(estate.PostgreSQL, s.Server(side).Port)}
 	if s.cfg.Whole {
-		st.MariaDB = net.JoinHostPort(host, strconv.Itoa(s.MariaDB[side].Port))
-		st.Redis = net.JoinHostPort(host, strconv.Itoa(s.Redis[side].Port))
+		st.MariaDB = at(estate.MariaDB, s.MariaDB[side].Port)
+		st.Redis = at(estate.Redis, s.Redis[side].Port)
 	}
 	return st
 }
-
-// Stores are where a side's services find their state, as this machine's own programs reach them.
-func (s *Stage) Stores(side estate.Side) fleet.Stores { return s.stores(side, loopback) }
 
 // URL is a database's connection string for the owner of its tables. It holds the
 // password: it is passed by environment only.
@@ -290,6 +298,39 @@ func (s *Stage) Server(side estate.Side) *pgserver.Server {
 	return s.Target
 }
 
+// prepare fills the ledger, and deploys the landing zone meanwhile.
+func (s *Stage) prepare(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.fill(ctx) })
+	if s.cfg.Land != nil {
+		g.Go(func() error { return s.land(ctx) })
+	}
+	return g.Wait()
+}
+
+// land deploys the landing zone, and lets the target's pods take their images from its registry.
+func (s *Stage) land(ctx context.Context) (err error) {
+	if err := s.writeLanding(); err != nil {
+		return err
+	}
+	if s.Landed, err = s.cfg.Land(ctx, s.EstateFile, s.made); err != nil {
+		return err
+	}
+	if h := s.cfg.Harbour; h != nil {
+		h.pullFrom(s.Landed.Registry)
+	}
+	return nil
+}
+
+// reach is where a side's server is for the gate, the movers and the services: the
+// target's where the landing zone's stacks tell, if there is one.
+func (s *Stage) reach(side estate.Side, engine estate.Engine, port int) string {
+	if side == estate.Target && s.Landed != nil {
+		return s.Landed.Servers[engine]
+	}
+	return net.JoinHostPort(s.places[side].Host(), strconv.Itoa(port))
+}
+
 // fill creates the application's schemas, and its ledger at the source.
 func (s *Stage) fill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, seedTimeout)
@@ -303,8 +344,8 @@ func (s *Stage) fill(ctx context.Context) error {
 
 // StartServices starts the services of one side and waits until they answer.
 func (s *Stage) StartServices(ctx context.Context, side estate.Side) error {
-	p := s.places[side]
-	return p.Start(ctx, s.services(), s.stores(side, p.Host()))
+	stores := s.stores(side, func(engine estate.Engine, port int) string { return s.reach(side, engine, port) })
+	return s.places[side].Start(ctx, s.services(), stores)
 }
 
 // processes are a side's services as processes of this machine.

@@ -6,12 +6,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"dhow/internal/estate"
 )
 
 // build makes both programs and returns the path of dhow.
@@ -61,7 +64,7 @@ func TestDemoGoesThereAndBackAndThereAgain(t *testing.T) {
 			t.Errorf("%s is %v, want %v", field, r[field], want)
 		}
 	}
-	for _, field := range []string{"requests", "longest_stall_ms", "control_stall_ms", "p50_ms", "p99_ms", "acknowledged_writes", "rows_compared", "copy_rows_per_s", "copy_mb_per_s", "peak_rss_mb"} {
+	for _, field := range []string{"landing_s", "stacks", "requests", "longest_stall_ms", "control_stall_ms", "p50_ms", "p99_ms", "acknowledged_writes", "rows_compared", "copy_rows_per_s", "copy_mb_per_s", "peak_rss_mb"} {
 		if n, is := r[field].(float64); !is || n <= 0 {
 			t.Errorf("%s is %v, want a number above 0", field, r[field])
 		}
@@ -87,7 +90,40 @@ func TestDemoGoesThereAndBackAndThereAgain(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	landed(t, r, said.String(), filepath.Join(cmd.Dir, ".dhow", "demo"))
 	nothingRuns(t, cmd.Dir)
+}
+
+// landed holds that the landing zone was deployed before anything was copied, that its
+// timeline is shown, and that the targets are what its stacks told.
+func landed(t *testing.T, r map[string]any, said, dir string) {
+	t.Helper()
+	zone, _ := r["landing"].(map[string]any)
+	spans, _ := zone["spans"].([]any)
+	if n, _ := r["stacks"].(float64); n < 20 || len(spans) != int(n) {
+		t.Errorf("%v stacks are in a timeline of %d", r["stacks"], len(spans))
+	}
+	stand, copied := strings.Index(said, "stacks stand after"), strings.Index(said, "copied ")
+	if stand < 0 || copied < stand {
+		t.Errorf("the landing zone does not stand before the copy:\n%s", said)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
+	if err != nil || !bytes.Contains(page, []byte("<title>main/postgresql: after ")) {
+		t.Errorf("the report has no timeline, %v", err)
+	}
+	e, err := estate.Load(filepath.Join(dir, estate.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Landing == nil {
+		t.Error("the estate has no landing zone")
+	}
+	_, told, _ := strings.Cut(said, "the targets are what the stacks tell: ")
+	for _, d := range e.Databases {
+		if want := fmt.Sprintf("%s at %s:%d,", d.Engine, d.Target.Host, d.Target.Port); !strings.Contains(told, want) {
+			t.Errorf("the target of %s is not what the stacks told, %s", d.Name, want)
+		}
+	}
 }
 
 func TestDemoIsInterrupted(t *testing.T) {
