@@ -135,7 +135,8 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.stage.Close()) }() //nolint:contextcheck // also when ctx has ended
-	if err := zone.close(); err != nil { // nothing is deployed any more
+	// Nothing is deployed any more, and traffic is yet to come.
+	if err := zone.close(); err != nil {
 		return nil, err
 	}
 	p.report.land(p.stage.Landed)

@@ -101,7 +101,9 @@ func TestEstate(t *testing.T) {
 	s.Landed = &Landed{Servers: elsewhere}
 	holdTargets(t, s, elsewhere)
 	// A test may stand between, whatever tells the address.
-	s.cfg.Address = func(_ estate.Side, _ estate.Engine, server string) string { return strings.Replace(server, "192.0.2.", "198.51.100.", 1) }
+	s.cfg.Address = func(_ estate.Side, _ estate.Engine, server string) string {
+		return strings.Replace(server, "192.0.2.", "198.51.100.", 1)
+	}
 	holdTargets(t, s, map[estate.Engine]string{estate.PostgreSQL: "198.51.100.7:6001", estate.MariaDB: "198.51.100.8:6002", estate.Redis: "198.51.100.9:6003"})
 }
 
