@@ -39,7 +39,8 @@ type Workload struct {
 	Containers []Container
 	// Grace is its pods' grace period in seconds; nil is Kubernetes' own 30.
 	Grace *int64
-	// Guarded says that pods get their times and probes by admission when they are made.
+	// Guarded says that pods get their times and probes by admission when they are made, where
+	// nobody has set them.
 	Guarded bool
 }
 
@@ -203,6 +204,19 @@ func Render(in Input) (Output, error) {
 	return m.out, nil
 }
 
+// Pods says what an Exposure's pods should have, and why their times are what they are: the
+// part of Render that a pod waits for when it is made. It is the same that Render says.
+func Pods(in Input) (Pod, []v1alpha1.Setting, error) {
+	in.Policy = in.Policy.WithDefaults()
+	m := &maker{Input: in, spec: &in.Exposure.Spec}
+	if err := m.resolvePorts(); err != nil {
+		return Pod{}, nil, err
+	}
+	m.fit()
+	m.pod()
+	return m.out.Pod, m.times(), nil
+}
+
 // ServiceName is the Service that leads to an Exposure's pods.
 func ServiceName(e *v1alpha1.Exposure) string {
 	if s := e.Spec.Service; s != nil {
@@ -270,23 +284,53 @@ func (m *maker) pod() {
 	}
 	m.out.Pod.Readiness = m.readiness()
 	m.out.Pod.Spread = m.spread()
-	if m.Workload.Guarded || len(m.Workload.Containers) == 0 {
+	if m.Workload.Guarded {
+		m.keptTimes()
+		return
+	}
+	if len(m.Workload.Containers) == 0 {
 		return
 	}
 	has, sleeps := graceOf(m.Workload), slices.ContainsFunc(m.Workload.Containers, func(c Container) bool { return c.Hooked || c.PreStop >= m.out.Pod.PreStop })
 	if !sleeps || has < m.out.Pod.Grace {
-		m.note("its pods end too early for a rollout to lose no request: give them a preStop sleep of %d s and a grace period of %d s, or let the operator do so by the label %s=enabled on the namespace", m.out.Pod.PreStop, m.out.Pod.Grace, GuardLabel)
+		m.note("its pods end too early for a rollout to lose no request: give them a preStop sleep of %d s and a grace period of %d s, or let the operator do so by the label %s=%s on the namespace", m.out.Pod.PreStop, m.out.Pod.Grace, GuardLabel, GuardOn)
 	}
 	if m.out.Pod.Readiness != nil && !slices.ContainsFunc(m.Workload.Containers, func(c Container) bool { return c.Readiness != nil }) {
 		m.note("its pods have no readiness probe, so that a rollout goes on before they serve")
 	}
 }
 
-// GuardLabel on a namespace lets the operator complete its pods when they are made.
-const GuardLabel = v1alpha1.Group + "/pods"
+// keptTimes notes which of the pods' own times are too short: what somebody has set stays.
+func (m *maker) keptTimes() {
+	need := m.out.Pod
+	if g := m.Workload.Grace; OwnGrace(g) && *g < need.Grace {
+		m.note("its pods' own grace period of %d s is shorter than the %d s that a rollout takes to lose no request, and stays: take it out of the pod template, or raise it", *g, need.Grace)
+	}
+	for _, c := range m.Workload.Containers {
+		if c.PreStop > 0 && c.PreStop < need.PreStop {
+			m.note("the preStop of container %s sleeps for %d s, where %d s are needed, and stays: take it out of the pod template, or raise it", c.Name, c.PreStop, need.PreStop)
+		}
+	}
+}
+
+// GuardLabel is enabled on a namespace of which the operator completes pods when they are
+// made, and disabled on a pod that is left out of that.
+const (
+	GuardLabel = v1alpha1.Group + "/pods"
+	GuardOn    = "enabled"
+	GuardOff   = "disabled"
+)
 
 // usualGrace is Kubernetes' own grace period in seconds.
 const usualGrace = 30
+
+// OwnGrace says that somebody has set a grace period, in seconds. Kubernetes writes its own
+// in where nobody did, so that one of 30 s is taken to be nobody's.
+func OwnGrace(seconds *int64) bool { return seconds != nil && *seconds != usualGrace }
+
+// Within is for how many seconds a pod may sleep before it ends, where its grace period, in
+// seconds, is one that somebody has set: as long as a load balancer then still sends to it.
+func (p Pod) Within(grace int64) int64 { return max(0, min(p.PreStop, grace-endMargin)) }
 
 func graceOf(w Workload) int64 {
 	if w.Grace != nil {
@@ -304,8 +348,6 @@ func (m *maker) tell() {
 	add := func(name, value, why string, assumed bool) {
 		m.out.Settings = append(m.out.Settings, v1alpha1.Setting{Name: name, Value: value, Why: why, Assumed: assumed})
 	}
-	seconds := func(n int) string { return (time.Duration(n) * time.Second).String() }
-	s := m.widest()
 	switch {
 	case m.led() && len(m.of(true)) > 0:
 		r := m.requests
@@ -322,14 +364,30 @@ func (m *maker) tell() {
 		add("deregistration delay", seconds(c.DeregistrationDelay.Value), c.DeregistrationDelay.Why, c.DeregistrationDelay.Assumed)
 		add("cross-zone", fmt.Sprint(c.CrossZone.Value), c.CrossZone.Why, c.CrossZone.Assumed)
 	}
-	add("preStop sleep", seconds(int(m.out.Pod.PreStop)), s.PreStop.Why, s.PreStop.Assumed)
-	add("grace period", seconds(int(m.out.Pod.Grace)), s.GracePeriod.Why, s.GracePeriod.Assumed)
+	m.out.Settings = append(m.out.Settings, m.times()...)
 	slices.SortFunc(m.out.Settings, func(a, b v1alpha1.Setting) int { return strings.Compare(a.Name, b.Name) })
 	if m.led() {
 		m.out.Notes = append(m.out.Notes, m.requests.Notes...)
 	}
 	m.out.Address = m.address()
 }
+
+// The names of the settings that are the pods'.
+const (
+	PreStopSetting = "preStop sleep"
+	GraceSetting   = "grace period"
+)
+
+// times are the settings of its pods' end.
+func (m *maker) times() []v1alpha1.Setting {
+	s := m.widest()
+	return []v1alpha1.Setting{
+		{Name: PreStopSetting, Value: seconds(int(m.out.Pod.PreStop)), Why: s.PreStop.Why, Assumed: s.PreStop.Assumed},
+		{Name: GraceSetting, Value: seconds(int(m.out.Pod.Grace)), Why: s.GracePeriod.Why, Assumed: s.GracePeriod.Assumed},
+	}
+}
+
+func seconds(n int) string { return (time.Duration(n) * time.Second).String() }
 
 // address is where clients call it.
 func (m *maker) address() string {

@@ -134,7 +134,7 @@ func TestEnd(t *testing.T) {
 		m.pod()
 		delay := int64(m.requests.DeregistrationDelay.Value)
 		there := m.out.Pod.Grace
-		if !in.Workload.Guarded {
+		if !in.Workload.Guarded || OwnGrace(in.Workload.Grace) {
 			there = graceOf(in.Workload)
 		}
 		if delay > there {
@@ -144,6 +144,56 @@ func TestEnd(t *testing.T) {
 			t.Fatalf("sleeps for %d s of %d s", m.out.Pod.PreStop, m.out.Pod.Grace)
 		}
 	})
+}
+
+// TestPods: what a pod is given when it is made is what the Exposure's load balancer waits for.
+func TestPods(t *testing.T) {
+	for _, name := range names() {
+		in := examples[name].input(t)
+		out, err := Render(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod, times, err := Pods(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(out.Pod, pod); d != "" {
+			t.Errorf("%s: -Render +Pods:\n%s", name, d)
+		}
+		if len(times) != 2 || times[0].Name != PreStopSetting || times[1].Name != GraceSetting {
+			t.Errorf("%s: got %+v", name, times)
+		}
+	}
+}
+
+// TestKeptTimes: what pods have of their own stays, is told where it is too short, and the
+// load balancer keeps to it.
+func TestKeptTimes(t *testing.T) {
+	in := examples["public"].input(t)
+	in.Workload.Guarded = true
+	grace := int64(12)
+	in.Workload.Grace = &grace
+	in.Workload.Containers[0].PreStop = 3
+	out, err := Render(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes := strings.Join(out.Notes, "\n")
+	for _, want := range []string{"own grace period of 12 s", "the preStop of container cart sleeps for 3 s"} {
+		if !strings.Contains(notes, want) {
+			t.Errorf("got the notes\n%s\nwant %q", notes, want)
+		}
+	}
+	var delay string
+	for _, s := range out.Settings {
+		if s.Name == "deregistration delay" {
+			delay = s.Value
+		}
+	}
+	if delay != "7s" || out.Pod.Within(grace) != 7 {
+		t.Errorf("got a delay of %s, and a sleep of %d s: want 7 s of both", delay, out.Pod.Within(grace))
+	}
 }
 
 // TestSame: the same gives the same, whatever the demands' order.

@@ -137,7 +137,7 @@ func (m *maker) override(slow *metav1.Duration) {
 // matchEnd lets the load balancer send to a pod that leaves no longer than it is there,
 // where nobody gives it the time that it should have.
 func (m *maker) matchEnd(s *balance.Settings) {
-	if m.Workload.Guarded || len(m.Workload.Containers) == 0 {
+	if m.Workload.Guarded && !OwnGrace(m.Workload.Grace) || len(m.Workload.Containers) == 0 {
 		return
 	}
 	has := int(graceOf(m.Workload))
