@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ type operatorFlags struct {
 	elect               bool
 	workers             int
 	metrics, health     string
+	webhook             string
 }
 
 func (a *app) operatorCommand() *cobra.Command {
@@ -33,13 +35,17 @@ routes on shared Gateways, what the AWS Load Balancer Controller is to make of t
 NetworkPolicy, a PodDisruptionBudget and a HorizontalPodAutoscaler, keeps them so, and
 tells in the Exposure's status what it did and why, and what AWS says.
 
+With --webhook it also completes the pods of exposed workloads when they are made, in
+namespaces that ask for it by the label dhow.dev/pods=enabled, so that a rollout loses no
+request.
+
 In a cluster it runs as a Deployment, by the manifests in deploy/. Two of them may run
-with --leader-elect: one works, the other takes over within seconds.`,
+with --leader-elect: one works, the other takes over within seconds; both complete pods.`,
 		Example: `  # against the cluster of the kubeconfig's current context
   dhow operator --policy policy.yaml
 
   # in a pod
-  dhow operator --leader-elect --metrics :8080 --health :8081`,
+  dhow operator --leader-elect --metrics :8080 --health :8081 --webhook :9443`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.operator(cmd.Context(), f) },
 	}
@@ -51,6 +57,7 @@ with --leader-elect: one works, the other takes over within seconds.`,
 	flags.IntVar(&f.workers, "workers", operator.DefaultWorkers, "work on so `many` Exposures at once")
 	flags.StringVar(&f.metrics, "metrics", "", "serve metrics at this `address` (default: nowhere)")
 	flags.StringVar(&f.health, "health", "", "serve /healthz and /readyz at this `address` (default: nowhere)")
+	flags.StringVar(&f.webhook, "webhook", "", "complete pods when they are made, asked by the API server at this `address` (default: complete none)")
 	for _, name := range []string{"kubeconfig", "policy"} {
 		_ = cmd.MarkFlagFilename(name) // fails for an unknown flag alone
 	}
@@ -61,6 +68,9 @@ func (a *app) operator(ctx context.Context, f operatorFlags) error {
 	if f.workers < 1 {
 		return &usageError{text: fmt.Sprintf("--workers %d: want 1 at least", f.workers), see: "dhow operator"}
 	}
+	if _, _, err := net.SplitHostPort(f.webhook); f.webhook != "" && err != nil {
+		return &usageError{text: fmt.Sprintf("--webhook %q: want an address as :9443", f.webhook), see: "dhow operator"}
+	}
 	policy, err := readPolicy(f.policy)
 	if err != nil {
 		return err
@@ -69,7 +79,7 @@ func (a *app) operator(ctx context.Context, f operatorFlags) error {
 	if err != nil {
 		return err
 	}
-	return operator.Run(ctx, operator.Options{Config: conf, Policy: policy, LeaderElection: f.elect, Workers: f.workers, Metrics: f.metrics, Health: f.health, Log: a.log})
+	return operator.Run(ctx, operator.Options{Config: conf, Policy: policy, LeaderElection: f.elect, Workers: f.workers, Metrics: f.metrics, Health: f.health, Webhook: operator.Webhook{Address: f.webhook}, Log: a.log})
 }
 
 // readPolicy reads the operator's policy; without a file it is the default.

@@ -70,9 +70,18 @@ func (r *deduceReconciler) Reconcile(ctx context.Context, at reconcile.Request) 
 			return reconcile.Result{}, nil // somebody has said it himself
 		}
 	}
+	spec, err := deduce(ctx, r.client, o, f, r.policy)
+	if err != nil || spec == nil {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{}, r.give(ctx, o, f, spec)
+}
+
+// deduce says which Exposure a workload gets by itself, nil for none.
+func deduce(ctx context.Context, c client.Reader, o client.Object, f facts, p render.Policy) (*v1alpha1.ExposureSpec, error) {
 	services := &corev1.ServiceList{}
-	if err := r.client.List(ctx, services, client.InNamespace(at.Namespace)); err != nil {
-		return reconcile.Result{}, fmt.Errorf("list Services: %w", err)
+	if err := c.List(ctx, services, client.InNamespace(o.GetNamespace())); err != nil {
+		return nil, fmt.Errorf("list Services: %w", err)
 	}
 	said := map[string]string{}
 	for k, v := range podLabels(o) {
@@ -83,11 +92,8 @@ func (r *deduceReconciler) Reconcile(ctx context.Context, at reconcile.Request) 
 			said[k] = v
 		}
 	}
-	spec, _ := render.Deduce(f.Workload, said, o.GetAnnotations(), services.Items, r.policy)
-	if spec == nil {
-		return reconcile.Result{}, nil
-	}
-	return reconcile.Result{}, r.give(ctx, o, f, spec)
+	spec, _ := render.Deduce(f.Workload, said, o.GetAnnotations(), services.Items, p)
+	return spec, nil
 }
 
 // podLabels are those of a workload's pods.

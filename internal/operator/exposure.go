@@ -47,6 +47,8 @@ type reconciler struct {
 	kinds   []kind
 	demands *demands
 	count   *counters
+	// guards says that pods of namespaces that ask for it are completed when they are made.
+	guards bool
 }
 
 // Reconcile makes one Exposure's objects what they should be. It may be repeated at any
@@ -171,23 +173,32 @@ func (r *reconciler) input(ctx context.Context, s *state) (render.Input, error) 
 	if err := r.client.Get(ctx, client.ObjectKey{Name: s.Namespace}, space); err != nil {
 		return in, fmt.Errorf("read namespace %s: %w", s.Namespace, err)
 	}
-	in.Workload.Guarded = space.Labels[render.GuardLabel] == enabled
-	if x := s.Spec.Service; x != nil && x.Existing != "" {
-		service := &corev1.Service{}
-		if err := r.client.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: x.Existing}, service); err != nil {
-			if !apierrors.IsNotFound(err) {
-				return in, fmt.Errorf("read Service %s: %w", x.Existing, err)
-			}
-		} else {
-			in.Ports = service.Spec.Ports
-		}
-	}
+	in.Workload.Guarded = r.guards && !s.facts.unguarded && space.Labels[render.GuardLabel] == render.GuardOn
 	var err error
+	if in.Ports, err = r.ports(ctx, s.Exposure); err != nil {
+		return in, err
+	}
 	in.Scaled, in.Budgeted, err = r.others(ctx, s)
 	return in, err
 }
 
 const enabled = "enabled"
+
+// ports are those of the Service that an Exposure takes as it is, nil where there is none.
+func (r *reconciler) ports(ctx context.Context, e *v1alpha1.Exposure) ([]corev1.ServicePort, error) {
+	x := e.Spec.Service
+	if x == nil || x.Existing == "" {
+		return nil, nil
+	}
+	service := &corev1.Service{}
+	switch err := r.client.Get(ctx, client.ObjectKey{Namespace: e.Namespace, Name: x.Existing}, service); {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read Service %s: %w", x.Existing, err)
+	}
+	return service.Spec.Ports, nil
+}
 
 // others name what scales and protects the workload already, and is not this Exposure's.
 func (r *reconciler) others(ctx context.Context, s *state) (scaled, budgeted string, err error) {

@@ -10,6 +10,8 @@ import (
 // counters are the operator's own, beside those of its controllers and of its client.
 type counters struct {
 	writes, statuses, refusals prometheus.Counter
+	// completed and letIn are of pods that are made.
+	completed, letIn prometheus.Counter
 }
 
 func newCounters() *counters {
@@ -17,6 +19,9 @@ func newCounters() *counters {
 		writes:   counter("objects_written_total", "Objects that were applied or removed."),
 		statuses: counter("statuses_written_total", "Statuses of Exposures that were written."),
 		refusals: counter("gateways_refused_total", "Attempts at a shared Gateway that was another's or in conflict."),
+
+		completed: counter("pods_completed_total", "Pods that were given times, probes or a spread when they were made."),
+		letIn:     counter("pods_let_in_total", "Pods that were let in as they were, because what they need could not be found out."),
 	}
 }
 

@@ -90,6 +90,8 @@ const (
 // +kubebuilder:rbac:groups=gateway.k8s.aws,resources=loadbalancerconfigurations;targetgroupconfigurations;listenerruleconfigurations,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=dhow-system,resources=leases,verbs=get;create;update;patch
+// +kubebuilder:rbac:groups="",namespace=dhow-system,resources=secrets,resourceNames=dhow-operator-webhook,verbs=get;update
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations,resourceNames=dhow-operator,verbs=get;patch
 
 // Options say how to run.
 type Options struct {
@@ -104,7 +106,9 @@ type Options struct {
 	Metrics, Health string
 	// KeepEmpty is for how long a shared Gateway stays that nobody asks for; 0 is ten minutes.
 	KeepEmpty time.Duration
-	Log       *slog.Logger
+	// Webhook completes pods when they are made.
+	Webhook Webhook
+	Log     *slog.Logger
 }
 
 // Scheme are the kinds whose types the operator knows.
@@ -131,6 +135,17 @@ func Run(ctx context.Context, o Options) error {
 		o.Config.QPS, o.Config.Burst = clientQPS, clientBurst
 	}
 	ctrl.SetLogger(logr.FromSlogHandler(o.Log.Handler()))
+	var gate *gatekeeper
+	if o.Webhook.Address != "" {
+		var fail context.CancelCauseFunc
+		ctx, fail = context.WithCancelCause(ctx)
+		defer fail(nil)
+		var err error
+		if gate, err = keepGate(ctx, o.Webhook, func(err error) { fail(&gateError{err}) }); err != nil {
+			return err
+		}
+		defer gate.end()
+	}
 	count := newCounters()
 	for {
 		known, err := discover(ctx, o.Config)
@@ -138,7 +153,11 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 		o.Log.Info("the operator starts", "gateway", known.Gateway, "controller", known.ControlVersion, "rollouts", known.rollouts, "zones", known.Zones)
-		err = runOnce(ctx, o, known, count)
+		err = runOnce(ctx, o, known, gate, count)
+		var broken *gateError
+		if errors.As(context.Cause(ctx), &broken) {
+			return broken.error
+		}
 		if !errors.Is(err, errNewKinds) {
 			return err
 		}
@@ -146,11 +165,14 @@ func Run(ctx context.Context, o Options) error {
 	}
 }
 
+// gateError says that the webhook could not be served.
+type gateError struct{ error }
+
 // runOnce works until ctx ends, or the cluster is another than known.
-func runOnce(ctx context.Context, o Options, known cluster, count *counters) error {
+func runOnce(ctx context.Context, o Options, known cluster, gate *gatekeeper, count *counters) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	m, err := newManager(ctx, o, known, count)
+	m, err := newManager(ctx, o, known, gate, count)
 	if err != nil {
 		return err
 	}
@@ -182,7 +204,7 @@ func runOnce(ctx context.Context, o Options, known cluster, count *counters) err
 	return nil
 }
 
-func newManager(ctx context.Context, o Options, known cluster, count *counters) (manager.Manager, error) {
+func newManager(ctx context.Context, o Options, known cluster, gate *gatekeeper, count *counters) (manager.Manager, error) {
 	scheme, err := Scheme()
 	if err != nil {
 		return nil, err
@@ -217,9 +239,14 @@ func newManager(ctx context.Context, o Options, known cluster, count *counters) 
 		}
 	})
 	apply := &applier{client: m.GetClient(), live: m.GetAPIReader()}
-	r := &reconciler{client: m.GetClient(), apply: apply, events: m.GetEventRecorder(leaseName), cluster: known, policy: o.Policy, kinds: own, demands: asked, count: count}
+	r := &reconciler{client: m.GetClient(), apply: apply, events: m.GetEventRecorder(leaseName), cluster: known, policy: o.Policy, kinds: own, demands: asked, count: count, guards: gate != nil}
 	if err := r.register(m, shared, workers(o)); err != nil {
 		return nil, err
+	}
+	if gate != nil {
+		if err := gate.register(ctx, m, r, o.Log); err != nil {
+			return nil, err
+		}
 	}
 	for name, x := range map[string]struct {
 		sample client.Object

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"dhow/api/v1alpha1"
+	"dhow/internal/operator/admit"
 	"dhow/internal/operator/render"
 )
 
@@ -28,6 +29,8 @@ type facts struct {
 	// ready are its pods that serve; known says that it is known how many do.
 	ready int32
 	known bool
+	// unguarded says that its pods are left out of what their namespace asks for.
+	unguarded bool
 }
 
 // errNoWorkload says that there is no such workload.
@@ -81,7 +84,7 @@ func factsOf(o client.Object) (facts, error) {
 }
 
 func factsFrom(version, kind, name string, selector *metav1.LabelSelector, replicas *int32, t *corev1.PodTemplateSpec, ready int32) (facts, error) {
-	f := facts{Workload: render.Workload{APIVersion: version, Kind: kind, Name: name, Replicas: 1, Grace: t.Spec.TerminationGracePeriodSeconds}, ready: ready, known: true}
+	f := facts{Workload: render.Workload{APIVersion: version, Kind: kind, Name: name, Replicas: 1, Grace: t.Spec.TerminationGracePeriodSeconds}, ready: ready, known: true, unguarded: t.Labels[render.GuardLabel] == render.GuardOff}
 	if replicas != nil {
 		f.Replicas = *replicas
 	}
@@ -93,10 +96,8 @@ func factsFrom(version, kind, name string, selector *metav1.LabelSelector, repli
 		c := &t.Spec.Containers[i]
 		one := render.Container{Name: c.Name, Ports: c.Ports, Readiness: c.ReadinessProbe, Liveness: c.LivenessProbe, CPU: !c.Resources.Requests.Cpu().IsZero()}
 		if l := c.Lifecycle; l != nil && l.PreStop != nil {
-			one.Hooked = l.PreStop.Sleep == nil
-			if l.PreStop.Sleep != nil {
-				one.PreStop = l.PreStop.Sleep.Seconds
-			}
+			seconds, known := admit.Slept(l.PreStop)
+			one.PreStop, one.Hooked = seconds, !known
 		}
 		f.Containers = append(f.Containers, one)
 	}

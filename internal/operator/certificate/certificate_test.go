@@ -105,7 +105,7 @@ func TestLife(t *testing.T) {
 		stores := []*Store{{}, {}}
 		loaders := []*Loader{{Reader: shared, Namespace: "dhow-system", Store: stores[0], Log: quiet}, {Reader: shared, Namespace: "dhow-system", Store: stores[1], Log: quiet}}
 		serials := map[string]bool{}
-		for step := range 80 {
+		for step := range 45 {
 			if at.Sub(announcedAt) >= times.Settle/2 {
 				believed = announced
 			}
@@ -133,7 +133,7 @@ func TestLife(t *testing.T) {
 			if step%7 == 0 && rapid.Bool().Draw(t, "another leads") {
 				keeper.announced, keeper.since = nil, time.Time{}
 			}
-			at = at.Add(time.Duration(rapid.IntRange(30, 90).Draw(t, "minutes")) * time.Minute)
+			at = at.Add(time.Duration(rapid.IntRange(60, 120).Draw(t, "minutes")) * time.Minute)
 			// What was slow is not slow for ever.
 			if step%2 == 1 {
 				for _, l := range loaders {
