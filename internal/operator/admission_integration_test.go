@@ -20,6 +20,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -171,10 +172,16 @@ func forward(t *testing.T, ports []int) string {
 	return l.Addr().String()
 }
 
-// begin starts an operator with the rights of its account, and certificates that do not last.
-func (g *gateBench) begin(i int) {
+// account reaches the API server as an operator of the cluster does.
+func (g *gateBench) account() *rest.Config {
 	conf := rest.CopyConfig(g.conf)
 	conf.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + install.Namespace + ":" + install.Name}
+	return conf
+}
+
+// begin starts an operator with the rights of its account, and certificates that do not last.
+func (g *gateBench) begin(i int) {
+	conf := g.account()
 	ctx, cancel := context.WithCancel(g.ctx)
 	var group sync.WaitGroup
 	group.Go(func() {
@@ -237,6 +244,8 @@ func TestAdmission(t *testing.T) {
 	step("what the author has set stays", keepsOwn)
 	step("pods elsewhere stay as they are", touchesNoOthers)
 	step("the first pods of a workload that is exposed by itself", foresees)
+	step("the operator's own pods keep to the restricted standard", keepsStandard)
+	step("the operator reads no Secrets but its own", readsNoOthers)
 	step("a certificate that changes is trusted all the time", changesCertificate)
 	step("the operator that waits goes on alone", goesOn)
 	step("without an operator pods are let in as they are", failsOpen)
@@ -351,6 +360,48 @@ func foresees(g *gateBench) {
 	p := g.completes("auto", "loyalty")
 	if !strings.Contains(p.Annotations[admit.SetNote], `"exposures":["loyalty"]`) {
 		g.Errorf("got %s", p.Annotations[admit.SetNote])
+	}
+}
+
+// keepsStandard: the operator's namespace takes no pods but restricted ones, and takes its own.
+func keepsStandard(g *gateBench) {
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: install.Namespace, Name: install.Name}}
+	g.get(d)
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: install.Namespace, Name: "one", Labels: d.Spec.Template.Labels}, Spec: d.Spec.Template.Spec}
+	if err := g.Create(g.ctx, p.DeepCopy(), client.DryRunAll); err != nil {
+		g.Error(err)
+	}
+	p.Spec.Containers[0].SecurityContext = nil
+	if err := g.Create(g.ctx, p, client.DryRunAll); !apierrors.IsForbidden(err) {
+		g.Errorf("got %v: want a pod without its restrictions refused", err)
+	}
+}
+
+func readsNoOthers(g *gateBench) {
+	c, err := client.New(g.account(), client.Options{})
+	if err != nil {
+		g.Fatal(err)
+	}
+	secret := func(namespace, name string) *corev1.Secret {
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	}
+	own := secret(install.Namespace, certificate.Secret)
+	if err := c.Get(g.ctx, client.ObjectKeyFromObject(own), own); err != nil {
+		g.Errorf("its own Secret: %v", err)
+	}
+	hook := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "another"}}
+	for what, err := range map[string]error{
+		"another Secret of its namespace":      c.Get(g.ctx, client.ObjectKey{Namespace: install.Namespace, Name: "another"}, secret("", "")),
+		"a Secret of that name of another one": c.Get(g.ctx, client.ObjectKey{Namespace: "superapp", Name: certificate.Secret}, secret("", "")),
+		"all Secrets of its namespace":         c.List(g.ctx, &corev1.SecretList{}, client.InNamespace(install.Namespace)),
+		"a new Secret":                         c.Create(g.ctx, secret(install.Namespace, "new")),
+		"another's webhook":                    c.Get(g.ctx, client.ObjectKeyFromObject(hook), hook),
+		"a new webhook":                        c.Create(g.ctx, hook.DeepCopy()),
+		"its own webhook's removal":            c.Delete(g.ctx, &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: admit.Configuration}}),
+	} {
+		if !apierrors.IsForbidden(err) {
+			g.Errorf("%s: got %v: want it forbidden", what, err)
+		}
 	}
 }
 
