@@ -184,14 +184,14 @@ func TestSpoiled(t *testing.T) {
 		at   time.Time
 		next bool
 	}{
-		"nothing":              {at: start},
-		"no PEM":               {was: state{now: pair{[]byte("x"), []byte("y"), []byte("z")}}, at: start},
-		"another's key":        {was: state{now: pair{good.certificate, other.key, good.authority}}, at: start},
-		"another's authority":  {was: state{now: pair{good.certificate, good.key, other.authority}}, at: start},
-		"another's name":       {was: state{now: elsewhere}, at: start},
-		"ended":                {was: state{now: good}, at: start.Add(times.Life + time.Hour)},
+		"nothing":               {at: start},
+		"no PEM":                {was: state{now: pair{[]byte("x"), []byte("y"), []byte("z")}}, at: start},
+		"another's key":         {was: state{now: pair{good.certificate, other.key, good.authority}}, at: start},
+		"another's authority":   {was: state{now: pair{good.certificate, good.key, other.authority}}, at: start},
+		"another's name":        {was: state{now: elsewhere}, at: start},
+		"ended":                 {was: state{now: good}, at: start.Add(times.Life + time.Hour)},
 		"ended, the next ended": {was: state{now: good, next: other}, at: start.Add(times.Life + time.Hour)},
-		"the next is ready":    {was: state{now: elsewhere, next: good}, at: start, next: true},
+		"the next is ready":     {was: state{now: elsewhere, next: good}, at: start, next: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is, changed, err := c.was.advance(hosts, c.at, times, false)

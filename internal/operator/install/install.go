@@ -222,8 +222,8 @@ func deployment() *appsv1.Deployment {
 			TopologySpreadConstraints: []corev1.TopologySpreadConstraint{spread(corev1.LabelTopologyZone), spread(corev1.LabelHostname)},
 			Containers: []corev1.Container{{
 				Name: "operator", Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
-				Args: []string{"operator", "--leader-elect", "--policy=/etc/dhow/policy.yaml", fmt.Sprintf("--metrics=:%d", metricsPort), fmt.Sprintf("--health=:%d", healthPort), "--log-format=json", "-v", fmt.Sprintf("--webhook=:%d", webhookPort)},
-				Ports: []corev1.ContainerPort{{Name: "webhook", ContainerPort: webhookPort, Protocol: corev1.ProtocolTCP}, {Name: "metrics", ContainerPort: metricsPort, Protocol: corev1.ProtocolTCP}, {Name: "health", ContainerPort: healthPort, Protocol: corev1.ProtocolTCP}},
+				Args:           []string{"operator", "--leader-elect", "--policy=/etc/dhow/policy.yaml", fmt.Sprintf("--metrics=:%d", metricsPort), fmt.Sprintf("--health=:%d", healthPort), "--log-format=json", "-v", fmt.Sprintf("--webhook=:%d", webhookPort)},
+				Ports:          []corev1.ContainerPort{{Name: "webhook", ContainerPort: webhookPort, Protocol: corev1.ProtocolTCP}, {Name: "metrics", ContainerPort: metricsPort, Protocol: corev1.ProtocolTCP}, {Name: "health", ContainerPort: healthPort, Protocol: corev1.ProtocolTCP}},
 				ReadinessProbe: probe("/readyz", 5), LivenessProbe: probe("/healthz", 20),
 				Resources: corev1.ResourceRequirements{
 					Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("256Mi")},
