@@ -40,9 +40,6 @@ const (
 	// answerTime bounds an answer: the API server waits no longer than twice that, and lets the
 	// pod in as it is.
 	answerTime = time.Second
-	// lingerTime is for how long an operator that ends still answers, until the API servers
-	// have heard that it does.
-	lingerTime = 5 * time.Second
 	// rolloutHash is Argo's label on the pods of a Rollout, as Kubernetes' own on a Deployment's.
 	rolloutHash = "rollouts-pod-template-hash"
 )
@@ -81,7 +78,7 @@ func keepGate(ctx context.Context, w Webhook, failed func(error)) (*gatekeeper, 
 		c.GetCertificate = g.store.Get
 	}}})
 	g.server.Register(admit.Path, &admission.Webhook{Handler: g})
-	// It goes on for a while after ctx has ended.
+	// It answers until the controllers have ended.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.stop = stop
 	g.group.Go(func() {
@@ -92,15 +89,8 @@ func keepGate(ctx context.Context, w Webhook, failed func(error)) (*gatekeeper, 
 	return g, nil
 }
 
-// end waits until the API servers have heard of the operator's end, and stops. It waits for
-// nothing where there was nothing to answer with.
+// end stops serving, after what is being answered.
 func (g *gatekeeper) end() {
-	if g == nil {
-		return
-	}
-	if _, err := g.store.Get(nil); err == nil {
-		time.Sleep(lingerTime)
-	}
 	g.stop()
 	g.group.Wait()
 }
@@ -238,7 +228,7 @@ func (c *completer) complete(ctx context.Context, namespace string, raw []byte) 
 	if was, err = json.Marshal(pod); err != nil {
 		return nil, nil, fmt.Errorf("write a pod of namespace %s: %w", namespace, err)
 	}
-	changed, err := admit.Complete(pod, needs, admit.Options{Sleep: c.cluster.sleep})
+	changed, err := admit.Complete(pod, needs)
 	if err != nil || !changed {
 		return nil, nil, err
 	}
@@ -255,7 +245,8 @@ func (c *completer) needs(ctx context.Context, space *metav1.PartialObjectMetada
 	if err != nil {
 		return nil, err
 	}
-	if len(exposures) == 0 && space.Labels[render.ExposeLabel] == render.ExposeAuto {
+	named := slices.ContainsFunc(exposures, func(e *v1alpha1.Exposure) bool { return e.Spec.Workload.Name != "" })
+	if !named && space.Labels[render.ExposeLabel] == render.ExposeAuto {
 		e, err := c.foreseen(ctx, space.Name, kind, name)
 		if err != nil {
 			return nil, err

@@ -1,10 +1,13 @@
 package operator
 
 import (
+	"net"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 )
 
@@ -30,21 +33,28 @@ func TestMadeBy(t *testing.T) {
 	}
 }
 
-func TestSleeps(t *testing.T) {
-	for text, want := range map[string]bool{
-		"v1.28.15": false, "v1.29.9-eks-a737599": false, "v1.30.0": true, "v1.30.4-eks-a737599": true, "v1.31.0-alpha.1": true, "v1.37.2": true, "v2.0.0": true, "": false, "new": false,
-	} {
-		if got := sleeps(text); got != want {
-			t.Errorf("%q: got %v: want %v", text, got, want)
-		}
-	}
-}
-
 func TestWebhookAddress(t *testing.T) {
 	for _, address := range []string{"9443", ":0", ":http", "127.0.0.1:70000", "a:b:c"} {
 		if g, err := keepGate(t.Context(), Webhook{Address: address}, func(error) {}); err == nil {
 			g.end()
 			t.Errorf("%s: want it refused", address)
 		}
+	}
+}
+
+// TestWebhookBusy: an address that another program has is told, also before the cluster has answered.
+func TestWebhookBusy(t *testing.T) {
+	taken := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	busy, silent := taken(), taken()
+	err := Run(t.Context(), Options{Config: &rest.Config{Host: "http://" + silent.Addr().String()}, Webhook: Webhook{Address: busy.Addr().String()}})
+	if err == nil || !strings.Contains(err.Error(), "serve the webhook at "+busy.Addr().String()) {
+		t.Errorf("got %v: want the address named", err)
 	}
 }

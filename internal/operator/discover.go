@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -24,13 +23,7 @@ const nodePage = 500
 type cluster struct {
 	render.Cluster
 	rollouts bool
-	// sleep says that a container can be told to sleep before it ends.
-	sleep bool
 }
-
-// sleepVersion is from which on the API server takes a sleep as an action before a container
-// ends. That of 1.29 has it only where somebody has turned it on, and drops it elsewhere.
-const sleepVersion = "1.30"
 
 // discover asks the API server which kinds it knows, and in how many zones it has nodes.
 func discover(ctx context.Context, conf *rest.Config) (cluster, error) {
@@ -39,13 +32,13 @@ func discover(ctx context.Context, conf *rest.Config) (cluster, error) {
 	if err != nil {
 		return c, fmt.Errorf("reach the API server: %w", err)
 	}
-	known := func(group string) (map[string]bool, error) {
-		list, err := d.ServerResourcesForGroupVersion(group)
+	known := func(version string) (map[string]bool, error) {
+		list, err := d.ServerResourcesForGroupVersionWithContext(ctx, version)
 		if apierrors.IsNotFound(err) {
 			return nil, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("ask the API server for the kinds of %s: %w", group, err)
+			return nil, fmt.Errorf("ask the API server for the kinds of %s: %w", version, err)
 		}
 		all := map[string]bool{}
 		for _, r := range list.APIResources {
@@ -59,13 +52,13 @@ func discover(ctx context.Context, conf *rest.Config) (cluster, error) {
 	}
 	c.Gateway, c.GRPC = gateway["Gateway"] && gateway["HTTPRoute"], gateway["GRPCRoute"]
 	c.TCP, c.UDP = gateway["TCPRoute"], gateway["UDPRoute"]
-	for _, v := range []string{"v1", elb.ControlVersion} {
-		control, err := known(elb.ControlGroup + "/" + v)
+	for _, version := range []string{"v1", elb.ControlVersion} {
+		control, err := known(elb.ControlGroup + "/" + version)
 		if err != nil {
 			return c, err
 		}
 		if control[elb.TargetGroupKind] && control[elb.LoadBalancerKind] && control[elb.ListenerRuleKind] {
-			c.ControlVersion = v
+			c.ControlVersion = version
 			break
 		}
 	}
@@ -74,19 +67,8 @@ func discover(ctx context.Context, conf *rest.Config) (cluster, error) {
 		return c, err
 	}
 	c.rollouts = argo[rolloutKind.Kind]
-	server, err := d.ServerVersionWithContext(ctx)
-	if err != nil {
-		return c, fmt.Errorf("ask the API server for its version: %w", err)
-	}
-	c.sleep = sleeps(server.GitVersion)
 	c.Zones, err = zones(ctx, conf)
 	return c, err
-}
-
-// sleeps says whether an API server of a version, as v1.30.1-eks-1, knows sleep.
-func sleeps(text string) bool {
-	v, err := version.ParseGeneric(text)
-	return err == nil && v.AtLeast(version.MustParseGeneric(sleepVersion))
 }
 
 // zones counts those in which there are nodes.

@@ -89,6 +89,7 @@ const (
 // +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=gateways;httproutes;grpcroutes;tcproutes;udproutes;gatewayclasses,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=gateway.k8s.aws,resources=loadbalancerconfigurations;targetgroupconfigurations;listenerruleconfigurations,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups="",namespace=dhow-system,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=dhow-system,resources=leases,verbs=get;create;update;patch
 // +kubebuilder:rbac:groups="",namespace=dhow-system,resources=secrets,resourceNames=dhow-operator-webhook,verbs=get;update
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations,resourceNames=dhow-operator,verbs=get;patch
@@ -146,6 +147,19 @@ func Run(ctx context.Context, o Options) error {
 		}
 		defer gate.end()
 	}
+	err := runOn(ctx, o, gate)
+	var broken *gateError
+	if errors.As(context.Cause(ctx), &broken) {
+		return broken.error
+	}
+	return err
+}
+
+// gateError says that the webhook could not be served.
+type gateError struct{ error }
+
+// runOn works until ctx ends, on whatever kinds the cluster has.
+func runOn(ctx context.Context, o Options, gate *gatekeeper) error {
 	count := newCounters()
 	for {
 		known, err := discover(ctx, o.Config)
@@ -154,19 +168,12 @@ func Run(ctx context.Context, o Options) error {
 		}
 		o.Log.Info("the operator starts", "gateway", known.Gateway, "controller", known.ControlVersion, "rollouts", known.rollouts, "zones", known.Zones)
 		err = runOnce(ctx, o, known, gate, count)
-		var broken *gateError
-		if errors.As(context.Cause(ctx), &broken) {
-			return broken.error
-		}
 		if !errors.Is(err, errNewKinds) {
 			return err
 		}
 		o.Log.Info("the cluster has other kinds than before: beginning anew")
 	}
 }
-
-// gateError says that the webhook could not be served.
-type gateError struct{ error }
 
 // runOnce works until ctx ends, or the cluster is another than known.
 func runOnce(ctx context.Context, o Options, known cluster, gate *gatekeeper, count *counters) error {

@@ -31,14 +31,8 @@ const (
 	Service = "dhow-operator-webhook"
 )
 
-const (
-	// SetNote is the annotation that says what was set and why, a Report as JSON.
-	SetNote = v1alpha1.Group + "/pods-set"
-	// SleepNote is the annotation by which a pod names the containers whose image has the program
-	// sleep, with commas between them, or * for all. It matters where the API server is too old
-	// to know a sleep of its own.
-	SleepNote = v1alpha1.Group + "/has-sleep"
-)
+// SetNote is the annotation that says what was set and why, a Report as JSON.
+const SetNote = v1alpha1.Group + "/pods-set"
 
 // Need is what one Exposure needs of its pods.
 type Need struct {
@@ -46,12 +40,6 @@ type Need struct {
 	Pod      render.Pod
 	// Times are the reasons of the pod's times, as render.Pods gives them.
 	Times []v1alpha1.Setting
-}
-
-// Options say what the cluster knows.
-type Options struct {
-	// Sleep says that the API server knows sleep as an action before a container ends.
-	Sleep bool
 }
 
 // Report is what the annotation says.
@@ -74,14 +62,14 @@ type Change struct {
 // changed it. It may be called again for a pod that it has completed, as where another
 // program has put a container in meanwhile. Of several Exposures the longest times count. An
 // error leaves the pod as it was.
-func Complete(pod *corev1.Pod, needs []Need, o Options) (bool, error) {
+func Complete(pod *corev1.Pod, needs []Need) (bool, error) {
 	if len(needs) == 0 {
 		return false, nil
 	}
 	needs = slices.Clone(needs)
 	slices.SortFunc(needs, func(a, b Need) int { return strings.Compare(a.Exposure, b.Exposure) })
 	done := pod.DeepCopy()
-	c := completion{pod: done, o: o, join: joined(needs)}
+	c := completion{pod: done, join: joined(needs)}
 	c.sleep()
 	c.grace()
 	c.probe()
@@ -155,7 +143,6 @@ func joined(needs []Need) join {
 type completion struct {
 	join
 	pod    *corev1.Pod
-	o      Options
 	report Report
 }
 
@@ -191,30 +178,12 @@ func (c *completion) sleep() {
 			c.left(field, "the grace period, which is the author's, leaves no time for a sleep")
 			continue
 		}
-		handler := c.handler(x.Name, seconds)
-		if handler == nil {
-			c.left(field, "the API server knows no sleep of its own before Kubernetes 1.30, and the annotation %s does not say that the image has the program", SleepNote)
-			continue
-		}
 		if x.Lifecycle == nil {
 			x.Lifecycle = &corev1.Lifecycle{}
 		}
-		x.Lifecycle.PreStop = handler
+		x.Lifecycle.PreStop = &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: seconds}}
 		c.set(field, fmt.Sprintf("sleep %d", seconds), c.sleepWhy)
 	}
-}
-
-// handler is a sleep, nil where none can be had.
-func (c *completion) handler(container string, seconds int64) *corev1.LifecycleHandler {
-	if c.o.Sleep {
-		return &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: seconds}}
-	}
-	for _, name := range strings.Split(c.pod.Annotations[SleepNote], ",") {
-		if name = strings.TrimSpace(name); name == "*" || name == container {
-			return &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"sleep", fmt.Sprint(seconds)}}}
-		}
-	}
-	return nil
 }
 
 // grace covers the longest sleep, and what a container takes to end after it.

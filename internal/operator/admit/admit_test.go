@@ -66,14 +66,11 @@ func TestGolden(t *testing.T) {
 	cases := map[string]struct {
 		pod   string
 		needs []Need
-		old   bool // the API server knows no sleep
 	}{
 		"nothing-set":     {pod: usual, needs: []Need{need(t, "cart", nil)}},
 		"health-path":     {pod: usual, needs: []Need{need(t, "cart", health)}},
 		"connections":     {pod: usual, needs: []Need{need(t, "cart", connections)}},
 		"two-exposures":   {pod: usual, needs: []Need{need(t, "sql", connections), need(t, "cart", nil)}},
-		"old-api-server":  {pod: usual, needs: []Need{need(t, "cart", nil)}, old: true},
-		"old-with-sleep":  {pod: strings.Replace(usual, "labels:", `annotations: {dhow.dev/has-sleep: "proxy, cart"}, labels:`, 1), needs: []Need{need(t, "cart", nil)}, old: true},
 		"long-grace":      {pod: strings.Replace(usual, "Seconds: 30", "Seconds: 120", 1), needs: []Need{need(t, "cart", nil)}},
 		"short-grace":     {pod: strings.Replace(usual, "Seconds: 30", "Seconds: 12", 1), needs: []Need{need(t, "cart", nil)}},
 		"no-grace":        {pod: strings.Replace(usual, "Seconds: 30", "Seconds: 0", 1), needs: []Need{need(t, "cart", nil)}},
@@ -89,7 +86,7 @@ func TestGolden(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			pod := podOf(t, c.pod)
-			changed, err := Complete(pod, c.needs, Options{Sleep: !c.old})
+			changed, err := Complete(pod, c.needs)
 			if err != nil || !changed {
 				t.Fatalf("got %v, %v: want it changed", changed, err)
 			}
@@ -138,7 +135,7 @@ func TestAlone(t *testing.T) {
 		"all is set":  {whole, []Need{need(t, "cart", nil)}},
 	} {
 		pod := podOf(t, c.pod)
-		changed, err := Complete(pod, c.needs, Options{Sleep: true})
+		changed, err := Complete(pod, c.needs)
 		if d := cmp.Diff(podOf(t, c.pod), pod); err != nil || changed || d != "" {
 			t.Errorf("%s: got %v, %v, -was +is:\n%s", name, changed, err, d)
 		}
@@ -149,12 +146,12 @@ func TestAlone(t *testing.T) {
 // told before stays told.
 func TestAgain(t *testing.T) {
 	pod, needs := podOf(t, usual), []Need{need(t, "cart", connections)}
-	if changed, err := Complete(pod, needs, Options{Sleep: true}); err != nil || !changed {
+	if changed, err := Complete(pod, needs); err != nil || !changed {
 		t.Fatalf("got %v, %v", changed, err)
 	}
 	first := len(reportOf(t, pod).Set)
 	pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "proxy"})
-	if changed, err := Complete(pod, needs, Options{Sleep: true}); err != nil || !changed {
+	if changed, err := Complete(pod, needs); err != nil || !changed {
 		t.Fatalf("got %v, %v", changed, err)
 	}
 	one, two := pod.Spec.Containers[0].Lifecycle, pod.Spec.Containers[1].Lifecycle
@@ -164,7 +161,7 @@ func TestAgain(t *testing.T) {
 	if set := reportOf(t, pod).Set; len(set) != first+1 || set[first].Field != "spec.containers[proxy].lifecycle.preStop" {
 		t.Errorf("got %+v", set)
 	}
-	if changed, err := Complete(pod, needs, Options{Sleep: true}); err != nil || changed {
+	if changed, err := Complete(pod, needs); err != nil || changed {
 		t.Errorf("got %v, %v: want nothing more to do", changed, err)
 	}
 }
@@ -202,9 +199,8 @@ func TestKept(t *testing.T) {
 			pod.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{TopologyKey: "rack"}}
 		}
 		some := needs[:rapid.IntRange(1, len(needs)).Draw(t, "Exposures")]
-		o := Options{Sleep: rapid.Bool().Draw(t, "the API server knows sleep")}
 		was := pod.DeepCopy()
-		if _, err := Complete(pod, some, o); err != nil {
+		if _, err := Complete(pod, some); err != nil {
 			t.Fatal(err)
 		}
 		if g := was.Spec.TerminationGracePeriodSeconds; render.OwnGrace(g) && *pod.Spec.TerminationGracePeriodSeconds != *g {
@@ -228,7 +224,7 @@ func TestKept(t *testing.T) {
 			t.Fatal("a spread was changed")
 		}
 		second := pod.DeepCopy()
-		if changed, err := Complete(second, some, o); err != nil || changed {
+		if changed, err := Complete(second, some); err != nil || changed {
 			t.Fatalf("a second time: got %v, %v, -first +second:\n%s", changed, err, cmp.Diff(pod, second))
 		}
 		if i := slices.IndexFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == "" }); i >= 0 {

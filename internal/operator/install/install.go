@@ -17,6 +17,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -45,6 +46,8 @@ const (
 	webhookPort, metricsPort, healthPort = 9443, 8080, 8081
 	// account is that of a program without rights, as the image has it.
 	account = 65532
+	// leaveTime is for how many seconds an operator that ends still answers, until the API servers have heard that it does.
+	leaveTime = 5
 	// webhookTimeout is for how many seconds the API server waits for an answer, which takes milliseconds.
 	webhookTimeout = 2
 	// policyHash is the annotation that starts the operator anew when its policy changes.
@@ -188,6 +191,7 @@ func objects() ([]*unstructured.Unstructured, error) {
 		&corev1.Secret{TypeMeta: typed("v1", "Secret"), ObjectMeta: named(certificate.Secret), Type: corev1.SecretTypeOpaque},
 		&corev1.Service{TypeMeta: typed("v1", "Service"), ObjectMeta: named(admit.Service), Spec: corev1.ServiceSpec{Selector: mine(), Ports: []corev1.ServicePort{{Name: "webhook", Port: 443, TargetPort: intstr.FromString("webhook"), Protocol: corev1.ProtocolTCP}}}},
 		&policyv1.PodDisruptionBudget{TypeMeta: typed("policy/v1", "PodDisruptionBudget"), ObjectMeta: named(Name), Spec: policyv1.PodDisruptionBudgetSpec{MaxUnavailable: ptr.To(intstr.FromInt32(1)), Selector: &metav1.LabelSelector{MatchLabels: mine()}}},
+		policy(),
 		deployment(),
 		hook(),
 	)
@@ -200,6 +204,22 @@ func objects() ([]*unstructured.Unstructured, error) {
 		all = append(all, u)
 	}
 	return all, nil
+}
+
+// policy lets the API servers ask, wherever they stand, and the cluster's pods read metrics,
+// and nobody at anything else of the operators. Where they go is not bounded: nobody knows the
+// API servers' addresses.
+func policy() *networkingv1.NetworkPolicy {
+	at := func(port int32) []networkingv1.NetworkPolicyPort {
+		return []networkingv1.NetworkPolicyPort{{Protocol: ptr.To(corev1.ProtocolTCP), Port: ptr.To(intstr.FromInt32(port))}}
+	}
+	return &networkingv1.NetworkPolicy{TypeMeta: typed("networking.k8s.io/v1", "NetworkPolicy"), ObjectMeta: named(Name), Spec: networkingv1.NetworkPolicySpec{
+		PodSelector: metav1.LabelSelector{MatchLabels: mine()}, PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+		Ingress: []networkingv1.NetworkPolicyIngressRule{
+			{Ports: at(webhookPort)},
+			{Ports: at(metricsPort), From: []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}}},
+		},
+	}}
 }
 
 // deployment runs two operators, of which one works and both answer.
@@ -225,6 +245,7 @@ func deployment() *appsv1.Deployment {
 				Args:           []string{"operator", "--leader-elect", "--policy=/etc/dhow/policy.yaml", fmt.Sprintf("--metrics=:%d", metricsPort), fmt.Sprintf("--health=:%d", healthPort), "--log-format=json", "-v", fmt.Sprintf("--webhook=:%d", webhookPort)},
 				Ports:          []corev1.ContainerPort{{Name: "webhook", ContainerPort: webhookPort, Protocol: corev1.ProtocolTCP}, {Name: "metrics", ContainerPort: metricsPort, Protocol: corev1.ProtocolTCP}, {Name: "health", ContainerPort: healthPort, Protocol: corev1.ProtocolTCP}},
 				ReadinessProbe: probe("/readyz", 5), LivenessProbe: probe("/healthz", 20),
+				Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: leaveTime}}},
 				Resources: corev1.ResourceRequirements{
 					Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("256Mi")},
 					Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")}, // a limit of CPU would slow answers
