@@ -101,7 +101,7 @@ type hole struct {
 const whenAdmitting = ".Values.admission.enabled"
 
 // policyText is the operator's policy: always in the namespace in which it runs.
-const policyText = `merge (dict "namespace" .Release.Namespace) .Values.policy | toYaml`
+const policyText = `merge (dict "namespace" .Release.Namespace) (get .Values "policy" | default dict) | toYaml`
 
 // holes are those of a kind of object beside its namespace.
 func holes(o *unstructured.Unstructured) []hole {

@@ -17,8 +17,13 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/engine"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
 
+	"dhow/internal/assess"
+	"dhow/internal/inventory"
 	"dhow/internal/operator/admit"
 	"dhow/internal/operator/certificate"
 )
@@ -114,6 +119,9 @@ func rendered(t *testing.T, namespace, values string) (map[string]*unstructured.
 	return byName(t, text.Bytes()), nil
 }
 
+//nolint:gochecknoglobals // a constant
+var strict = serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict)
+
 func byName(t *testing.T, text []byte) map[string]*unstructured.Unstructured {
 	t.Helper()
 	objects, err := parse(text)
@@ -127,6 +135,14 @@ func byName(t *testing.T, text []byte) map[string]*unstructured.Unstructured {
 			t.Fatalf("%s is there twice", key)
 		}
 		all[key] = o
+		text, err := o.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Kubernetes' own kinds have no field that is not theirs.
+		if _, _, err := strict.UniversalDeserializer().Decode(text, nil, nil); err != nil && !runtime.IsNotRegisteredError(err) {
+			t.Errorf("%s: %v", key, err)
+		}
 	}
 	return all
 }
@@ -246,6 +262,13 @@ affinity: {nodeAffinity: {}}
 	if a, b := at(all, deployment, hash...), at(plain, "Deployment dhow-system/dhow-operator", hash...); a == nil || a == b {
 		t.Errorf("got the hash %v for another policy", a)
 	}
+	empty, err := rendered(t, Namespace, "policy:\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(plain, empty); d != "" {
+		t.Errorf("values that are left empty: -none +empty:\n%s", d)
+	}
 	off, err := rendered(t, Namespace, "admission: {enabled: false}\nimage: {tag: v1}")
 	if err != nil {
 		t.Fatal(err)
@@ -277,5 +300,31 @@ func TestWrongValues(t *testing.T) {
 		if _, err := rendered(t, Namespace, c.values); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v: want %q refused", c.values, err, c.want)
 		}
+	}
+}
+
+// TestAssessed: what dhow finds in others' manifests it does not find in its own.
+func TestAssessed(t *testing.T) {
+	inv, err := inventory.FromFiles(t.Context(), inventory.FileOptions{}, manifestFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := assess.Assess(t.Context(), inv, assess.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	but := map[string]string{
+		"image-without-digest": "who installs it says where the image is",
+		"public-registry":      "who installs it says where the image is",
+		"no-quota":             "a namespace of two pods that says what they take",
+		"unused-secret":        "the operator reads it by the API server",
+	}
+	for _, f := range report.Findings {
+		if but[f.Rule.ID] == "" {
+			t.Errorf("%s: %s %s: %v", f.Rule.ID, f.Object, f.Path, f.Evidence)
+		}
+	}
+	if report.Objects < 10 || report.Partial {
+		t.Errorf("%d objects were looked at, %v", report.Objects, report.Problems)
 	}
 }
