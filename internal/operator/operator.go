@@ -17,6 +17,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -124,6 +125,12 @@ func Scheme() (*runtime.Scheme, error) {
 // errNewKinds says that the cluster has learned or forgotten kinds since the start.
 var errNewKinds = errors.New("the cluster's kinds have changed")
 
+// logTo lets what controller-runtime logs beside its managers go where the first operator of the
+// process logs: it has one place for that, which two at once may not set.
+//
+//nolint:gochecknoglobals // what it guards is one
+var logTo sync.Once
+
 // Run works until ctx ends. Where the cluster learns kinds that matter, such as the Gateway
 // API's, it begins anew by itself.
 func Run(ctx context.Context, o Options) error {
@@ -135,7 +142,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Config.QPS == 0 {
 		o.Config.QPS, o.Config.Burst = clientQPS, clientBurst
 	}
-	ctrl.SetLogger(logr.FromSlogHandler(o.Log.Handler()))
+	logTo.Do(func() { ctrl.SetLogger(logr.FromSlogHandler(o.Log.Handler())) })
 	var gate *gatekeeper
 	if o.Webhook.Address != "" {
 		var fail context.CancelCauseFunc

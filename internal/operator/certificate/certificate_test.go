@@ -105,7 +105,7 @@ func TestLife(t *testing.T) {
 		stores := []*Store{{}, {}}
 		loaders := []*Loader{{Reader: shared, Namespace: "dhow-system", Store: stores[0], Log: quiet}, {Reader: shared, Namespace: "dhow-system", Store: stores[1], Log: quiet}}
 		serials := map[string]bool{}
-		for step := range 45 {
+		for step := range 36 {
 			if at.Sub(announcedAt) >= times.Settle/2 {
 				believed = announced
 			}
