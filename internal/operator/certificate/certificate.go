@@ -196,7 +196,7 @@ func (s state) advance(hosts []string, at time.Time, t Times, settled bool) (sta
 	_, notNext := s.next.check(hosts, at)
 	switch {
 	case notNext == nil && (settled || wrong != nil):
-		return state{now: s.next, old: s.now.authority}, true, nil
+		return state{now: s.next, old: s.now.authority}, true, nil //nolint:nilerr // which mends what was wrong
 	case wrong != nil:
 		made, err := generate(hosts, at, t.Life)
 		return state{now: made, old: s.now.authority}, err == nil, err
