@@ -341,6 +341,9 @@ func writePlan(p *plan.Plan, out string) (*written, error) {
 		files = append(files, plan.File{Path: form.name, Text: b.Bytes()})
 	}
 	files = append(files, p.Manifests...)
+	if p.OperatorPolicy != nil {
+		files = append(files, *p.OperatorPolicy)
+	}
 	if p.Estate != nil {
 		e := *p.Estate
 		at := filepath.Join(out, e.Path)

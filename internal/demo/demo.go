@@ -218,7 +218,8 @@ func (p *play) voyage(ctx context.Context) error {
 	if h := p.harbour; h != nil {
 		p.say("the target's pods run from what dhow plans for the old deployment: %s", h.Plan())
 		p.report.SourcePods, p.report.TargetPods = h.Pods(estate.Source), h.Pods(estate.Target)
-		p.say("pods: %d at the source, %d at the target", p.report.SourcePods, p.report.TargetPods)
+		p.report.Exposures = h.Exposures()
+		p.say("pods: %d at the source, %d at the target; the operator, in pods there too, has made what %d Exposures take", p.report.SourcePods, p.report.TargetPods, p.report.Exposures)
 	}
 	if err := p.sail(ctx, p.o.Duration/2); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"sigs.k8s.io/yaml"
@@ -37,8 +38,8 @@ const mostPods = 3
 const every = "default"
 
 // planned is what a plan of the old deployment has for this cluster: the definitions of
-// its kinds, for no cluster of one's own has them, and the manifests as the plan wrote
-// them. The plan is made as `dhow plan DEPLOYMENT --options FILE` makes it, and stays in
+// its kinds, for no cluster of one's own has them, the operator, and the manifests as the
+// plan wrote them, with Exposures of which the operator makes the rest. The plan is made as `dhow plan DEPLOYMENT --options FILE` makes it, and stays in
 // the folder to be read.
 func (d *dock) planned(ctx context.Context, stores fleet.Stores, around netip.Prefix) ([]byte, error) {
 	text, err := crds.All(ctx, "")
@@ -68,6 +69,11 @@ func (d *dock) planned(ctx context.Context, stores fleet.Stores, around netip.Pr
 	if err := d.keepPlan(p); err != nil {
 		return nil, err
 	}
+	operator, err := d.operator(p.OperatorPolicy.Text)
+	if err != nil {
+		return nil, err
+	}
+	text = append(append(text, '\n'), operator...)
 	for _, f := range p.Manifests {
 		text = append(append(text, "\n---\n"...), f.Text...)
 	}
@@ -87,6 +93,7 @@ func (d *dock) planOptions(stores fleet.Stores, around netip.Prefix) (*plan.Opti
 		Network:   plan.NetworkChoice{Edge: around, Stores: around},
 		Databases: map[string]plan.Facts{},
 		Goals:     plan.Goals{MostReplicas: mostPods},
+		Exposures: true,
 	}
 	for _, s := range fleet.Services() {
 		o.Images[s.Name] = d.images[s.Name]
@@ -115,7 +122,7 @@ func (d *dock) planOptions(stores fleet.Stores, around netip.Prefix) (*plan.Opti
 
 // keepPlan writes the plan's folder.
 func (d *dock) keepPlan(p *plan.Plan) error {
-	files := p.Manifests
+	files := append(slices.Clone(p.Manifests), *p.OperatorPolicy)
 	for name, write := range map[string]func(io.Writer) error{"plan.yaml": p.WriteYAML, "plan.md": p.WriteMarkdown, "plan.html": p.WriteHTML} {
 		var b bytes.Buffer
 		if err := write(&b); err != nil {

@@ -52,6 +52,8 @@ type dock struct {
 	end      context.CancelFunc // of the registry
 	served   chan error
 	pods     int // that stood ready
+	// exposures are those of which the operator has made what they take.
+	exposures int
 }
 
 // OpenHarbour starts the clusters and registries of some sides and builds the
@@ -169,6 +171,9 @@ func (h *Harbour) Kubeconfig(side estate.Side) string { return h.docks[side].clu
 // Pods are how many stood ready at a side.
 func (h *Harbour) Pods(side estate.Side) int { return h.docks[side].pods }
 
+// Exposures are those of the target, of which the operator has made what they take.
+func (h *Harbour) Exposures() int { return h.docks[estate.Target].exposures }
+
 // Host is where the pods reach this machine.
 func (d *dock) Host() string { return d.cluster.Host() }
 
@@ -203,6 +208,11 @@ func (d *dock) Start(ctx context.Context, services []fleet.Service, stores fleet
 	}
 	if d.pods, err = kube.AwaitReady(ctx, d.cluster.Kubeconfig(), deploy.Namespace); err != nil {
 		return fmt.Errorf("wait for the application's pods at the %s: %w", d.side, err)
+	}
+	if d.side == estate.Target {
+		if d.exposures, err = d.awaitExposed(ctx); err != nil {
+			return err
+		}
 	}
 	// The old deployment's pods call themselves ready before they are.
 	return d.await(ctx, services)

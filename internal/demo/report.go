@@ -80,6 +80,9 @@ type Report struct {
 	SourcePods  int     `json:"source_pods,omitempty"`
 	TargetPods  int     `json:"target_pods,omitempty"`
 	ClustersUpS float64 `json:"clusters_up_s,omitempty"`
+	// Exposures are those of which the operator, in a pod of the target, made Services,
+	// routes and the rest; only with --kubernetes.
+	Exposures int `json:"exposures,omitempty"`
 
 	Legs []Leg `json:"legs"`
 }
@@ -189,7 +192,7 @@ func (r *Report) rows() []tableRow {
 		rows = append(rows, tableRow{"landing zone", fmt.Sprintf("%d stacks", r.Stacks), fmt.Sprintf("deployed in %.1f s; %s of AWS's time, the longest way %s", r.LandingS, r.Landing.Took.Round(time.Second), r.Landing.CriticalTook.Round(time.Second))})
 	}
 	if r.ClustersUpS > 0 {
-		rows = append(rows, tableRow{"pods", fmt.Sprintf("%d and %d", r.SourcePods, r.TargetPods), fmt.Sprintf("source and target; both clusters up in %.1f s", r.ClustersUpS)})
+		rows = append(rows, tableRow{"pods", fmt.Sprintf("%d and %d", r.SourcePods, r.TargetPods), fmt.Sprintf("source and target; both clusters up in %.1f s; %d Exposures made by the operator", r.ClustersUpS, r.Exposures)})
 	}
 	return rows
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"dhow/deploy"
 	"dhow/internal/demo/kube"
 	"dhow/internal/demo/kube/crds"
 	"dhow/internal/demo/kube/kubetest"
@@ -123,7 +125,11 @@ func newAPIServer(ctx context.Context, t *testing.T) *apiServer {
 		}
 		kinds = append(kinds, other...)
 	}
-	if err := kube.Apply(ctx, cluster.Kubeconfig(), kinds); err != nil {
+	ours, err := kube.Files(deploy.Definitions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kube.Apply(ctx, cluster.Kubeconfig(), slices.Concat(kinds, []byte("\n---\n"), ours)); err != nil {
 		t.Fatal(err)
 	}
 	conf, err := clientcmd.BuildConfigFromFlags("", cluster.Kubeconfig())

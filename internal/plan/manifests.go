@@ -64,7 +64,11 @@ func (m *maker) writeManifests() error {
 			w.unit(u)
 		}
 	}
-	w.gateways()
+	if m.o.Exposures {
+		w.operatorPolicy()
+	} else {
+		w.gateways()
+	}
 	if w.err != nil {
 		return w.err
 	}
@@ -193,11 +197,15 @@ func (w *writer) unit(u *unit) {
 	w.add(file, &corev1.ServiceAccount{TypeMeta: typed("v1", "ServiceAccount"), ObjectMeta: meta(u.namespace, u.name), AutomountServiceAccountToken: &no})
 	w.configs(file, u)
 	w.workload(file, u)
-	for _, s := range u.newServices() {
-		w.add(file, s)
-	}
 	for i := range u.entries {
 		w.add(file, w.entrance(u, &u.entries[i]))
+	}
+	if w.m.o.Exposures && w.exposed(u) {
+		w.exposures(file, u)
+		return
+	}
+	for _, s := range u.newServices() {
+		w.add(file, s)
 	}
 	if !u.runsJobs() {
 		if u.w.Serves {

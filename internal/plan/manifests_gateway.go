@@ -131,48 +131,62 @@ func (m *maker) balancer(name string) *Balancer {
 	return nil
 }
 
+// lead is what leads hosts to a unit by the same paths.
+type lead struct {
+	name  string
+	hosts []string
+	paths []route
+}
+
+// leads are those of a unit through a load balancer: a route's paths hold for all of its
+// hosts, so hosts with other paths have another. Each has at most so many hosts.
+func (m *maker) leads(u *unit, public bool, most int) []lead {
+	routes := m.routesOf(u, public)
+	byPaths := map[string][]string{}
+	var order []string
+	paths := map[string][]route{}
+	for _, host := range hostsOf(routes) {
+		var mine []route
+		key := ""
+		for _, r := range routes {
+			if r.host == host {
+				mine = append(mine, r)
+				key += r.path + " " + map[bool]string{true: "=", false: ""}[r.exact] + "\n"
+			}
+		}
+		if byPaths[key] == nil {
+			order = append(order, key)
+			paths[key] = mine
+		}
+		byPaths[key] = append(byPaths[key], host)
+	}
+	var all []lead
+	for _, key := range order {
+		for hosts := range slices.Chunk(byPaths[key], most) {
+			name := u.name
+			if !public {
+				name += "-private"
+			}
+			if len(all) > 0 {
+				name += "-" + elb.HostLabel(hosts[0])
+			}
+			all = append(all, lead{name, hosts, paths[key]})
+		}
+	}
+	return all
+}
+
 // routes writes what leads to a unit, and how its targets are treated.
 func (w *writer) routes(file string, u *unit) {
 	led := false
 	for _, public := range []bool{true, false} {
-		routes := w.m.routesOf(u, public)
 		g := w.scopes[public]
-		if len(routes) == 0 || g == nil {
+		if g == nil {
 			continue
 		}
-		led = true
-		// A route's paths hold for all of its hosts: hosts with other paths have another.
-		byPaths := map[string][]string{}
-		var order []string
-		paths := map[string][]route{}
-		for _, host := range hostsOf(routes) {
-			var mine []route
-			key := ""
-			for _, r := range routes {
-				if r.host == host {
-					mine = append(mine, r)
-					key += r.path + " " + map[bool]string{true: "=", false: ""}[r.exact] + "\n"
-				}
-			}
-			if byPaths[key] == nil {
-				order = append(order, key)
-				paths[key] = mine
-			}
-			byPaths[key] = append(byPaths[key], host)
-		}
-		first := true
-		for _, key := range order {
-			for hosts := range slices.Chunk(byPaths[key], elb.MostHostnames) {
-				name := u.name
-				if !public {
-					name += "-private"
-				}
-				if !first {
-					name += "-" + elb.HostLabel(hosts[0])
-				}
-				first = false
-				w.add(file, w.route(u, g, name, hosts, paths[key]))
-			}
+		for _, l := range w.m.leads(u, public, elb.MostHostnames) {
+			led = true
+			w.add(file, w.route(u, g, l.name, l.hosts, l.paths))
 		}
 	}
 	if led {

@@ -70,6 +70,10 @@ type Options struct {
 	// Traffic is what is known of requests, by the name of a workload, or default.
 	Traffic map[string]Traffic `json:"traffic,omitempty"`
 
+	// Exposures says that the cluster has the operator: the manifests then hold Exposures, of
+	// which it makes Services, routes, budgets, scaling and who may call, in place of those.
+	Exposures bool `json:"exposures,omitempty"`
+
 	// Instead are regions that take the place of those chosen, by --region.
 	Instead []Instead `json:"-"`
 	// Prices are what things cost; nil means the list in the binary.

@@ -81,6 +81,8 @@ type Plan struct {
 	// the move, nil where there is no database that dhow moves.
 	Manifests []File `json:"-"`
 	Estate    *File  `json:"-"`
+	// OperatorPolicy is what the operator is told, nil where the plan does without it.
+	OperatorPolicy *File `json:"-"`
 }
 
 // File is a text and where it goes, relative to the plan's folder.

@@ -66,8 +66,10 @@ func written(t *testing.T, p *Plan) map[string]string {
 	for _, f := range p.Manifests {
 		files[f.Path] = string(f.Text)
 	}
-	if p.Estate != nil {
-		files[p.Estate.Path] = string(p.Estate.Text)
+	for _, f := range []*File{p.Estate, p.OperatorPolicy} {
+		if f != nil {
+			files[f.Path] = string(f.Text)
+		}
 	}
 	return files
 }
