@@ -3,8 +3,6 @@ package stacks
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,9 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"dhow/internal/venv"
 )
 
 // pairs are main regions and those for disaster recovery: the estate's by default,
@@ -26,81 +25,30 @@ var pairs = [][2]string{{"me-central-1", "me-south-1"}, {"eu-central-1", "eu-wes
 var homes = []string{"us-east-1", "eu-central-1", "eu-west-1"}
 
 // linter is cfn-lint in an environment of its own, as a lock file tells.
-type linter struct{ version, dir string }
+type linter struct{ venv.Env }
 
 // The newest, and the last that knows what the regions offer that tell it no more.
-var locks = []string{"../hack/requirements-cfn-lint.txt", "../hack/requirements-cfn-lint-1.46.txt"}
+var locks = []string{"requirements-cfn-lint.txt", "requirements-cfn-lint-1.46.txt"}
 
-const (
-	// installing is how long packages may take to arrive, linting how long all
-	// templates may take on a busy machine.
-	installing = 5 * time.Minute
-	linting    = 8 * time.Minute
-)
+// linting is how long all templates may take on a busy machine.
+const linting = 8 * time.Minute
 
-// installed is the linter of a lock file. It is installed once, each package by its
-// hash; processes that come meanwhile wait.
+// installed is the linter of a lock file.
 func installed(t *testing.T, lock string) linter {
 	t.Helper()
-	text, err := os.ReadFile(lock)
+	env, err := venv.Install(t.Context(), lock, "cfn-lint")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, ok := strings.Cut("\n"+string(text), "\ncfn-lint==")
-	version, _, _ := strings.Cut(rest, " ")
-	if !ok || version == "" {
-		t.Fatalf("%s locks no cfn-lint", lock)
-	}
-	cache := os.Getenv("DHOW_CACHE")
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(home, ".cache", "dhow")
-	}
-	l := linter{version: version, dir: filepath.Join(cache, "cfn-lint-"+version)}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	turn, err := os.OpenFile(l.dir+".lock", os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer turn.Close()
-	if err := syscall.Flock(int(turn.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(text)
-	stamp, done := hex.EncodeToString(sum[:]), filepath.Join(l.dir, "installed-from")
-	if was, err := os.ReadFile(done); err == nil && string(was) == stamp {
-		return l
-	}
-	if err := os.RemoveAll(l.dir); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), installing)
-	defer cancel()
-	for _, args := range [][]string{
-		{"python3", "-m", "venv", l.dir},
-		{filepath.Join(l.dir, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--require-hashes", "--requirement", lock},
-	} {
-		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("install cfn-lint %s: %s: %v: %s: python3 with venv and pip, and the package index are needed (hack/setup)", version, args[0], err, out)
-		}
-	}
-	if err := os.WriteFile(done, []byte(stamp), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return l
+	return linter{env}
 }
 
 // data is the folder of AWS's resource schemas that the linter brings.
 func (l linter) data(t *testing.T) string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(l.dir, "lib", "python3.*", "site-packages", "cfnlint", "data", "schemas"))
+	found, err := filepath.Glob(filepath.Join(l.Dir, "lib", "python3.*", "site-packages", "cfnlint", "data", "schemas"))
 	if err != nil || len(found) != 1 {
-		t.Fatalf("cfn-lint %s has no schemas in %s (%v)", l.version, l.dir, err)
+		t.Fatalf("cfn-lint %s has no schemas in %s (%v)", l.Version, l.Dir, err)
 	}
 	return found[0]
 }
@@ -135,17 +83,17 @@ func (l linter) lint(t *testing.T, rules, names, regions []string) {
 	for _, n := range names {
 		args = append(args, n+suffix)
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(l.dir, "bin", "cfn-lint"), args...)
+	cmd := exec.CommandContext(ctx, l.Bin("cfn-lint"), args...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	for line := range strings.Lines(string(out)) {
-		t.Errorf("cfn-lint %s for %v: %s", l.version, regions, strings.TrimSpace(line))
+		t.Errorf("cfn-lint %s for %v: %s", l.Version, regions, strings.TrimSpace(line))
 	}
 	if err != nil && len(out) == 0 {
-		t.Errorf("cfn-lint %s for %v: %v: %s", l.version, regions, err, errs.String())
+		t.Errorf("cfn-lint %s for %v: %v: %s", l.Version, regions, err, errs.String())
 	}
-	t.Logf("cfn-lint %s looked at %d templates for %v", l.version, len(names), regions)
+	t.Logf("cfn-lint %s looked at %d templates for %v", l.Version, len(names), regions)
 }
 
 // TestLint runs cfn-lint with every rule, informational ones too, over all templates
