@@ -112,7 +112,9 @@ func (d *Double) createStack(c *call, in *cloudformation.CreateStackInput) (*clo
 	}
 	s := d.newStack(c.at, name)
 	s.protected, s.policy = aws.ToBool(in.EnableTerminationProtection), aws.ToString(in.StackPolicyBody)
-	if _, err := d.planOf(s, sh); err != nil { // what a function gives is known before anything is made
+	_, err = d.planOf(s, sh) // what a function gives is known before anything is made
+	lacks, taken := late(err)
+	if err != nil && !taken {
 		d.drop(s)
 		return nil, err
 	}
@@ -122,7 +124,9 @@ func (d *Double) createStack(c *call, in *cloudformation.CreateStackInput) (*clo
 	}
 	o := d.operate(s, types.OperationTypeCreateStack, token)
 	o.onFailure = in.OnFailure
-	if err := o.create(d.clock.tell(), "User Initiated"); err != nil {
+	if taken {
+		o.miscreate(d.clock.tell(), lacks.message)
+	} else if err := o.create(d.clock.tell(), "User Initiated"); err != nil {
 		d.drop(s)
 		return nil, err
 	}
@@ -163,17 +167,20 @@ func (d *Double) updateStack(c *call, in *cloudformation.UpdateStackInput) (*clo
 		return nil, err
 	}
 	p, err := d.planOf(s, sh)
-	if err != nil {
+	lacks, taken := late(err)
+	if err != nil && !taken {
 		return nil, err
 	}
-	if !p.changed {
+	if !taken && !p.changed {
 		return nil, invalid("No updates are to be performed.")
 	}
 	o := d.operate(s, types.OperationTypeUpdateStack, token)
 	if in.StackPolicyDuringUpdateBody != nil {
 		o.policy = *in.StackPolicyDuringUpdateBody
 	}
-	if err := o.update(d.clock.tell(), sh, "User Initiated"); err != nil {
+	if taken {
+		o.misupdate(d.clock.tell(), sh, lacks.message)
+	} else if err := o.update(d.clock.tell(), sh, "User Initiated"); err != nil {
 		return nil, err
 	}
 	if in.StackPolicyBody != nil {

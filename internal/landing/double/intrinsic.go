@@ -577,7 +577,7 @@ func (s *scope) findInMap(arg any) (any, error) {
 			return s.eval(o["DefaultValue"])
 		}
 	}
-	return nil, invalid("Template error: Unable to get mapping for %s::%s::%s", keys[0], keys[1], keys[2])
+	return nil, lacking("Template error: Unable to get mapping for %s::%s::%s", keys[0], keys[1], keys[2])
 }
 
 // maxCidrs is how many ranges Fn::Cidr gives.

@@ -58,8 +58,6 @@ func TestRefused(t *testing.T) {
 		{"a condition on a resource", resources("Conditions:\n  A: !Equals [!Ref Vpc, a]\n"), "Template format error: Unresolved dependencies [Vpc]. Cannot reference resources in the Conditions block of the template", nil},
 		{"a circle of conditions", resources("Conditions:\n  A: !Not [Condition: B]\n  B: !Not [Condition: A]\n"), "Circular dependency between conditions", nil},
 		{"a map that is not there", resources("Outputs:\n  A: {Value: !FindInMap [Sizes, a, b]}\n"), "Template error: Mapping named 'Sizes' is not present in the 'Mappings' section of template.", nil},
-		{"a key that a map lacks", resources("Mappings: {Sizes: {a: {b: c}}}\nOutputs:\n  A: {Value: !FindInMap [Sizes, a, x]}\n"), "Template error: Unable to get mapping for Sizes::a::x", nil},
-		{"an import of nothing", resources("Outputs:\n  A: {Value: !ImportValue network-vpc}\n"), "No export named network-vpc found", nil},
 		{"a selection of nothing", resources("Outputs:\n  A: {Value: !Select [3, [a, b]]}\n"), "Template error: Fn::Select cannot select nonexistent value at index 3", nil},
 		{"a join of one", resources("Outputs:\n  A: {Value: !Join [a]}\n"), "Template error: every Fn::Join object requires two parameters", nil},
 		{"a variable that is no name", resources("Outputs:\n  A: {Value: !Sub '${Vpc Id}'}\n"), "Template error: variable names in Fn::Sub syntax must contain only alphanumeric characters, underscores, periods, and colons", nil},
@@ -95,6 +93,61 @@ func TestRefused(t *testing.T) {
 			}
 			if len(s.Resources()) > 0 || s.find(place{testAccount, testRegion}, "wrong") != nil {
 				t.Error("something was made")
+			}
+		})
+	}
+}
+
+// TestLacking: what a function does not find fails a change set, and takes back what is
+// done without one.
+func TestLacking(t *testing.T) {
+	s := newStand(t)
+	for i, tt := range []struct{ name, body, want string }{
+		{"a key that a map lacks", resources("Mappings: {Sizes: {a: {b: c}}}\nOutputs:\n  A: {Value: !FindInMap [Sizes, a, x]}\n"), "Template error: Unable to get mapping for Sizes::a::x"},
+		{"an import of nothing", resources("Outputs:\n  A: {Value: !ImportValue network-vpc}\n"), "No export named network-vpc found"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, name, set, own := t.Context(), fmt.Sprintf("set%d", i), "first", fmt.Sprintf("own%d", i)
+			if _, err := s.cfn.CreateChangeSet(ctx, &cloudformation.CreateChangeSetInput{StackName: &name, ChangeSetName: &set, ChangeSetType: types.ChangeSetTypeCreate, TemplateBody: &tt.body}); err != nil {
+				t.Fatal(err)
+			}
+			s.settle()
+			if got, err := s.cfn.DescribeChangeSet(ctx, &cloudformation.DescribeChangeSetInput{StackName: &name, ChangeSetName: &set}); err != nil || got.Status != types.ChangeSetStatusFailed || *got.StatusReason != tt.want {
+				t.Errorf("the change set is %v, %v", got, err)
+			}
+			if st := s.create(own, tt.body); st.StackStatus != types.StackStatusRollbackComplete {
+				t.Errorf("it is %s", st.StackStatus)
+			}
+			if want := own + " CREATE_IN_PROGRESS: User Initiated\n" + own + " ROLLBACK_IN_PROGRESS: " + tt.want + ". Rollback requested by user.\n" + own + " ROLLBACK_COMPLETE"; s.story(own) != want {
+				t.Errorf("want\n%s\ngot\n%s", want, s.story(own))
+			}
+			kept, gone := "kept"+own, "gone"+own
+			for stack, onFailure := range map[string]types.OnFailure{kept: types.OnFailureDoNothing, gone: types.OnFailureDelete} {
+				if _, err := s.cfn.CreateStack(ctx, &cloudformation.CreateStackInput{StackName: &stack, TemplateBody: &tt.body, OnFailure: onFailure}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.settle()
+			if st := s.stack(kept); st.StackStatus != types.StackStatusCreateFailed {
+				t.Errorf("what is kept is %s", st.StackStatus)
+			}
+			if s.find(place{testAccount, testRegion}, gone) != nil {
+				t.Error("what is to be deleted is there")
+			}
+			was := "was" + own
+			s.create(was, resources(""))
+			if _, err := s.cfn.UpdateStack(ctx, &cloudformation.UpdateStackInput{StackName: &was, TemplateBody: &tt.body}); err != nil {
+				t.Fatal(err)
+			}
+			s.settle()
+			if st := s.stack(was); st.StackStatus != types.StackStatusUpdateRollbackComplete || len(st.Outputs) > 0 || !strings.Contains(s.story(was), was+" UPDATE_ROLLBACK_IN_PROGRESS: "+tt.want) {
+				t.Errorf("the update has ended so:\n%s", s.story(was))
+			}
+			if got, err := s.cfn.GetTemplate(ctx, &cloudformation.GetTemplateInput{StackName: &was}); err != nil || *got.TemplateBody != resources("") {
+				t.Errorf("its template is %v, %v", got, err)
+			}
+			if made := s.Resources(); len(made) != i+1 {
+				t.Errorf("there are %v", made)
 			}
 		})
 	}

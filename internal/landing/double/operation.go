@@ -122,6 +122,14 @@ func (o *operation) create(at time.Time, reason string) error {
 	return nil
 }
 
+// miscreate ends the creation of a stack of which nothing can be made.
+func (o *operation) miscreate(at time.Time, why string) {
+	o.s.turn(at, types.StackStatusCreateInProgress, "User Initiated")
+	o.why[""] = why
+	o.run = &run{clock: o.d.clock, stubborn: o.s.noRollback || o.onFailure == types.OnFailureDoNothing, finish: func(at time.Time, _ []string) { o.created(at, []string{""}) }}
+	o.run.start(at, nil)
+}
+
 // called off is what a resource is told whose making was not finished.
 func (o *operation) called(at time.Time, name, reason string) {
 	if r := o.s.resources[name]; r != nil {

@@ -46,7 +46,7 @@ func (d *Double) scopeOf(s *stack, sh *shape) (*scope, error) {
 					return v, nil
 				}
 			}
-			return nil, invalid("No export named %s found", name)
+			return nil, lacking("No export named %s found", name)
 		}}
 	if err := sc.settle(); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package double
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net/url"
 	"reflect"
@@ -177,17 +178,33 @@ func encodeMember(b *strings.Builder, name string, v reflect.Value) {
 type fault struct {
 	status        int
 	code, message string
+	// late says that it is told only where a request is carried out.
+	late bool
 }
 
 func (f *fault) Error() string { return f.code + ": " + f.message }
 
 func faultf(status int, code, format string, args ...any) *fault {
-	return &fault{status, code, fmt.Sprintf(format, args...)}
+	return &fault{status: status, code: code, message: fmt.Sprintf(format, args...)}
 }
 
 // invalid is the error of most that is wrong in a request.
 func invalid(format string, args ...any) *fault {
 	return faultf(400, "ValidationError", format, args...)
+}
+
+// lacking is the error of a function that does not find what it asks for. AWS takes the
+// request of a stack that has one, and then takes the stack back.
+func lacking(format string, args ...any) *fault {
+	f := invalid(format, args...)
+	f.late = true
+	return f
+}
+
+// late is an error that is told only where a request is carried out.
+func late(err error) (*fault, bool) {
+	var f *fault
+	return f, errors.As(err, &f) && f.late
 }
 
 func encodeFault(namespace, request string, f *fault) []byte {

@@ -36,6 +36,20 @@ func (o *operation) update(at time.Time, sh *shape, reason string) error {
 	return nil
 }
 
+// misupdate takes back an update of which nothing can be made.
+func (o *operation) misupdate(at time.Time, sh *shape, why string) {
+	s := o.s
+	s.settled()
+	before := s.shape
+	s.before, s.shape = &before, *sh
+	o.snapshot = maps.Clone(s.resources)
+	s.updated = at
+	s.turn(at, types.StackStatusUpdateInProgress, "User Initiated")
+	o.why[""] = why
+	o.run = &run{clock: o.d.clock, finish: func(at time.Time, _ []string) { o.changed(at, []string{""}) }}
+	o.run.start(at, nil)
+}
+
 // change changes one resource as the new shape says.
 func (o *operation) change(at time.Time, t *task) {
 	decl, old := o.s.template.resources[t.name], o.s.resources[t.name]
