@@ -1,4 +1,29 @@
 package emulators
 
 // reasons are why emulators say otherwise than the double. The first that fits tells.
-var reasons = []reason{}
+var reasons = []reason{
+	{moto, "a condition and functions", "(create|update) Two", "its change sets show what a condition leaves out too"},
+	{moto, "a role", "update (executed|status|output Ref)|at once: update .*", "it looks for a role of the new name in its own IAM, where CloudFormation makes that role and deletes the old one"},
+	{moto, ".*", "(create|update) output .*", "it loses the outputs of a stack that a change set makes"},
+	{moto, ".*", "update \\w+( details)?", "its change sets say neither what is replaced nor which properties change"},
+	{moto, "a log group", "at once: create output Arn", "what GetAtt gives of a log group ends in :*, which it leaves away"},
+	{moto, "an attribute of a parameter", "at once: create output Value", "it knows no attribute of a parameter"},
+	{moto, "ranges", "at once: .*|create .*", "it knows no Fn::Cidr"},
+	{moto, "no change", "at once: update .*", "it updates a stack of which nothing changes, which CloudFormation refuses"},
+	{moto, "no resources", "create refused", "it answers HTTP 500"},
+	{moto, "an import of nothing", ".*", "it finds out where the resource is made, and then refuses; CloudFormation fails the change set, and takes back a stack that is made without one"},
+	{moto, "(a|an) .* (nothing|there|none|lacks|missing|allowed)|a circle|a misspelt section", "(at once: )?create .*", "it looks at nothing of a template before it makes the resources, and then at little; CloudFormation refuses the template"},
+
+	{ministack, "a condition and functions", "(create|update) Two", "its change sets show what a condition leaves out too"},
+	{ministack, "a log group", "(at once: )?create output (Arn|Ref)", "CloudFormation names what has no name after the stack and the resource, log groups too"},
+	{ministack, "a key", "update Name( details)?", "a Ref changes only if what it names is replaced, so CloudFormation leaves the alias alone"},
+	{ministack, "a log group|a key|a bucket", "update \\w+( details)?", "it takes every property for one that may replace a resource; the schemas name those that do, and this is none"},
+	{ministack, "an attribute of a network", ".*", "AWS's reference gives a VPC the attribute CidrBlock"},
+	{ministack, "no resources", ".*", "it takes a template without resources, which CloudFormation refuses"},
+	{ministack, "a map that is not there", ".*", "it refuses the template at once, in the words for a key that a map lacks"},
+	{ministack, "a key that a map lacks", ".*", "it refuses the template at once; CloudFormation fails the change set, and takes back a stack that is made without one"},
+	{ministack, "a value that is (missing|not allowed)", "(at once: )?create refused", "it refuses the same in words of its own"},
+	{ministack, "an import of nothing", ".*", "it finds out where the resource is made; CloudFormation before it makes any"},
+	{ministack, "a circle", ".*", "it finds out when it makes the stack; CloudFormation refuses the template"},
+	{ministack, "(a|an) .* (nothing|there)|a misspelt section", "(at once: )?create .*", "it makes what it can of the template; CloudFormation refuses it"},
+}

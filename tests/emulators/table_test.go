@@ -5,12 +5,12 @@ package emulators
 var comparisons = []comparison{
 	{
 		name: "a network",
-		body: `{"Resources": {"Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}}}, "Outputs": {"Id": {"Value": {"Ref": "Vpc"}}, "Range": {"Value": {"Fn::GetAtt": ["Vpc", "CidrBlock"]}}}}`,
+		body: `{"Resources": {"Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}}}, "Outputs": {"Id": {"Value": {"Ref": "Vpc"}}}}`,
 		next: `{"Resources": {"Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16", "EnableDnsSupport": false}}}, "Outputs": {"Id": {"Value": {"Ref": "Vpc"}}}}`,
 	},
 	{
 		name: "a subnet that is replaced",
-		body: `{"Resources": {"Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}}, "Subnet": {"Type": "AWS::EC2::Subnet", "Properties": {"VpcId": {"Ref": "Vpc"}, "CidrBlock": {"Fn::Select": [1, {"Fn::Cidr": [{"Fn::GetAtt": ["Vpc", "CidrBlock"]}, 4, 8]}]}}}}, "Outputs": {"Id": {"Value": {"Ref": "Subnet"}}}}`,
+		body: `{"Resources": {"Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}}, "Subnet": {"Type": "AWS::EC2::Subnet", "Properties": {"VpcId": {"Ref": "Vpc"}, "CidrBlock": "10.0.1.0/24"}}}, "Outputs": {"Id": {"Value": {"Ref": "Subnet"}}}}`,
 		next: `{"Resources": {"Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}}, "Subnet": {"Type": "AWS::EC2::Subnet", "Properties": {"VpcId": {"Ref": "Vpc"}, "CidrBlock": "10.0.9.0/24"}}}, "Outputs": {"Id": {"Value": {"Ref": "Subnet"}}}}`,
 	},
 	{
@@ -50,9 +50,13 @@ var comparisons = []comparison{
 	},
 	{
 		name: "a condition and functions",
-		body: `{"Parameters": {"More": {"Type": "String", "Default": "no"}}, "Mappings": {"Sizes": {"small": {"gib": "20"}}}, "Conditions": {"Two": {"Fn::Equals": [{"Ref": "More"}, "yes"]}}, "Resources": {"One": {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Name": "/one", "Value": {"Fn::Join": ["-", ["a", {"Fn::FindInMap": ["Sizes", "small", "gib"]}]]}}}, "Two": {"Type": "AWS::SSM::Parameter", "Condition": "Two", "Properties": {"Type": "String", "Name": "/two", "Value": "b"}}}, "Outputs": {"Ref": {"Value": {"Ref": "One"}}, "Value": {"Value": {"Fn::GetAtt": ["One", "Value"]}}, "Sub": {"Value": {"Fn::Sub": "${AWS::Region}.${More}.${AWS::StackName}"}}, "Part": {"Value": {"Fn::Select": [1, {"Fn::Split": [",", "x,y"]}]}}}}`,
+		body: `{"Parameters": {"More": {"Type": "String", "Default": "no"}}, "Mappings": {"Sizes": {"small": {"gib": "20"}}}, "Conditions": {"Two": {"Fn::Equals": [{"Ref": "More"}, "yes"]}}, "Resources": {"One": {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Name": "/one", "Value": {"Fn::Join": ["-", ["a", {"Fn::FindInMap": ["Sizes", "small", "gib"]}]]}}}, "Two": {"Type": "AWS::SSM::Parameter", "Condition": "Two", "Properties": {"Type": "String", "Name": "/two", "Value": "b"}}}, "Outputs": {"Ref": {"Value": {"Ref": "One"}}, "Sub": {"Value": {"Fn::Sub": "${AWS::Region}.${More}.${AWS::StackName}"}}, "Part": {"Value": {"Fn::Select": [1, {"Fn::Split": [",", "x,y"]}]}}}}`,
 		next: `{"Parameters": {"More": {"Type": "String", "Default": "yes"}, "Other": {"Type": "String", "Default": "yes"}}, "Conditions": {"Two": {"Fn::Equals": [{"Ref": "Other"}, "yes"]}}, "Resources": {"One": {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Name": "/one", "Value": "c"}}, "Two": {"Type": "AWS::SSM::Parameter", "Condition": "Two", "Properties": {"Type": "String", "Name": "/two", "Value": "b"}}}}`,
 	},
+	{name: "an attribute of a network", body: `{"Resources": {"Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}}}, "Outputs": {"Range": {"Value": {"Fn::GetAtt": ["Vpc", "CidrBlock"]}}}}`},
+	{name: "an attribute of a parameter", body: `{"Resources": {"One": {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Name": "/value", "Value": "a"}}}, "Outputs": {"Value": {"Value": {"Fn::GetAtt": ["One", "Value"]}}}}`},
+	{name: "ranges", body: `{"Resources": {"A": {"Type": "AWS::SNS::Topic"}}, "Outputs": {"Range": {"Value": {"Fn::Select": [1, {"Fn::Cidr": ["10.0.0.0/16", 4, 8]}]}}}}`},
+	{name: "an export", body: `{"Resources": {"A": {"Type": "AWS::SNS::Topic"}}, "Outputs": {"Name": {"Value": "a", "Export": {"Name": "exported"}}}}`},
 	{
 		name: "no change",
 		body: `{"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}`,
@@ -64,6 +68,8 @@ var comparisons = []comparison{
 	{name: "a type that is none", body: `{"Resources": {"A": {"Type": "AWS::S3::Buckett"}}}`},
 	{name: "an attribute of nothing", body: `{"Resources": {"A": {"Type": "AWS::SNS::Topic"}}, "Outputs": {"B": {"Value": {"Fn::GetAtt": ["C", "Arn"]}}}}`},
 	{name: "a map that is not there", body: `{"Resources": {"A": {"Type": "AWS::SNS::Topic"}}, "Outputs": {"B": {"Value": {"Fn::FindInMap": ["C", "d", "e"]}}}}`},
+	{name: "a key that a map lacks", body: `{"Mappings": {"C": {"d": {"x": "y"}}}, "Resources": {"A": {"Type": "AWS::SNS::Topic"}}, "Outputs": {"B": {"Value": {"Fn::FindInMap": ["C", "d", "e"]}}}}`},
+	{name: "an attribute that is none", body: `{"Resources": {"A": {"Type": "AWS::SNS::Topic"}}, "Outputs": {"B": {"Value": {"Fn::GetAtt": ["A", "Arnn"]}}}}`},
 	{name: "a value that is missing", body: `{"Parameters": {"P": {"Type": "String"}}, "Resources": {"A": {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": {"Ref": "P"}}}}}`},
 	{name: "a value that is not allowed", body: `{"Parameters": {"P": {"Type": "String", "Default": "z", "AllowedValues": ["x", "y"]}}, "Resources": {"A": {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": {"Ref": "P"}}}}}`},
 	{name: "an import of nothing", body: `{"Resources": {"A": {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": {"Fn::ImportValue": "nothing"}}}}}`},
