@@ -50,8 +50,7 @@ func TestRefused(t *testing.T) {
 		{"a reference to nothing in an output", resources("Outputs:\n  A: {Value: !Ref Vpcc}\n"), "Template format error: Unresolved resource dependencies [Vpcc] in the Outputs block of the template", nil},
 		{"a dependency on nothing", "Resources:\n  A: {Type: AWS::EC2::VPC, DependsOn: B}\n", "Template format error: Unresolved resource dependencies [B] in the Resources block of the template", nil},
 		{"an attribute of nothing", resources("Outputs:\n  A: {Value: !GetAtt Vpcc.CidrBlock}\n"), "Template error: instance of Fn::GetAtt references undefined resource Vpcc", nil},
-		{"an attribute that is none", resources("Outputs:\n  A: {Value: !GetAtt Vpc.Arn}\n"), "Template error: resource Vpc does not support attribute type Arn in Fn::GetAtt", nil},
-		{"an attribute that is none, by Sub", resources("Outputs:\n  A: {Value: !Sub '${Vpc.Name}'}\n"), "Template error: resource Vpc does not support attribute type Name in Fn::GetAtt", nil},
+		{"an attribute that is none, of a type without handlers", resources("  B: {Type: AWS::EMR::Cluster}\nOutputs:\n  A: {Value: !GetAtt B.Arn}\n"), "Template error: resource B does not support attribute type Arn in Fn::GetAtt", nil},
 		{"a circle", "Resources:\n  A: {Type: AWS::EC2::SecurityGroup, Properties: {GroupDescription: !Ref B}}\n  B: {Type: AWS::EC2::SecurityGroup, Properties: {GroupDescription: !Sub '${A}'}}\n", "Circular dependency between resources: [A, B]", nil},
 		{"a condition that is not there", "Resources:\n  A: {Type: AWS::EC2::VPC, Condition: IsMain}\n", "Template format error: Unresolved condition dependency IsMain in the Resources block of the template", nil},
 		{"an If of nothing", resources("Outputs:\n  A: {Value: !If [IsMain, a, b]}\n"), "Template error: unresolved condition dependency IsMain in Fn::If", nil},
@@ -150,6 +149,34 @@ func TestLacking(t *testing.T) {
 				t.Errorf("there are %v", made)
 			}
 		})
+	}
+}
+
+// TestAttributes: that a resource has no such attribute is told where the attribute is
+// wanted, after the resource is made; then all is taken back.
+func TestAttributes(t *testing.T) {
+	s := newStand(t)
+	for name, tt := range map[string]struct{ more, failed string }{
+		"output":   {"Outputs:\n  A: {Value: !GetAtt Vpc.Arn}\n", "output ROLLBACK_IN_PROGRESS: Requested attribute Arn does not exist in schema for AWS::EC2::VPC. Rollback requested by user."},
+		"sub":      {"Outputs:\n  A: {Value: !Sub '${Vpc.Name}'}\n", "sub ROLLBACK_IN_PROGRESS: Requested attribute Name does not exist in schema for AWS::EC2::VPC. Rollback requested by user."},
+		"resource": {"  B: {Type: AWS::SNS::Topic, Properties: {DisplayName: !GetAtt Vpc.Arn}}\n", "B CREATE_FAILED: Requested attribute Arn does not exist in schema for AWS::EC2::VPC"},
+	} {
+		st := s.create(name, resources(tt.more))
+		if story := s.story(name); st.StackStatus != types.StackStatusRollbackComplete || !strings.Contains(story, "\nVpc CREATE_COMPLETE\n") || !strings.Contains(story, tt.failed+"\n") {
+			t.Errorf("%s is %s:\n%s", name, st.StackStatus, story)
+		}
+		kept, body := name+"-kept", resources(tt.more)
+		s.create(kept, resources(""))
+		if _, err := s.cfn.UpdateStack(t.Context(), &cloudformation.UpdateStackInput{StackName: &kept, TemplateBody: &body}); err != nil {
+			t.Fatal(err)
+		}
+		s.settle()
+		if st := s.stack(kept); st.StackStatus != types.StackStatusUpdateRollbackComplete {
+			t.Errorf("%s is %s:\n%s", kept, st.StackStatus, s.story(kept))
+		}
+	}
+	if made := s.Resources(); len(made) != 3 {
+		t.Errorf("there are %v", made)
 	}
 }
 

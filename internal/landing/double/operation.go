@@ -59,6 +59,9 @@ func (o *operation) live(sh *shape) error {
 		if err != nil {
 			return nil, err
 		}
+		if !kind.hasAttribute(attribute) {
+			return nil, invalid("Requested attribute %s does not exist in schema for %s", attribute, r.kind)
+		}
 		return kind.value(r, strings.Split(attribute, ".")), nil
 	}
 	o.sc = sc

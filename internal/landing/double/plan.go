@@ -84,6 +84,9 @@ func (d *Double) planOf(s *stack, sh *shape) (*plan, error) {
 		if err != nil {
 			return nil, err
 		}
+		if !kind.hasAttribute(attribute) {
+			return unknown{}, nil // it is told where it is wanted
+		}
 		return kind.value(r, strings.Split(attribute, ".")), nil
 	}
 	deps := sc.dependencies()

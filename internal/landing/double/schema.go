@@ -20,6 +20,8 @@ type resourceType struct {
 	readOnly, createOnly, maybeCreateOnly, writeOnly, primary [][]string
 	// tags is the property that holds tags; empty where it has none.
 	tags string
+	// handled says that AWS makes the type by handlers of its registry.
+	handled bool
 }
 
 // schema is one compiled schema.
@@ -142,6 +144,7 @@ type rawType struct {
 	rawSchema
 	Definitions     map[string]*rawSchema `json:"definitions"`
 	ReadOnly        []string              `json:"readOnlyProperties"`
+	Handlers        map[string]any        `json:"handlers"`
 	CreateOnly      []string              `json:"createOnlyProperties"`
 	MaybeCreateOnly []string              `json:"conditionalCreateOnlyProperties"`
 	WriteOnly       []string              `json:"writeOnlyProperties"`
@@ -162,7 +165,7 @@ func compileType(name string, text []byte) (*resourceType, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &resourceType{name: name, root: root, readOnly: paths(raw.ReadOnly), createOnly: paths(raw.CreateOnly), maybeCreateOnly: paths(raw.MaybeCreateOnly),
+	t := &resourceType{name: name, root: root, handled: len(raw.Handlers) > 0, readOnly: paths(raw.ReadOnly), createOnly: paths(raw.CreateOnly), maybeCreateOnly: paths(raw.MaybeCreateOnly),
 		writeOnly: paths(raw.WriteOnly), primary: paths(raw.Primary)}
 	tags := strings.TrimPrefix(raw.Tagging.TagProperty, "/properties/")
 	if tags == "" {

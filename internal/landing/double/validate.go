@@ -149,7 +149,8 @@ func (d *Double) validateReferences(at place, t *template, v any, block string) 
 			return
 		}
 		kind, err := d.schemas.typeOf(at.region, r.kind)
-		if err == nil && !kind.hasAttribute(ref.attribute) && first == nil && !strings.Contains(ref.attribute, "..") {
+		// Of types that handlers make AWS tells only when it asks for the attribute.
+		if err == nil && !kind.handled && !kind.hasAttribute(ref.attribute) && first == nil && !strings.Contains(ref.attribute, "..") {
 			first = invalid("Template error: resource %s does not support attribute type %s in Fn::GetAtt", ref.name, ref.attribute)
 		}
 	})
