@@ -111,16 +111,11 @@ func cacheDir(sub string) (string, error) {
 func entryOf(lock, name string) (entry, version string, err error) {
 	var lines strings.Builder
 	for line := range strings.Lines(lock) {
-		rest, found := strings.CutPrefix(line, name+"==")
-		switch {
-		case found:
+		if rest, found := strings.CutPrefix(line, name+"=="); found {
 			version, _, _ = strings.Cut(strings.TrimSpace(rest), " ")
-		case version == "":
+		} else if version == "" {
 			continue
-		case !strings.HasPrefix(strings.TrimSpace(line), "--hash="):
-			line = ""
-		}
-		if line == "" {
+		} else if !strings.HasPrefix(strings.TrimSpace(line), "--hash=") {
 			break
 		}
 		lines.WriteString(line)

@@ -1,7 +1,6 @@
 package emulators
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -233,10 +232,10 @@ func (r reason) fits(k *kind, comparison, key string) bool {
 	return r.emulator == k && whole(r.comparison, comparison) && whole(r.key, key)
 }
 
-// compare writes in what an emulator differs from the double, and why; what nobody has
-// given a reason for is an error. It returns how many of the double's answers are the
-// emulator's too.
-func compare(t *testing.T, into *strings.Builder, k *kind, c comparison, double, other answers, used []bool) (same int) {
+// compare adds to each reason what of an emulator's answers it is about, where they
+// differ from the double's; what nobody has given a reason for is an error. It returns how
+// many of the double's answers are the emulator's too.
+func compare(t *testing.T, about [][]string, k *kind, c comparison, double, other answers) (same int) {
 	t.Helper()
 	keys := maps.Clone(double)
 	maps.Copy(keys, other)
@@ -245,20 +244,19 @@ func compare(t *testing.T, into *strings.Builder, k *kind, c comparison, double,
 			same++
 			continue
 		}
-		why := "nobody has said why"
+		difference := fmt.Sprintf("%s, %s: %q, the double %q", c.name, key, other[key], double[key])
 		at := slices.IndexFunc(reasons, func(r reason) bool { return r.fits(k, c.name, key) })
 		if at < 0 {
-			t.Errorf("%s: nobody has said why %q is\n   %s %q\n   double %q", c.name, key, k.name, other[key], double[key])
-		} else {
-			used[at], why = true, reasons[at].why
+			t.Errorf("nobody has said why %s differs in %s", k.name, difference)
+			continue
 		}
-		fmt.Fprintf(into, "%s, %s\n  double:    %s\n  %-10s %s\n  because %s\n", c.name, key, cmp.Or(double[key], "-"), k.name+":", cmp.Or(other[key], "-"), why)
+		about[at] = append(about[at], difference)
 	}
 	return same
 }
 
 // TestCompare: the same templates to the double and to the emulators. What they differ in
-// is held by a golden, each with a reason.
+// is held by a golden, under its reasons.
 func TestCompare(t *testing.T) {
 	emulators := map[*kind]*cloudformation.Client{}
 	for _, k := range []*kind{moto, ministack} {
@@ -266,21 +264,22 @@ func TestCompare(t *testing.T) {
 		emulators[k] = cloudformation.NewFromConfig(e.config(t), func(o *cloudformation.Options) { o.Retryer = aws.NopRetryer{} })
 	}
 	cfn := doubled(t)
-	var differences strings.Builder
-	used := make([]bool, len(reasons))
+	about := make([][]string, len(reasons))
 	same, all := map[*kind]int{}, 0
 	for i, c := range comparisons {
 		stack := fmt.Sprintf("stack%02d", i)
 		want := answer(t, cfn, c, stack)
 		all += len(want)
 		for _, k := range []*kind{moto, ministack} {
-			same[k] += compare(t, &differences, k, c, want, answer(t, emulators[k], c, stack), used)
+			same[k] += compare(t, about, k, c, want, answer(t, emulators[k], c, stack))
 		}
 	}
+	var differences strings.Builder
 	for i, r := range reasons {
-		if !used[i] {
+		if len(about[i]) == 0 {
 			t.Errorf("%s does not differ any more in %q of %q, though %s", r.emulator.name, r.key, r.comparison, r.why)
 		}
+		fmt.Fprintf(&differences, "%s: %s\n  %s\n", r.emulator.name, r.why, strings.Join(about[i], "\n  "))
 	}
 	t.Logf("of %d answers that the double gives to %d templates moto gives %d too, and ministack %d", all, len(comparisons), same[moto], same[ministack])
 	golden(t, "differences.txt", differences.String())
