@@ -140,12 +140,15 @@ func eventOf(s *Stack, id string, e types.StackEvent) Event {
 }
 
 // firstFailure is the error about how work on a stack ended: what failed first is why
-// the rest did.
+// the rest did. Where no resource failed, but an output, it stands where the stack turned.
 func firstFailure(s *Stack, id string, events []types.StackEvent) error {
 	last, _ := ended(id, events)
 	err := &endedError{stack: s.Name, status: string(last.ResourceStatus), reason: aws.ToString(last.ResourceStatusReason)}
 	for _, e := range events {
 		reason := aws.ToString(e.ResourceStatusReason)
+		if own(id, e) && strings.HasSuffix(string(e.ResourceStatus), "ROLLBACK_IN_PROGRESS") && reason != "" {
+			err.reason = reason
+		}
 		if own(id, e) || !strings.HasSuffix(string(e.ResourceStatus), "_FAILED") || strings.Contains(strings.ToLower(reason), "cancelled") {
 			continue
 		}

@@ -8,7 +8,8 @@ import (
 
 // TestMistakes seeds the program's own templates with one mistake each. What a graph can
 // not be made with is told by dhow; all else is deployed, and fails with AWS's own words
-// before anything of its stack is made. All of it is in main's account and region.
+// before anything of its stack is made, or with all of it taken back. All of it is in
+// main's account and region.
 func TestMistakes(t *testing.T) {
 	const (
 		vpc     = "    Type: AWS::EC2::VPC\n    Properties:\n"
@@ -34,7 +35,7 @@ func TestMistakes(t *testing.T) {
 		"circular reference":             {template: "network", old: gateway + "    Properties:\n", new: "  InternetGateway:\n    Type: AWS::EC2::InternetGateway\n    DependsOn: InternetGatewayAttachment\n    Properties:\n", want: "Circular dependency between resources: ["},
 		"reference to nothing":           {template: "network", old: "InternetGatewayId: !Ref InternetGateway}", new: "InternetGatewayId: !Ref Gateway}", want: "Template format error: Unresolved resource dependencies [Gateway] in the Resources block of the template"},
 		"dependency on nothing":          {template: "network", old: gateway, new: gateway + "    DependsOn: Gateway\n", want: "Template format error: Unresolved resource dependencies [Gateway] in the Resources block of the template"},
-		"attribute that is none":         {template: "network", old: "Value: !GetAtt Vpc.CidrBlock", new: "Value: !GetAtt Vpc.Cidr", want: "Template error: resource Vpc does not support attribute type Cidr in Fn::GetAtt"},
+		"attribute that is none":         {template: "network", old: "Value: !GetAtt Vpc.CidrBlock", new: "Value: !GetAtt Vpc.Cidr", want: "Requested attribute Cidr does not exist in schema for AWS::EC2::VPC"},
 		"function that is none":          {template: "network", old: "CidrBlock: !Ref VpcCidr", new: "CidrBlock: {'Fn::Concat': [a, b]}", want: "Encountered unsupported function: Fn::Concat"},
 		"key that a map lacks":           {template: "network", old: "!FindInMap [Bits, !Ref VpcPrefixLength, Edge]", new: "!FindInMap [Bits, !Ref VpcPrefixLength, Edges]", want: "Template error: Unable to get mapping for Bits::16::Edges"},
 		"selection of nothing":           {template: "network", old: "!Select [48, !Cidr", new: "!Select [64, !Cidr", want: "Template error: Fn::Select cannot select nonexistent value at index 64"},

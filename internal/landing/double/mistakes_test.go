@@ -152,9 +152,9 @@ func TestLacking(t *testing.T) {
 	}
 }
 
-// TestAttributes: that a resource has no such attribute is told where the attribute is
+// TestNoAttribute: that a resource has no such attribute is told where the attribute is
 // wanted, after the resource is made; then all is taken back.
-func TestAttributes(t *testing.T) {
+func TestNoAttribute(t *testing.T) {
 	s := newStand(t)
 	for name, tt := range map[string]struct{ more, failed string }{
 		"output":   {"Outputs:\n  A: {Value: !GetAtt Vpc.Arn}\n", "output ROLLBACK_IN_PROGRESS: Requested attribute Arn does not exist in schema for AWS::EC2::VPC. Rollback requested by user."},
