@@ -263,8 +263,7 @@ func plainer(t *testing.T, library landing.Library, names ...string) landing.Lib
 		}
 		body = tagMap.ReplaceAll(byLongForm.ReplaceAll(body, []byte("{Condition: $1}")), nil)
 		body = zoneOf.ReplaceAllFunc(body, func(found []byte) []byte {
-			which := string(zoneOf.FindSubmatch(found)[1])
-			return []byte("!Sub '${AWS::Region}" + map[string]string{"First": "a", "Second": "b", "Third": "c"}[which] + "'")
+			return []byte("!Sub '${AWS::Region}" + map[string]string{"First": "a", "Second": "b", "Third": "c"}[string(zoneOf.FindSubmatch(found)[1])] + "'")
 		})
 		// The network has 16 bits: what differs are the third byte, and the subnet's prefix.
 		body = rangeOf.ReplaceAllFunc(body, func(found []byte) []byte {
