@@ -15,6 +15,7 @@ import (
 	"dhow/internal/assess"
 	"dhow/internal/cutover"
 	"dhow/internal/demo"
+	"dhow/internal/dr"
 	"dhow/internal/gate"
 	"dhow/internal/inventory"
 	"dhow/internal/landing"
@@ -148,6 +149,10 @@ func TestManualFields(t *testing.T) {
 		"version.md":     {version{}},
 		"assess.md":      {assess.Report{}, assess.Suppressed{}, assess.Exposure{}, assess.Hop{}, inventory.Problem{}, inventory.Cluster{}, ruleRow{}},
 		"deploy.md":      {deployed{}, landing.Graph{}, landing.Input{}, landing.Change{}, landing.Detail{}, landing.Timeline{}, landing.Need{}},
+		"dr-status.md":   {dr.Status{}, dr.Estimate{}},
+		"dr-drill.md":    {dr.Drill{}},
+		"dr-failover.md": {dr.Run{}},
+		"dr-failback.md": {dr.Run{}},
 		"plan.md":        {plan.Plan{}, plan.Diff{}, written{}},
 		"regions.md": {region.Region{}, region.Notice{}, region.Source{}, region.Offer{}, region.Ranking{}, region.Candidate{}, region.Lack{},
 			region.Change{}},

@@ -47,6 +47,7 @@ type cloud struct {
 // place is one account and region.
 type place struct {
 	number, region string
+	config         aws.Config
 	cfn            *cloudformation.Client
 	sts            *sts.Client
 	quotas         *servicequotas.Client
@@ -117,7 +118,7 @@ func (c *cloud) at(ctx context.Context, number, region string) (*place, error) {
 		})
 		config.Credentials = aws.NewCredentialsCache(assume)
 	}
-	p := &place{number: number, region: region, cfn: cloudformation.NewFromConfig(config), sts: sts.NewFromConfig(config), quotas: servicequotas.NewFromConfig(config), iam: iam.NewFromConfig(config)}
+	p := &place{number: number, region: region, config: config, cfn: cloudformation.NewFromConfig(config), sts: sts.NewFromConfig(config), quotas: servicequotas.NewFromConfig(config), iam: iam.NewFromConfig(config)}
 	c.places[key] = p
 	return p, nil
 }

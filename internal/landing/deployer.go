@@ -1,6 +1,7 @@
 package landing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,9 @@ type DeployerOptions struct {
 	AWS aws.Config
 	// ExternalID is sent when a role is assumed; empty sends none.
 	ExternalID string
+	// From is the region whose STS is asked who we are and lends the roles; empty is the
+	// landing zone's home.
+	From string
 	// Parallel is how many stacks are worked on at once; 0 is DefaultParallel.
 	Parallel int
 	// Poll is the pause between two looks at a stack; 0 is DefaultPoll.
@@ -113,7 +117,7 @@ func NewDeployer(o DeployerOptions) *Deployer {
 		o.Poll = DefaultPoll
 	}
 	l := o.Graph.landing
-	return &Deployer{graph: o.Graph, o: o, cloud: newCloud(o.AWS, l.Regions.Home, l.Role.Name, o.ExternalID), outputs: map[string]map[string]string{}}
+	return &Deployer{graph: o.Graph, o: o, cloud: newCloud(o.AWS, cmp.Or(o.From, l.Regions.Home), l.Role.Name, o.ExternalID), outputs: map[string]map[string]string{}}
 }
 
 func (d *Deployer) tell(e Event) {

@@ -43,7 +43,7 @@ func parsePermissions(text []byte) (map[string][]string, error) {
 var ownActions = []string{
 	"cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet", "cloudformation:DeleteStack", "cloudformation:DescribeChangeSet",
 	"cloudformation:DescribeStackEvents", "cloudformation:DescribeStackResourceDrifts", "cloudformation:DescribeStacks", "cloudformation:DetectStackDrift", "cloudformation:DetectStackResourceDrift",
-	"cloudformation:ExecuteChangeSet", "cloudformation:GetStackPolicy", "cloudformation:GetTemplate", "cloudformation:SetStackPolicy", "cloudformation:TagResource", "cloudformation:UntagResource",
+	"cloudformation:ExecuteChangeSet", "cloudformation:GetStackPolicy", "cloudformation:GetTemplate", "cloudformation:ListStackResources", "cloudformation:SetStackPolicy", "cloudformation:TagResource", "cloudformation:UntagResource",
 	"cloudformation:UpdateStack", "cloudformation:UpdateTerminationProtection",
 }
 
