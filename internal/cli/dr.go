@@ -158,9 +158,12 @@ func (a *app) printDRStatus(st *dr.Status) error {
 		if !s.Copied.IsZero() {
 			copied = s.Copied.UTC().Format(time.RFC3339)
 		}
-		lost := spanOr(s.Lost, "all")
-		if s.Way == dr.WayRaised {
-			lost = ""
+		lost := ""
+		switch s.Way {
+		case dr.WayNone:
+			lost = "all"
+		case dr.WayReplica, dr.WayCopy:
+			lost = spanOr(s.Lost, "unknown")
 		}
 		t.add(plain(s.Store), plain(s.Way), plain(s.Name), plain(s.State), number(spanOr(s.Lag, "")), plain(copied), number(lost))
 	}
@@ -171,6 +174,9 @@ func (a *app) printDRStatus(st *dr.Status) error {
 		a.printf("would be lost now (RPO): %s", spanOr(st.RPO, "nobody knows"))
 	}
 	a.printEstimate(st.RTO)
+	if d := st.Drill; d != nil {
+		a.printDrill(d)
+	}
 	for _, l := range st.Lacks {
 		paint := a.out.yellow
 		if l.Severity == dr.SeverityError {
@@ -180,6 +186,19 @@ func (a *app) printDRStatus(st *dr.Status) error {
 		a.printf("  %s %s", a.out.bold("next:"), l.Fix)
 	}
 	return why
+}
+
+// printDrill prints what the last drill has measured, or that it failed.
+func (a *app) printDrill(d *dr.Drill) {
+	if !d.Passed {
+		a.printf("the last drill, of %s, %s", d.Began.UTC().Format(time.RFC3339), a.out.red("did not pass"))
+		return
+	}
+	rto := "nobody knows"
+	if d.RTO != nil {
+		rto = took(d.RTO.Took)
+	}
+	a.printf("the last drill, of %s, measured: would be lost (RPO) %s, would take (RTO) %s", d.Began.UTC().Format(time.RFC3339), spanOr(d.RPO, "nobody knows"), rto)
 }
 
 func (a *app) printEstimate(e *dr.Estimate) {
@@ -260,11 +279,15 @@ func (a *app) drFailoverCommand() *cobra.Command {
 size, and turns the users over. Before the first promotion a failure is undone; after
 it there is no way back but ` + "`dhow dr failback`" + `. Killed, the same command goes on.
 
-A healthy main is left only for a reason, which is kept. So are writes that it has
-acknowledged and that dr lacks: where main answers and can not be locked, or a replica
-does not catch up, all is undone unless that is accepted.`,
-		Example: `  # main's region is gone
+A healthy main is left only for a reason, which is kept. Writes that main has
+acknowledged are lost only where that is accepted: where main does not answer or can not
+be locked, or a replica does not catch up, it says what is lost at most, and asks; with
+--yes it is refused, or undone, unless --accept-loss says why.`,
+		Example: `  # main's region is gone: what is lost is said, and confirmed
   dhow dr failover
+
+  # the same, where nobody can be asked
+  dhow dr failover --yes --accept-loss "the region is gone, decided by the board"
 
   # main works, and is to be left all the same
   dhow dr failover --force "the region is to be evacuated until noon" --yes`,
@@ -278,15 +301,7 @@ does not catch up, all is undone unless that is accepted.`,
 				return err
 			}
 			defer release()
-			run, err := d.Failover(cmd.Context(), dr.FailoverOptions{Reason: reason, Loss: loss, Confirm: func(ctx context.Context, st *dr.Status, main string) error {
-				if f.yes {
-					return nil
-				}
-				a.printf("%s", main)
-				a.printf("would be lost (RPO), unless main can be locked: %s", spanOr(st.RPO, "nobody knows"))
-				a.printEstimate(st.RTO)
-				return a.confirm(ctx, "Promote the replicas and turn the users over to "+st.DRRegion+"?")
-			}})
+			run, err := d.Failover(cmd.Context(), dr.FailoverOptions{Reason: reason, Loss: loss, Confirm: a.askFailover(f.yes, loss)})
 			switch {
 			case errors.Is(err, dr.ErrHealthy):
 				err = fmt.Errorf("%w: if it is to be left all the same, say why with --force REASON", err)
@@ -298,8 +313,39 @@ does not catch up, all is undone unless that is accepted.`,
 	}
 	f.addYes(cmd)
 	cmd.Flags().StringVar(&reason, "force", "", "leave a healthy main, for this `reason`")
-	cmd.Flags().StringVar(&loss, "accept-loss", "", "go on although writes of a main that answers could be lost, for this `reason`")
+	cmd.Flags().StringVar(&loss, "accept-loss", "", "go on although writes of main are lost, for this `reason`")
 	return cmd
+}
+
+// askFailover says what a failover costs, and asks; nil with yes, which accepts no loss.
+func (a *app) askFailover(yes bool, accepted string) func(context.Context, dr.Question) error {
+	if yes {
+		return nil
+	}
+	return func(ctx context.Context, q dr.Question) error {
+		a.printFailover(q, accepted)
+		question := "Promote the replicas and turn the users over to " + q.Status.DRRegion + "?"
+		if q.Loss != "" {
+			question = "Accept that loss, promote the replicas and turn the users over to " + q.Status.DRRegion + "?"
+		}
+		return a.confirm(ctx, question)
+	}
+}
+
+// printFailover prints what is known before a failover is confirmed; accepted is why loss
+// is accepted already.
+func (a *app) printFailover(q dr.Question, accepted string) {
+	a.printf("%s", q.Main)
+	switch {
+	case q.Loss == "" && accepted == "":
+		a.printf("%s: main is locked first, and all is undone where a replica does not show that it has all", a.out.green("nothing is lost"))
+	case q.Loss == "":
+		a.printf("%s main is locked first, but what a replica does not show that it has is lost, which is accepted: %s", a.out.red("loss:"), accepted)
+	default:
+		a.printf("%s %s", a.out.red("loss:"), q.Loss)
+		a.printf("  what main got and dr lacks is lost (RPO): %s, and what it goes on to get", spanOr(q.Status.RPO, "nobody knows"))
+	}
+	a.printEstimate(q.Status.RTO)
 }
 
 func (a *app) drFailbackCommand() *cobra.Command {

@@ -20,7 +20,8 @@ func TestPrintDR(t *testing.T) {
 			{Store: "main/mariadb", Way: dr.WayCopy, Lost: &lost, Copied: at.Add(-5 * time.Hour)},
 			{Store: "main/cache", Way: dr.WayNone},
 		},
-		RTO: &dr.Estimate{Took: 22 * time.Minute, Measured: at.Add(-24 * time.Hour), Promotion: 15 * time.Minute, Scaling: 2 * time.Minute, Switching: 5 * time.Minute, Assumed: []string{"promotion", "switching"}},
+		Drill: &dr.Drill{Began: at.Add(-24 * time.Hour), Passed: true, RPO: &lag, RTO: &dr.Estimate{Took: 22 * time.Minute}},
+		RTO:   &dr.Estimate{Took: 22 * time.Minute, Measured: at.Add(-24 * time.Hour), Promotion: 15 * time.Minute, Scaling: 2 * time.Minute, Switching: 5 * time.Minute, Assumed: []string{"promotion", "switching"}},
 		Lacks: []dr.Lack{
 			{Severity: dr.SeverityError, Where: "main/mariadb", Text: "has no replica in dr, and a copy of 2026-11-30T07:00:00Z", Fix: "deploy dr's stack of replicas"},
 			{Severity: dr.SeverityWarning, Where: "main/cache", Text: "has no replica in dr: what is in the cache would be lost", Fix: "let the application fill it anew"},
@@ -32,11 +33,14 @@ func TestPrintDR(t *testing.T) {
 		t.Errorf("what dr lacks ends with %v", err)
 	}
 	turned := *st
-	turned.Side, turned.RPO, turned.RTO, turned.Lacks = dr.SideDR, nil, nil, []dr.Lack{}
+	turned.Side, turned.RPO, turned.RTO, turned.Lacks, turned.Drill = dr.SideDR, nil, nil, []dr.Lack{}, &dr.Drill{Began: at}
 	turned.Stores = []dr.Store{{Store: "main/postgresql", Way: dr.WayRaised, Name: "bank-dr-postgresql", State: "available"}}
 	if err := a.printDRStatus(&turned); err != nil {
 		t.Error(err)
 	}
+	a.printFailover(dr.Question{Status: st, Main: "eu-central-1 answers, and all databases work"}, "")
+	a.printFailover(dr.Question{Status: st, Main: "eu-central-1 answers, and all databases work"}, "the board has said so")
+	a.printFailover(dr.Question{Status: st, Main: "eu-central-1 does not answer", Loss: "main can not be locked, and may go on to take writes: eu-central-1 does not answer"}, "")
 	a.drStep(dr.Timing{Step: dr.StepPromote, Began: at, Took: 3 * time.Minute, Done: true, Text: "bank-dr-postgresql"})
 	none := time.Duration(0)
 	run := &dr.Run{Kind: dr.KindFailover, Outcome: dr.OutcomeDone, RPO: &none, RTO: 9 * time.Minute, Next: []string{"write it into the estate"}}
@@ -48,5 +52,5 @@ func TestPrintDR(t *testing.T) {
 		t.Errorf("a failure ends with %v", err)
 	}
 	// The step is told by the clock of whoever reads.
-	golden(t, "dr.txt", strings.Replace(out.String(), at.Local().Format(clock), "CLOCK", 1))
+	golden(t, "dr.txt", strings.Replace(out.String(), "\n"+at.Local().Format(clock)+"  "+string(dr.StepPromote), "\nCLOCK  promote", 1))
 }

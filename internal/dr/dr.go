@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/backup"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 
 	"dhow/internal/estate"
 	"dhow/internal/landing"
@@ -124,6 +126,8 @@ type DR struct {
 	// main and dr are the stacks of either side.
 	main, dr []*landing.Stack
 	state    *state
+	// answered is when AWS gave an answer, by AWS's clock.
+	answered func(middleware.Metadata) time.Time
 }
 
 // turnTemplate is the template with the switch, and evacuated its parameter.
@@ -143,7 +147,7 @@ func New(o Options) (*DR, error) {
 	if o.Clients == nil {
 		o.Clients = NewClients
 	}
-	d := &DR{o: o, turn: o.Graph.Stack(estate.EnvironmentDR + "/" + turnTemplate)}
+	d := &DR{o: o, answered: answered, turn: o.Graph.Stack(estate.EnvironmentDR + "/" + turnTemplate)}
 	if d.turn == nil {
 		return nil, errors.New("the estate has no region to fall back to: add the environment dr under landing.environments, and leave the template dr in")
 	}
@@ -192,6 +196,15 @@ func (d *DR) pause(ctx context.Context) error {
 	case <-t.C:
 		return nil
 	}
+}
+
+// answered is the time that stands in an answer, in whole seconds; one without has that of
+// this machine.
+func answered(m middleware.Metadata) time.Time {
+	if at, ok := awsmiddleware.GetServerTime(m); ok {
+		return at
+	}
+	return time.Now()
 }
 
 // codeOf is the code of AWS's error; empty for another.

@@ -1,12 +1,15 @@
 package dr
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,13 +147,44 @@ type world struct {
 	// servers are the databases of each region, by name.
 	servers map[string]map[string]*rdstypes.DBInstance
 	// gone says that main's region is silent.
-	gone   bool
-	lag    float64
+	gone bool
+	lag  float64
 	// asked are when the lag was asked for, restarted when a database was last rebooted.
 	asked     []time.Time
 	restarted map[string]time.Time
 	copied    time.Time
-	calls     []string
+	// calls are those that change something; asksOfMain all that main's region got, changes or not.
+	calls, asksOfMain []string
+}
+
+// listener notes what is asked of main's region over the wire.
+type listener struct {
+	*world
+	to http.RoundTripper
+}
+
+func (l *listener) RoundTrip(r *http.Request) (*http.Response, error) {
+	// A request is signed for its region and service: Credential=KEY/DAY/REGION/SERVICE/aws4_request.
+	scope := strings.Split(r.Header.Get("Authorization"), "/")
+	if len(scope) < 5 {
+		return nil, fmt.Errorf("a request that is not signed: %s", r.URL)
+	}
+	if scope[2] == mainRegion {
+		text, err := io.ReadAll(r.Body)
+		if err := errors.Join(err, r.Body.Close()); err != nil {
+			return nil, err
+		}
+		r = r.Clone(r.Context())
+		r.Body = io.NopCloser(bytes.NewReader(text))
+		form, err := url.ParseQuery(string(text))
+		if err != nil {
+			return nil, err
+		}
+		l.mu.Lock()
+		l.asksOfMain = append(l.asksOfMain, scope[3]+" "+form.Get("Action"))
+		l.mu.Unlock()
+	}
+	return l.to.RoundTrip(r)
 }
 
 func newWorld(t *testing.T) *world {
@@ -168,13 +202,13 @@ func newWorld(t *testing.T) *world {
 	if w.double, err = double.New(double.Options{Accounts: accounts, Schemas: schemas, Speed: math.Inf(1)}); err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	local, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- w.double.Serve(ctx, listener) }()
+	go func() { served <- w.double.Serve(ctx, local) }()
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
@@ -183,7 +217,7 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	w.aws = aws.Config{Region: mainRegion, BaseEndpoint: aws.String("http://" + listener.Addr().String()), HTTPClient: &http.Client{Transport: transport},
+	w.aws = aws.Config{Region: mainRegion, BaseEndpoint: aws.String("http://" + local.Addr().String()), HTTPClient: &http.Client{Transport: &listener{w, transport}},
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "nobodys", "")}
 	deployer := landing.NewDeployer(landing.DeployerOptions{Graph: w.graph, AWS: w.aws, Poll: time.Millisecond})
 	if _, err := deployer.Apply(t.Context(), w.graph.Stacks); err != nil {
@@ -228,10 +262,13 @@ type place struct {
 	region string
 }
 
-// call notes a call that changes something.
+// call notes a call, by its name where it changes something.
 func (p *place) call(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if p.region == mainRegion {
+		p.asksOfMain = append(p.asksOfMain, "rds "+name)
 	}
 	if p.gone && p.region == mainRegion {
 		return unsent
@@ -384,6 +421,11 @@ func (w *world) locked(region, name string) bool {
 	return len(groups) == 1 && groups[0] != "sg-own"
 }
 
+// resourcesIn are the double's resources of a region.
+func resourcesIn(d *double.Double, region string) []double.Resource {
+	return slices.DeleteFunc(d.Resources(), func(r double.Resource) bool { return r.Region != region })
+}
+
 // TestDrill: it measures, puts back, and changes nothing in main; one that was killed is put back by the next.
 func TestDrill(t *testing.T) {
 	w := newWorld(t)
@@ -394,7 +436,18 @@ func TestDrill(t *testing.T) {
 	if st.Side != SideMain || st.RTO != nil || st.RPO == nil || *st.RPO != 2*time.Second || len(st.Stores) != 1 || st.Stores[0].Way != WayReplica || st.Stores[0].Copied.IsZero() {
 		t.Errorf("before a drill: %+v", st)
 	}
+	main := fmt.Sprint(resourcesIn(w.double, mainRegion))
+	if len(w.asksOfMain) == 0 {
+		t.Error("main was deployed, and nothing noted that")
+	}
+	w.asksOfMain = nil
 	drill, err := w.open(t).Drill(t.Context())
+	if len(w.asksOfMain) > 0 {
+		t.Errorf("the drill asked of main: %v", w.asksOfMain)
+	}
+	if after := fmt.Sprint(resourcesIn(w.double, mainRegion)); after != main {
+		t.Errorf("the drill left main's resources as %s, which were %s", after, main)
+	}
 	if err != nil || !drill.Passed || drill.RTO == nil || drill.RTO.Took <= promotionAllowance || len(drill.Steps) != 4 || len(drill.RTO.Assumed) != 2 {
 		t.Fatalf("the drill: %+v, %v", drill, err)
 	}
@@ -470,7 +523,10 @@ func TestThereAndBack(t *testing.T) {
 func TestGone(t *testing.T) {
 	w := newWorld(t)
 	w.gone = true
-	run, err := w.open(t).Failover(t.Context(), FailoverOptions{})
+	if _, err := w.open(t).Failover(t.Context(), FailoverOptions{}); !errors.Is(err, ErrLoss) || len(w.calls) != 0 {
+		t.Fatalf("a silent main, without a word on loss: %v, %v", err, w.calls)
+	}
+	run, err := w.open(t).Failover(t.Context(), FailoverOptions{Loss: "it is gone"})
 	if err != nil || run.Outcome != OutcomeDone || run.RPO == nil || *run.RPO < 2*time.Second || *run.RPO > time.Minute {
 		t.Fatalf("a silent main: %+v, %v", run, err)
 	}
@@ -482,7 +538,7 @@ func TestGone(t *testing.T) {
 	}
 	w.gone = false
 	run, err = w.open(t).Failover(t.Context(), FailoverOptions{})
-	if err != nil || run.Kind != KindFence || run.Outcome != OutcomeDone || !w.locked(mainRegion, "bank-main-postgresql") {
+	if err != nil || run.Kind != KindFence || run.Outcome != OutcomeDone || len(run.Next) != 1 || !w.locked(mainRegion, "bank-main-postgresql") {
 		t.Errorf("back again: %+v, %v", run, err)
 	}
 }

@@ -60,7 +60,7 @@ func (d *DR) Drill(ctx context.Context) (*Drill, error) {
 	}
 	drill.Passed, drill.Ended = tried == nil && lowered == nil, now()
 	if drill.Passed {
-		drill.RPO = s.lost()
+		drill.RPO = d.status(s).RPO
 		drill.RTO = d.estimate(drill, len(s.databases) > 0)
 	}
 	return drill, errors.Join(tried, lowered, d.state.save())

@@ -28,13 +28,27 @@ var ErrLoss = errors.New("acknowledged writes of main could be lost")
 type FailoverOptions struct {
 	// Reason is why main is left although it is healthy; empty refuses that.
 	Reason string
-	// Loss is why what a main that answers has and dr lacks may be lost: where it can not
-	// be locked, a replica does not catch up, or dr's database follows nothing. Empty
+	// Loss is why what main has and dr lacks may be lost: where main does not answer or can
+	// not be locked, a replica does not catch up, or dr's database follows nothing. Empty
 	// refuses that, and what was begun is undone.
 	Loss string
-	// Confirm is asked before anything is changed; nil is yes. Its error ends it.
-	Confirm func(ctx context.Context, s *Status, main string) error
+	// Confirm is asked before anything is changed, and its error ends it. Its yes accepts
+	// what it was told could be lost. Nil is yes, and accepts nothing.
+	Confirm func(ctx context.Context, q Question) error
 }
+
+// Question is what is confirmed before a failover.
+type Question struct {
+	Status *Status
+	// Main is how main stands.
+	Main string
+	// Loss is what can not be locked, so that what it has and dr lacks is lost, and what it
+	// goes on to get; empty where main is locked before anything is raised.
+	Loss string
+}
+
+// confirmedLoss is why something may be lost that was confirmed when it was asked for.
+const confirmedLoss = "confirmed when it was asked for"
 
 // Failover turns the users over to dr. It may be called again: a run that was cut off is
 // gone on with. The run is nil where none was begun.
@@ -65,10 +79,8 @@ func (d *DR) Failover(ctx context.Context, o FailoverOptions) (*Run, error) {
 	if (unfinished == nil || back) && main.healthy && o.Reason == "" {
 		return nil, fmt.Errorf("%w: %s", ErrHealthy, main.text)
 	}
-	if o.Confirm != nil {
-		if err := o.Confirm(ctx, d.status(s), main.text); err != nil {
-			return nil, err
-		}
+	if err := j.mayLose(ctx, &o); err != nil {
+		return nil, err
 	}
 	if back { // main was lost on the way there
 		unfinished.Outcome, unfinished.Ended = OutcomeLeft, now()
@@ -85,6 +97,59 @@ func (d *DR) Failover(ctx context.Context, o FailoverOptions) (*Run, error) {
 		err = errors.Join(err, d.state.save())
 	}
 	return j.run, err
+}
+
+// mayLose has a failover confirmed, and refuses it where something is lost by it that
+// nobody has accepted.
+func (j *job) mayLose(ctx context.Context, o *FailoverOptions) error {
+	loss := ""
+	if j.run == nil || !j.passed(failover) {
+		loss = j.open()
+	}
+	if o.Confirm != nil {
+		if err := o.Confirm(ctx, Question{Status: j.status(j.side), Main: j.main.text, Loss: loss}); err != nil {
+			return err
+		}
+		if loss != "" {
+			o.Loss = cmp.Or(o.Loss, confirmedLoss)
+		}
+	}
+	if loss == "" || o.Loss != "" || j.run != nil && j.run.Loss != "" {
+		return nil
+	}
+	return fmt.Errorf("%w: %s; %s", ErrLoss, loss, j.side.told())
+}
+
+// open is which of main's databases can not be locked now, and why; empty where all can,
+// or are.
+func (j *job) open() string {
+	if j.fenced() || len(j.side.databases) == 0 {
+		return ""
+	}
+	if !j.main.answers {
+		return "main can not be locked, and may go on to take writes: " + j.main.text
+	}
+	var open []string
+	for _, b := range j.side.databases {
+		if why := j.main.dead(b.name); why != "" {
+			open = append(open, why)
+		}
+	}
+	if len(open) == 0 {
+		return ""
+	}
+	return "it can not be locked: " + list(open)
+}
+
+// dead is why a database of main is beyond locking; empty where it is not.
+func (m *mainSide) dead(name string) string {
+	switch i := m.instances[name]; {
+	case i == nil:
+		return name + " is not there"
+	case isDead(i):
+		return name + " is " + aws.ToString(i.DBInstanceStatus)
+	}
+	return ""
 }
 
 // fresh refuses databases of dr that an earlier way back has left behind: they are
@@ -154,6 +219,9 @@ func (j *job) fenceLate(ctx context.Context) (*Run, error) {
 	j.run.Outcome, j.run.Ended = OutcomeUndone, now()
 	if err == nil && j.fenced() {
 		j.run.Outcome = OutcomeDone
+		if len(j.side.databases) > 0 {
+			j.run.Next = []string{"main may have got writes between the failover and now, which dr lacks: read them out of its databases before failback overwrites them"}
+		}
 	}
 	return j.run, errors.Join(err, j.state.save())
 }
@@ -167,7 +235,13 @@ func (j *job) fenceMain(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	if !j.main.answers {
+	if loss := j.open(); loss != "" && j.run.Kind == KindFailover && j.run.Loss == "" && !j.run.begun(StepPromote) {
+		return "", fmt.Errorf("%w by now: %s; %s", ErrLoss, loss, j.side.told())
+	}
+	switch {
+	case !j.main.answers && j.fenced():
+		return "it was locked before: " + j.main.text, nil
+	case !j.main.answers:
 		return "left as it is: " + j.main.text + "; run `dhow dr failover` again when it answers, to lock it then", nil
 	}
 	if j.run.Kind == KindFailover && j.run.Reason == "" && j.main.healthy && !j.run.begun(StepPromote) {
@@ -175,13 +249,8 @@ func (j *job) fenceMain(ctx context.Context) (string, error) {
 	}
 	var locked, left []string
 	for _, b := range j.side.databases {
-		instance := j.main.instances[b.name]
-		switch {
-		case instance == nil:
-			left = append(left, b.name+" is not there")
-			continue
-		case isDead(instance):
-			left = append(left, b.name+" is "+aws.ToString(instance.DBInstanceStatus))
+		if why := j.main.dead(b.name); why != "" {
+			left = append(left, why)
 			continue
 		}
 		err := j.fence(ctx, j.main.clients, estate.EnvironmentMain, b.name)
@@ -227,7 +296,7 @@ func (j *job) catchUp(ctx context.Context) (string, error) {
 	waiting, cancel := context.WithTimeout(ctx, j.o.Wait)
 	defer cancel()
 	for {
-		if err := lags(ctx, j.side); err != nil {
+		if err := j.lags(ctx, j.side); err != nil {
 			return "", err
 		}
 		behind, left, err := j.behind()
@@ -242,31 +311,40 @@ func (j *job) catchUp(ctx context.Context) (string, error) {
 			switch {
 			case ctx.Err() != nil:
 				return "", fmt.Errorf("wait for the replicas: %w", err)
-			case j.main.answers && j.run.Loss == "":
+			case j.run.Loss == "":
 				return "", fmt.Errorf("%w: %w", ErrLoss, why)
 			}
-			return why.Error() + "; " + j.lost(true), nil // it has fallen silent, or that is accepted
+			return why.Error() + "; " + j.lost(true), nil // that is accepted
 		}
 	}
 }
 
 // behind are the databases of main that are locked and of which dr has not shown yet that
-// it has all; left says that there are others, which are not locked.
+// it has all, which is kept once it has; left says that there are others, which are not
+// locked.
 func (j *job) behind() (behind []string, left bool, err error) {
+	shown := false
 	for _, b := range j.side.databases {
 		locked, fenced := j.state.fencedAt(estate.EnvironmentMain, b.name)
+		f := j.state.fence(estate.EnvironmentMain, b.name)
 		switch {
 		case !fenced:
 			left = true
 		case b.raised() && j.run.Loss == "" && !j.run.begun(StepPromote):
 			return nil, false, fmt.Errorf("%w: %s, which is dr's of %s, follows nothing", ErrLoss, aws.ToString(b.replica.DBInstanceIdentifier), b.stack.ID)
+		case f.CaughtUp:
 		case b.raised():
 			left = true
-		case !b.has(locked):
+		case b.has(locked):
+			f.CaughtUp, shown = true, true
+		default:
 			behind = append(behind, b.name)
 		}
 	}
-	return behind, left, nil
+	if shown {
+		err = j.state.save()
+	}
+	return behind, left, err
 }
 
 // lost keeps what is lost of main, and says it.
@@ -278,22 +356,30 @@ func (j *job) lost(left bool) string {
 		j.run.RPO = aws.Duration(0)
 		return "the replicas have all that main had"
 	}
-	if j.run.RPO = j.side.lost(); j.run.RPO == nil {
-		return "nobody knows how much of main's last time is lost"
-	}
-	return fmt.Sprintf("what main got in its last %s is lost at most", j.run.RPO.Round(time.Second))
+	j.run.RPO = j.side.lost()
+	return j.side.told()
 }
 
-// lost is how much of main's last time dr lacks; nil where nobody knows.
+// lost is how much of main's last time dr lacks at most; nil where nobody knows.
 func (s *side) lost() *time.Duration {
 	most := time.Duration(0)
 	for _, b := range s.databases {
-		if _, known := b.behind(); !known {
+		lost, known := b.lost()
+		if !known {
 			return nil
 		}
-		most = max(most, time.Since(b.points[0].reached()))
+		most = max(most, lost)
 	}
 	return &most
+}
+
+// told says what is lost, for people.
+func (s *side) told() string {
+	lost := s.lost()
+	if lost == nil {
+		return "nobody knows how much of what main got is lost"
+	}
+	return fmt.Sprintf("what main got in its last %s is lost at most", lost.Round(time.Second))
 }
 
 // promote raises the replicas, all at once, and opens what an earlier way back has locked.

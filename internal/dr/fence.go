@@ -24,6 +24,7 @@ const (
 	eventPages  = 20
 	// restartedWords are what RDS tells when a database runs again.
 	restartedWords = "restarted"
+	rebooting      = "rebooting" // what RDS says of a database that is not down yet, or not up
 )
 
 // fence lets a database take no connection: it gets a security group that lets nobody
@@ -57,7 +58,7 @@ func (d *DR) fence(ctx context.Context, c Clients, environment, name string) err
 		if len(record.Groups) == 0 || len(others) == len(had) {
 			record.Groups = others
 		}
-		record.At = time.Time{}
+		record.At, record.CaughtUp = time.Time{}, false
 		if err := d.state.save(); err != nil {
 			return err
 		}
@@ -74,8 +75,10 @@ func (d *DR) fence(ctx context.Context, c Clients, environment, name string) err
 	return d.state.save()
 }
 
-// cut ends the connections of a database by a reboot, and returns when that was, by
-// AWS's clock: whoever wrote did so before.
+// cut ends the connections of a database by a reboot, and returns when it was over, by
+// AWS's clock: whoever wrote did so before. Its event tells that; RDS promises none, so
+// a database that was seen to reboot and to work again has told it too. Right after the
+// call it may look as before, which tells nothing.
 func (d *DR) cut(ctx context.Context, c Databases, name string) (time.Time, error) {
 	before, _, err := events(ctx, c, name)
 	if err != nil {
@@ -89,13 +92,24 @@ func (d *DR) cut(ctx context.Context, c Databases, name string) (time.Time, erro
 	}
 	waiting, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
-	for { // right after the call it looks as before, so its events alone tell that it was rebooted
+	for seen := false; ; {
 		_, restarted, err := events(waiting, c, name)
 		if err != nil {
 			return time.Time{}, err
 		}
 		if restarted.After(before) {
 			return restarted, nil
+		}
+		instance, at, err := d.describeAt(waiting, c, name)
+		switch {
+		case err != nil:
+			return time.Time{}, err
+		case instance == nil:
+			return time.Time{}, fmt.Errorf("the database %s is gone", name)
+		case aws.ToString(instance.DBInstanceStatus) == rebooting:
+			seen = true
+		case seen && works(instance):
+			return at, nil
 		}
 		if err := d.pause(waiting); err != nil {
 			return time.Time{}, tooLong(ctx, err, "the database "+name+" to tell that it was restarted")

@@ -18,6 +18,7 @@ import (
 	cloudwatchtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	rdstypes "github.com/aws/aws-sdk-go-v2/service/rds/types"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"dhow/internal/estate"
@@ -30,8 +31,10 @@ const (
 
 	available = "available" // what RDS says of a database that works
 
-	// lagWindow is how far back a replica's lag is looked for: one that is older tells nothing.
+	// lagWindow is how old what a replica told of its lag may be; lookBack is how far back it
+	// is looked for what it had when it followed last.
 	lagWindow = 10 * time.Minute
+	lookBack  = 3 * time.Hour
 	// lagPeriod is how often RDS tells it.
 	lagPeriod = time.Minute
 	// mostLag bounds what is believed of a lag, in seconds: thirty years.
@@ -75,8 +78,10 @@ type database struct {
 	name string
 	// replica is the one that follows it, or that was raised; nil where there is none.
 	replica *rdstypes.DBInstance
-	// points are how far that is behind, the newest first.
+	// points are how far that is behind, the newest first, and asked is when they were asked
+	// for, by AWS's clock.
 	points []point
+	asked  time.Time
 	// copied is when the newest copy in the vault was made; zero where there is none.
 	copied time.Time
 }
@@ -99,10 +104,21 @@ func (b *database) raised() bool { return b.replica != nil && !following(b.repli
 
 // behind is how far the replica is behind; false where nobody knows.
 func (b *database) behind() (time.Duration, bool) {
-	if len(b.points) == 0 || b.points[0].lag < 0 {
+	if len(b.points) == 0 || b.points[0].lag < 0 || b.asked.Sub(b.points[0].at) > lagWindow {
 		return 0, false
 	}
 	return b.points[0].lag, true
+}
+
+// lost is how much of main's last time the replica lacks at most, by what it told when it
+// followed last; false where nobody knows.
+func (b *database) lost() (time.Duration, bool) {
+	for _, p := range b.points {
+		if p.lag >= 0 {
+			return max(0, b.asked.Sub(p.reached())), true
+		}
+	}
+	return 0, false
 }
 
 // has says that the replica has shown that it has all that main had at a moment.
@@ -160,7 +176,7 @@ func (d *DR) look(ctx context.Context) (*side, error) {
 	if err := d.match(ctx, s); err != nil {
 		return nil, err
 	}
-	if err := lags(ctx, s); err != nil {
+	if err := d.lags(ctx, s); err != nil {
 		return nil, err
 	}
 	return s, copies(ctx, s)
@@ -243,27 +259,38 @@ func (b *database) own() string {
 
 // describeDatabase is a database as it stands; nil where there is none.
 func describeDatabase(ctx context.Context, c Databases, name string) (*rdstypes.DBInstance, error) {
+	instance, _, err := describe(ctx, c, name)
+	return instance, err
+}
+
+// describeAt is a database as it stood, and when that was.
+func (d *DR) describeAt(ctx context.Context, c Databases, name string) (*rdstypes.DBInstance, time.Time, error) {
+	instance, told, err := describe(ctx, c, name)
+	return instance, d.answered(told), err
+}
+
+func describe(ctx context.Context, c Databases, name string) (*rdstypes.DBInstance, middleware.Metadata, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	out, err := c.DescribeDBInstances(ctx, &rds.DescribeDBInstancesInput{DBInstanceIdentifier: aws.String(name)})
 	if isMissing(err) {
-		return nil, nil //nolint:nilnil // there is none
+		return nil, middleware.Metadata{}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask for the database %s: %w", name, err)
+		return nil, middleware.Metadata{}, fmt.Errorf("ask for the database %s: %w", name, err)
 	}
 	if len(out.DBInstances) == 0 {
-		return nil, nil //nolint:nilnil // likewise
+		return nil, out.ResultMetadata, nil
 	}
-	return &out.DBInstances[0], nil
+	return &out.DBInstances[0], out.ResultMetadata, nil
 }
 
 // lags reads how far each replica is behind.
-func lags(ctx context.Context, s *side) error {
+func (d *DR) lags(ctx context.Context, s *side) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	now := time.Now()
-	in := &cloudwatch.GetMetricDataInput{StartTime: aws.Time(now.Add(-lagWindow)), EndTime: aws.Time(now), ScanBy: cloudwatchtypes.ScanByTimestampDescending}
+	in := &cloudwatch.GetMetricDataInput{StartTime: aws.Time(now.Add(-lookBack)), EndTime: aws.Time(now), ScanBy: cloudwatchtypes.ScanByTimestampDescending}
 	of := map[string]*database{}
 	for i, b := range s.databases {
 		b.points = nil
@@ -289,8 +316,9 @@ func lags(ctx context.Context, s *side) error {
 		if b == nil {
 			continue
 		}
+		b.asked = d.answered(out.ResultMetadata)
 		for i, at := range r.Timestamps {
-			if i < len(r.Values) && at.After(now.Add(-lagWindow)) {
+			if i < len(r.Values) {
 				b.points = append(b.points, point{at, time.Duration(min(r.Values[i], mostLag) * float64(time.Second))})
 			}
 		}

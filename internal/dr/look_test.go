@@ -43,7 +43,9 @@ func TestSilent(t *testing.T) {
 // TestHas: a replica has all when it has shown so thrice in a row.
 func TestHas(t *testing.T) {
 	locked := time.Date(2026, 11, 30, 12, 0, 30, 0, time.UTC)
-	minute := func(n int, lag time.Duration) point { return point{locked.Truncate(time.Minute).Add(time.Duration(n) * time.Minute), lag} }
+	minute := func(n int, lag time.Duration) point {
+		return point{locked.Truncate(time.Minute).Add(time.Duration(n) * time.Minute), lag}
+	}
 	for name, tt := range map[string]struct {
 		points []point
 		want   bool

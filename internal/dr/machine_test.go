@@ -1,20 +1,23 @@
 package dr
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 )
 
 // TestEveryCall strikes each call of each command once, by each fate: at no time both
-// sides take writes, unless main was silent; nothing is lost that a main has acknowledged
-// which answers; a drill asks main nothing; and what was begun ends by itself afterwards.
+// sides take writes, and nothing is lost that main has acknowledged; a drill asks main
+// nothing; and what was begun ends by itself afterwards.
 func TestEveryCall(t *testing.T) {
-	graph, dir := graphOf(t, twoTemplates()), t.TempDir()
+	graph, dir := graphOf(t, twoTemplates()), quickDir(t)
 	for _, command := range []string{"failover", "failback", "drill"} {
 		for what := lost; what < mostFates; what++ {
 			most := 0
@@ -59,10 +62,11 @@ type stroke struct {
 	fate    fate
 }
 
-// TestAnyOrder: the same for commands in any order, with a main that comes and goes.
+// TestAnyOrder: the same for commands in any order, with a main that comes and goes, but
+// where somebody accepts loss.
 func TestAnyOrder(t *testing.T) {
-	graph, dir := graphOf(t, twoTemplates()), t.TempDir()
-	commands := []string{"failover", "failback", "drill", "status", "silence", "answer", "busy", "remake"}
+	graph, dir := graphOf(t, twoTemplates()), quickDir(t)
+	commands := []string{"failover", "accepted", "failback", "drill", "status", "silence", "answer", "busy", "mute", "remake"}
 	rapid.Check(t, func(rt *rapid.T) {
 		strokes := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) stroke {
 			return stroke{rapid.SampledFrom(commands).Draw(rt, "command"), rapid.IntRange(-1, 120).Draw(rt, "at"), fate(rapid.IntRange(1, int(mostFates)-1).Draw(rt, "fate"))}
@@ -76,6 +80,10 @@ func TestAnyOrder(t *testing.T) {
 			switch one.command {
 			case "failover":
 				_ = s.run(t.Context(), one.at, one.fate, over)
+			case "accepted":
+				_ = s.run(t.Context(), one.at, one.fate, s.accepted)
+			case "mute":
+				s.mute = !s.mute
 			case "failback":
 				_ = s.run(t.Context(), one.at, one.fate, back)
 			case "drill":
@@ -105,9 +113,81 @@ func TestAnyOrder(t *testing.T) {
 	})
 }
 
+// TestSilentMain: a main that does not answer is left only where loss is accepted, and
+// nothing is changed where it is not.
+func TestSilentMain(t *testing.T) {
+	s := newSky(graphOf(t, twoTemplates()), quickDir(t))
+	if err := s.run(t.Context(), -1, granted, looked); err != nil {
+		t.Fatal(err)
+	}
+	s.gone = true
+	if err := s.run(t.Context(), -1, granted, over); !errors.Is(err, ErrLoss) || !strings.Contains(err.Error(), "main can not be locked, and may go on to take writes") || !strings.Contains(err.Error(), "is lost at most") {
+		t.Errorf("without a word on loss: %v", err)
+	}
+	var asked []Question
+	ask := func(answer error) func(context.Context, *DR) error {
+		return func(ctx context.Context, d *DR) error {
+			s.accepts = true
+			defer func() { s.accepts = false }()
+			_, err := d.Failover(ctx, FailoverOptions{Confirm: func(_ context.Context, q Question) error {
+				asked = append(asked, q)
+				return answer
+			}})
+			return err
+		}
+	}
+	declined := errors.New("no")
+	if err := s.run(t.Context(), -1, granted, ask(declined)); !errors.Is(err, declined) {
+		t.Errorf("declined: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, stateFile)); !errors.Is(err, os.ErrNotExist) || s.turned() {
+		t.Errorf("what was declined has left something: %v", err)
+	}
+	if err := s.run(t.Context(), -1, granted, ask(nil)); err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run := d.state.Runs[0]; len(asked) != 2 || asked[1].Loss == "" || run.Loss != confirmedLoss || run.RPO == nil || *run.RPO <= 0 || !s.turned() {
+		t.Errorf("confirmed: %+v, after %+v", run, asked)
+	}
+	s.mend(t.Context(), t)
+}
+
+// TestDead: a database of main that is dead can not be locked either.
+func TestDead(t *testing.T) {
+	s := newSky(graphOf(t, twoTemplates()), quickDir(t))
+	dead := s.main["bank-main-mariadb"]
+	dead.busy = "storage-full"
+	for range 2 {
+		if err := s.run(t.Context(), -1, granted, over); !errors.Is(err, ErrLoss) || !strings.Contains(err.Error(), "it can not be locked: bank-main-mariadb is storage-full") {
+			t.Errorf("without a word on loss: %v", err)
+		}
+	}
+	if err := s.run(t.Context(), -1, granted, s.accepted); err != nil || !s.turned() {
+		t.Fatal(err)
+	}
+	dead.busy = ""
+	s.mend(t.Context(), t)
+}
+
+// TestMute: a restart of which RDS tells no event is seen all the same.
+func TestMute(t *testing.T) {
+	s := newSky(graphOf(t, twoTemplates()), quickDir(t))
+	s.mute = true
+	for _, command := range []func(context.Context, *DR) error{over, back} {
+		if err := s.run(t.Context(), -1, granted, command); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mend(t.Context(), t)
+}
+
 // TestLocked: a failover of a main that answers loses nothing, and says so.
 func TestLocked(t *testing.T) {
-	s := newSky(graphOf(t, twoTemplates()), t.TempDir())
+	s := newSky(graphOf(t, twoTemplates()), quickDir(t))
 	if err := s.run(t.Context(), -1, granted, over); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	rdstypes "github.com/aws/aws-sdk-go-v2/service/rds/types"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"dhow/internal/landing"
@@ -35,12 +37,12 @@ var errKilled = errors.New("this process was killed")
 type fate int
 
 const (
-	granted fate = iota
-	lost         // it does not arrive
-	unheard      // it arrives, and its answer is lost
-	killed       // the process is killed before it
-	killedAfter  // the process is killed after it
-	silence      // main falls silent before it
+	granted     fate = iota
+	lost             // it does not arrive
+	unheard          // it arrives, and its answer is lost
+	killed           // the process is killed before it
+	killedAfter      // the process is killed after it
+	silence          // main falls silent before it
 	mostFates
 )
 
@@ -63,11 +65,15 @@ type sky struct {
 	dr     map[string]*server // by main's name
 	groups map[string]bool    // regions that have the group which lets nobody in
 
-	// gone says that main is silent; unheard that it did not answer when it was asked last.
-	gone, unheard bool
+	// gone says that main is silent.
+	gone bool
+	// mute says that RDS tells no event.
+	mute bool
 	// drill says that nothing may be asked of main.
 	drill bool
-	// excused are databases that were raised while main was silent, until main is locked.
+	// accepts says that this command accepts loss; excused are databases that were raised
+	// under such a one, until main is locked.
+	accepts bool
 	excused map[string]bool
 
 	dead   bool
@@ -88,7 +94,7 @@ type server struct {
 	connected         bool
 	busy              string
 	busyUntil         time.Time
-	restartAt         time.Time
+	restartAt, downAt time.Time
 	promoteAt         time.Time
 	restarts, written []time.Time
 	// upto is the moment up to which a replica has all.
@@ -145,6 +151,22 @@ Resources:
 	return all
 }
 
+// quickDir is a folder that writes to no disk where there is such a one: each step is kept,
+// and these tests take tens of thousands.
+func quickDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "dr")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 func newSky(graph *landing.Graph, dir string) *sky {
 	s := &sky{graph: graph, dir: dir, clock: time.Now(), strikes: -1, stacks: map[string]*landing.Standing{}, main: map[string]*server{}, dr: map[string]*server{}, groups: map[string]bool{}, excused: map[string]bool{}}
 	for _, one := range graph.Stacks {
@@ -183,6 +205,11 @@ func (s *sky) open() (*DR, error) {
 	}})
 	if err == nil {
 		d.stacks = s
+		d.answered = func(middleware.Metadata) time.Time {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.clock
+		}
 	}
 	return d, err
 }
@@ -261,6 +288,9 @@ func (s *sky) settle(v *server) {
 		v.before = nil
 		v.connected = v.connected || slices.Contains(v.groups, ownGroup)
 	}
+	if due(&v.downAt) {
+		s.keep(v, rebooting)
+	}
 	if due(&v.restartAt) {
 		v.connected = slices.Contains(v.groups, ownGroup)
 		v.restarts = append(v.restarts, s.clock)
@@ -298,7 +328,7 @@ func (s *sky) call(ctx context.Context, region, name string, changes bool, do fu
 		if s.drill {
 			s.note("a drill asks main: %s", name)
 		}
-		if s.unheard = s.gone || what == lost || what == unheard; s.gone {
+		if s.gone {
 			return unsent
 		}
 	}
@@ -433,6 +463,9 @@ func (p *spot) DescribeEvents(ctx context.Context, in *rds.DescribeEventsInput, 
 	out := &rds.DescribeEventsOutput{}
 	err := p.call(ctx, p.region, "events of "+*in.SourceIdentifier, false, func() error {
 		for _, at := range p.server(in.SourceIdentifier).restarts {
+			if p.mute {
+				break
+			}
 			out.Events = append(out.Events, rdstypes.Event{Date: aws.Time(at), Message: aws.String("DB instance restarted")})
 		}
 		return nil
@@ -456,7 +489,8 @@ func (p *spot) ModifyDBInstance(ctx context.Context, in *rds.ModifyDBInstanceInp
 
 func (p *spot) RebootDBInstance(ctx context.Context, in *rds.RebootDBInstanceInput, _ ...func(*rds.Options)) (*rds.RebootDBInstanceOutput, error) {
 	return &rds.RebootDBInstanceOutput{}, p.change(ctx, "reboot "+*in.DBInstanceIdentifier, in.DBInstanceIdentifier, func(v *server) {
-		v.restartAt = p.clock.Add(slow) // until then it looks, and serves, as before
+		// Until then it serves as before, and for a while looks so too.
+		v.restartAt, v.downAt = p.clock.Add(slow), p.clock.Add(2*tick)
 		if r := p.dr[v.name]; r != nil {
 			r.stalled = proofs
 		}
@@ -478,7 +512,7 @@ func (p *spot) PromoteReadReplica(ctx context.Context, in *rds.PromoteReadReplic
 			if p.drill {
 				p.note("a drill promotes")
 			}
-			if p.unheard {
+			if p.accepts {
 				p.excused[name] = true
 				continue
 			}
@@ -616,6 +650,16 @@ func (s *sky) mend(ctx context.Context, t reporter) {
 			last = s.run(ctx, -1, granted, over)
 		}
 	}
+	d, err := s.open()
+	if err != nil {
+		t.Errorf("open the state: %v", err)
+		return
+	}
+	for _, r := range d.state.Runs {
+		if r.Kind == KindFailover && r.Outcome == OutcomeDone && r.Loss == "" && (r.RPO == nil || *r.RPO != 0) {
+			t.Errorf("nobody has accepted that anything is lost by %+v", r)
+		}
+	}
 	if last != nil {
 		t.Errorf("what was begun does not end: %v", last)
 	}
@@ -634,6 +678,14 @@ func (s *sky) mend(ctx context.Context, t reporter) {
 
 func over(ctx context.Context, d *DR) error {
 	_, err := d.Failover(ctx, FailoverOptions{Reason: "a test"})
+	return err
+}
+
+// accepted is a failover that may lose something.
+func (s *sky) accepted(ctx context.Context, d *DR) error {
+	s.accepts = true
+	defer func() { s.accepts = false }()
+	_, err := d.Failover(ctx, FailoverOptions{Reason: "a test", Loss: "a test"})
 	return err
 }
 

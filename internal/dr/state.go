@@ -52,6 +52,8 @@ type Fence struct {
 	// At is when the last connection was cut, by AWS's clock; zero while none was, or
 	// when it may be open again.
 	At time.Time `json:"at,omitzero"`
+	// CaughtUp says that dr's database has shown since that it has all.
+	CaughtUp bool `json:"caught_up,omitempty"`
 }
 
 func openState(dir string) (*state, error) {

@@ -76,7 +76,9 @@ type Store struct {
 	Lag *time.Duration `json:"lag_ns,omitempty"`
 	// Copied is when the newest copy in the vault was made.
 	Copied time.Time `json:"copied,omitzero"`
-	// Lost is what would be lost now: the lag, or else the copy's age; nil where it is all, or nobody knows.
+	// Lost is how much of main's last time would be lost now: the lag; or what main got since
+	// what the replica had when it told its lag last; or the copy's age; nil where it is all,
+	// or nobody knows.
 	Lost *time.Duration `json:"lost_ns,omitempty"`
 }
 
@@ -171,6 +173,8 @@ func storeOf(b *database, at time.Time) Store {
 	one.Way = WayReplica
 	if lag, known := b.behind(); known {
 		one.Lag, one.Lost = &lag, &lag
+	} else if lost, known := b.lost(); known {
+		one.Lost = &lost
 	}
 	return one
 }
