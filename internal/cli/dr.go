@@ -343,7 +343,7 @@ func (a *app) printFailover(q dr.Question, accepted string) {
 		a.printf("%s main is locked first, but what a replica does not show that it has is lost, which is accepted: %s", a.out.red("loss:"), accepted)
 	default:
 		a.printf("%s %s", a.out.red("loss:"), q.Loss)
-		a.printf("  what main got and dr lacks is lost (RPO): %s, and what it goes on to get", spanOr(q.Status.RPO, "nobody knows"))
+		a.printf("  what main got and dr lacks is lost (RPO): %s", spanOr(q.Status.RPO, "nobody knows"))
 	}
 	a.printEstimate(q.Status.RTO)
 }

@@ -128,6 +128,8 @@ type DR struct {
 	state    *state
 	// answered is when AWS gave an answer, by AWS's clock.
 	answered func(middleware.Metadata) time.Time
+	// waiting bounds the wait for replicas to catch up.
+	waiting func(context.Context) (context.Context, context.CancelFunc)
 }
 
 // turnTemplate is the template with the switch, and evacuated its parameter.
@@ -161,6 +163,9 @@ func New(o Options) (*DR, error) {
 		case estate.EnvironmentDR:
 			d.dr = append(d.dr, s)
 		}
+	}
+	d.waiting = func(ctx context.Context) (context.Context, context.CancelFunc) {
+		return context.WithTimeout(ctx, o.Wait)
 	}
 	if len(d.main) == 0 {
 		return nil, errors.New("the estate has nothing to fall back from: add the environment main under landing.environments")

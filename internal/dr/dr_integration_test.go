@@ -448,7 +448,7 @@ func TestDrill(t *testing.T) {
 	if after := fmt.Sprint(resourcesIn(w.double, mainRegion)); after != main {
 		t.Errorf("the drill left main's resources as %s, which were %s", after, main)
 	}
-	if err != nil || !drill.Passed || drill.RTO == nil || drill.RTO.Took <= promotionAllowance || len(drill.Steps) != 4 || len(drill.RTO.Assumed) != 2 {
+	if err != nil || !drill.Passed || drill.RTO == nil || drill.RTO.Took <= promotionAllowance || len(drill.Steps) != 4 || len(drill.RTO.Assumed) != 3 || drill.RTO.Scaling != resizeAllowance {
 		t.Fatalf("the drill: %+v, %v", drill, err)
 	}
 	if len(w.calls) != 0 || w.parameter(t, "dr/dr", evacuated) != "false" || w.parameter(t, "dr/frontend-teller", "LeastTasks") != "0" {

@@ -61,7 +61,7 @@ func (d *DR) Drill(ctx context.Context) (*Drill, error) {
 	drill.Passed, drill.Ended = tried == nil && lowered == nil, now()
 	if drill.Passed {
 		drill.RPO = d.status(s).RPO
-		drill.RTO = d.estimate(drill, len(s.databases) > 0)
+		drill.RTO = d.estimate(drill, s)
 	}
 	return drill, errors.Join(tried, lowered, d.state.save())
 }

@@ -42,8 +42,8 @@ type Question struct {
 	Status *Status
 	// Main is how main stands.
 	Main string
-	// Loss is what can not be locked, so that what it has and dr lacks is lost, and what it
-	// goes on to get; empty where main is locked before anything is raised.
+	// Loss is why what main has and dr lacks is lost, as far as that is known by now; empty
+	// where main is locked before anything is raised.
 	Loss string
 }
 
@@ -102,15 +102,16 @@ func (d *DR) Failover(ctx context.Context, o FailoverOptions) (*Run, error) {
 // mayLose has a failover confirmed, and refuses it where something is lost by it that
 // nobody has accepted.
 func (j *job) mayLose(ctx context.Context, o *FailoverOptions) error {
-	loss := ""
+	loss, doubt := "", ""
 	if j.run == nil || !j.passed(failover) {
-		loss = j.open()
+		loss, doubt = j.open(), j.unshown()
 	}
 	if o.Confirm != nil {
-		if err := o.Confirm(ctx, Question{Status: j.status(j.side), Main: j.main.text, Loss: loss}); err != nil {
+		told := cmp.Or(loss, doubt)
+		if err := o.Confirm(ctx, Question{Status: j.status(j.side), Main: j.main.text, Loss: told}); err != nil {
 			return err
 		}
-		if loss != "" {
+		if told != "" {
 			o.Loss = cmp.Or(o.Loss, confirmedLoss)
 		}
 	}
@@ -139,6 +140,24 @@ func (j *job) open() string {
 		return ""
 	}
 	return "it can not be locked: " + list(open)
+}
+
+// unshown is which of the databases of a main that fell silent when it was locked may have
+// what dr lacks; empty where none may. Their replicas may show yet that they have all.
+func (j *job) unshown() string {
+	if j.main.answers {
+		return ""
+	}
+	var behind []string
+	for _, b := range j.side.databases {
+		if f := j.state.fence(estate.EnvironmentMain, b.name); f != nil && !f.At.IsZero() && !f.CaughtUp {
+			behind = append(behind, b.name)
+		}
+	}
+	if len(behind) == 0 {
+		return ""
+	}
+	return "main has fallen silent since it was locked, and dr has not shown that it has all of " + list(behind)
 }
 
 // dead is why a database of main is beyond locking; empty where it is not.
@@ -293,7 +312,7 @@ func (j *job) reopen(ctx context.Context) error {
 // catchUp waits until the replicas have all of those of main's databases that are locked.
 // Of the others it says what is lost.
 func (j *job) catchUp(ctx context.Context) (string, error) {
-	waiting, cancel := context.WithTimeout(ctx, j.o.Wait)
+	waiting, cancel := j.waiting(ctx)
 	defer cancel()
 	for {
 		if err := j.lags(ctx, j.side); err != nil {
@@ -504,6 +523,12 @@ func (j *job) grow(ctx context.Context, b *database) (string, error) {
 		return list(told), nil
 	}
 	return list(told), j.await(ctx, c, name, "of the class "+class, func(i *rdstypes.DBInstance) bool { return works(i) && aws.ToString(i.DBInstanceClass) == class })
+}
+
+// small says that dr's database is of another class than the estate says of main's.
+func (b *database) small() bool {
+	class, _ := sizeOf(b.stack)
+	return b.replica != nil && class != "" && class != aws.ToString(b.replica.DBInstanceClass)
 }
 
 // sizeOf is a database's class and whether it has a standby, as the estate says.

@@ -17,7 +17,8 @@ import (
 // sides take writes, and nothing is lost that main has acknowledged; a drill asks main
 // nothing; and what was begun ends by itself afterwards.
 func TestEveryCall(t *testing.T) {
-	graph, dir := graphOf(t, twoTemplates()), quickDir(t)
+	dir := quickDir(t)
+	graph := graphOf(t, twoTemplates())
 	for _, command := range []string{"failover", "failback", "drill"} {
 		for what := lost; what < mostFates; what++ {
 			most := 0
@@ -65,17 +66,16 @@ type stroke struct {
 // TestAnyOrder: the same for commands in any order, with a main that comes and goes, but
 // where somebody accepts loss.
 func TestAnyOrder(t *testing.T) {
-	graph, dir := graphOf(t, twoTemplates()), quickDir(t)
+	dir := quickDir(t)
+	graph := graphOf(t, twoTemplates())
 	commands := []string{"failover", "accepted", "failback", "drill", "status", "silence", "answer", "busy", "mute", "remake"}
+	tries := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		strokes := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) stroke {
 			return stroke{rapid.SampledFrom(commands).Draw(rt, "command"), rapid.IntRange(-1, 120).Draw(rt, "at"), fate(rapid.IntRange(1, int(mostFates)-1).Draw(rt, "fate"))}
 		}), 1, 8).Draw(rt, "strokes")
-		own, err := os.MkdirTemp(dir, "")
-		if err != nil {
-			rt.Fatal(err)
-		}
-		s := newSky(graph, own)
+		tries++
+		s := newSky(graph, filepath.Join(dir, fmt.Sprint(tries)))
 		for _, one := range strokes {
 			switch one.command {
 			case "failover":
@@ -116,7 +116,7 @@ func TestAnyOrder(t *testing.T) {
 // TestSilentMain: a main that does not answer is left only where loss is accepted, and
 // nothing is changed where it is not.
 func TestSilentMain(t *testing.T) {
-	s := newSky(graphOf(t, twoTemplates()), quickDir(t))
+	s := skyOf(t)
 	if err := s.run(t.Context(), -1, granted, looked); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,6 @@ func TestSilentMain(t *testing.T) {
 	ask := func(answer error) func(context.Context, *DR) error {
 		return func(ctx context.Context, d *DR) error {
 			s.accepts = true
-			defer func() { s.accepts = false }()
 			_, err := d.Failover(ctx, FailoverOptions{Confirm: func(_ context.Context, q Question) error {
 				asked = append(asked, q)
 				return answer
@@ -156,9 +155,45 @@ func TestSilentMain(t *testing.T) {
 	s.mend(t.Context(), t)
 }
 
+// TestFallsSilent: of a main that falls silent when it is locked, it is asked whether what
+// its replicas do not show may be lost.
+func TestFallsSilent(t *testing.T) {
+	dir := quickDir(t)
+	graph := graphOf(t, twoTemplates())
+	asked := 0
+	for at := range 80 {
+		s := newSky(graph, filepath.Join(dir, fmt.Sprint(at)))
+		_ = s.run(t.Context(), at, silence, over)
+		d, err := s.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.state.unfinished() == nil || d.state.unfinished().done(StepCatchUp) || slices.ContainsFunc(d.state.Fences, func(f Fence) bool { return f.At.IsZero() }) || len(d.state.Fences) < 2 {
+			continue
+		}
+		if err := s.run(t.Context(), -1, granted, func(ctx context.Context, d *DR) error {
+			s.accepts = true
+			_, err := d.Failover(ctx, FailoverOptions{Reason: "a test", Confirm: func(_ context.Context, q Question) error {
+				if !strings.Contains(q.Loss, "main has fallen silent since it was locked") {
+					t.Errorf("struck at %d, it asks %+v", at, q)
+				}
+				asked++
+				return nil
+			}})
+			return err
+		}); err != nil || !s.turned() {
+			t.Errorf("struck at %d: %v", at, err)
+		}
+		s.mend(t.Context(), t)
+	}
+	if asked == 0 {
+		t.Error("main fell silent at no such moment")
+	}
+}
+
 // TestDead: a database of main that is dead can not be locked either.
 func TestDead(t *testing.T) {
-	s := newSky(graphOf(t, twoTemplates()), quickDir(t))
+	s := skyOf(t)
 	dead := s.main["bank-main-mariadb"]
 	dead.busy = "storage-full"
 	for range 2 {
@@ -175,7 +210,7 @@ func TestDead(t *testing.T) {
 
 // TestMute: a restart of which RDS tells no event is seen all the same.
 func TestMute(t *testing.T) {
-	s := newSky(graphOf(t, twoTemplates()), quickDir(t))
+	s := skyOf(t)
 	s.mute = true
 	for _, command := range []func(context.Context, *DR) error{over, back} {
 		if err := s.run(t.Context(), -1, granted, command); err != nil {
@@ -187,7 +222,7 @@ func TestMute(t *testing.T) {
 
 // TestLocked: a failover of a main that answers loses nothing, and says so.
 func TestLocked(t *testing.T) {
-	s := newSky(graphOf(t, twoTemplates()), quickDir(t))
+	s := skyOf(t)
 	if err := s.run(t.Context(), -1, granted, over); err != nil {
 		t.Fatal(err)
 	}

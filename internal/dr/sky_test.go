@@ -57,8 +57,11 @@ type sky struct {
 	clock time.Time
 	// calls are how many were made by this command; at the one of that number a fate strikes.
 	calls, strikes int
-	fate           fate
-	struck         bool
+	// tired ends a wait for replicas, when so many calls were made.
+	tired   context.CancelFunc
+	tiredAt int
+	fate    fate
+	struck  bool
 
 	stacks map[string]*landing.Standing
 	main   map[string]*server
@@ -110,6 +113,8 @@ const (
 	// tick is what passes with a call; a change takes some of them, a replica follows after some.
 	tick = time.Millisecond
 	slow = 4 * tick
+	// patience is for how many calls replicas are waited for: more than they need.
+	patience = 60
 )
 
 // twoTemplates are the templates with a second database.
@@ -151,20 +156,21 @@ Resources:
 	return all
 }
 
+// skyOf is a sky of its own.
+func skyOf(t *testing.T) *sky {
+	t.Helper()
+	dir := quickDir(t)
+	return newSky(graphOf(t, twoTemplates()), dir)
+}
+
 // quickDir is a folder that writes to no disk where there is such a one: each step is kept,
-// and these tests take tens of thousands.
+// and these tests take tens of thousands. It has to be the test's first.
 func quickDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "dr")
-	if err != nil {
-		return t.TempDir()
+	if _, err := os.Stat("/dev/shm"); err == nil {
+		t.Setenv("TMPDIR", "/dev/shm")
 	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
+	return t.TempDir()
 }
 
 func newSky(graph *landing.Graph, dir string) *sky {
@@ -199,7 +205,7 @@ func (s *sky) remake() {
 
 // open is a new process with the state that others have left.
 func (s *sky) open() (*DR, error) {
-	d, err := New(Options{Graph: s.graph, State: s.dir, AWS: aws.Config{Region: drRegion}, Poll: time.Microsecond, Wait: 80 * time.Millisecond, Clients: func(c aws.Config) Clients {
+	d, err := New(Options{Graph: s.graph, State: s.dir, AWS: aws.Config{Region: drRegion}, Poll: time.Microsecond, Clients: func(c aws.Config) Clients {
 		at := &spot{s, c.Region}
 		return Clients{Databases: at, Metrics: at, Vaults: at, Groups: at}
 	}})
@@ -209,6 +215,13 @@ func (s *sky) open() (*DR, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			return s.clock
+		}
+		d.waiting = func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.tired, s.tiredAt = cancel, s.calls+patience
+			return ctx, cancel
 		}
 	}
 	return d, err
@@ -221,12 +234,14 @@ func (s *sky) run(ctx context.Context, at int, what fate, command func(context.C
 		return err
 	}
 	s.mu.Lock()
-	s.calls, s.strikes, s.fate, s.struck = 0, at, what, false
+	s.calls, s.strikes, s.fate, s.struck, s.tired = 0, at, what, false, nil
+	u := d.state.unfinished()
+	s.accepts = s.accepts || u != nil && u.Kind == KindFailover && u.Loss != "" // for the whole run
 	s.mu.Unlock()
 	err = command(ctx, d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.strikes = -1
+	s.strikes, s.accepts = -1, false
 	if !s.dead {
 		return err
 	}
@@ -321,6 +336,9 @@ func (s *sky) call(ctx context.Context, region, name string, changes bool, do fu
 		what, s.struck = s.fate, true
 	}
 	s.calls++
+	if s.tired != nil && s.calls == s.tiredAt {
+		s.tired()
+	}
 	if what == silence {
 		s.gone = true
 	}
@@ -684,7 +702,6 @@ func over(ctx context.Context, d *DR) error {
 // accepted is a failover that may lose something.
 func (s *sky) accepted(ctx context.Context, d *DR) error {
 	s.accepts = true
-	defer func() { s.accepts = false }()
 	_, err := d.Failover(ctx, FailoverOptions{Reason: "a test", Loss: "a test"})
 	return err
 }

@@ -16,6 +16,9 @@ const (
 	// promotionAllowance is how long RDS is given for a promotion while none was measured:
 	// it backs the server up first, and reboots it.
 	promotionAllowance = 15 * time.Minute
+	// resizeAllowance is how long RDS is given for another class while none was measured: it
+	// takes a database of one zone down for it.
+	resizeAllowance = 15 * time.Minute
 	// switchAllowance is how long a change of a health check takes while none was measured,
 	// with the stack's own update.
 	switchAllowance = 3 * time.Minute
@@ -143,7 +146,7 @@ func (d *DR) status(s *side) *Status {
 		st.Stores = append(st.Stores, Store{Store: c.ID, Way: WayNone})
 	}
 	if drill := d.state.passed(); drill != nil {
-		st.RTO = d.estimate(drill, len(s.databases) > 0)
+		st.RTO = d.estimate(drill, s)
 	}
 	if n := len(d.state.Drills); n > 0 {
 		st.Drill = &d.state.Drills[n-1]
@@ -180,14 +183,23 @@ func storeOf(b *database, at time.Time) Store {
 }
 
 // estimate is how long a failover would take, by what a drill and failovers have measured.
-func (d *DR) estimate(drill *Drill, databases bool) *Estimate {
+// A drill resizes no database, for its replica would lag meanwhile.
+func (d *DR) estimate(drill *Drill, s *side) *Estimate {
 	e := &Estimate{Measured: drill.Ended, Scaling: drill.Scaled}
-	if databases {
+	if len(s.databases) > 0 {
 		var known bool
 		if e.Promotion, known = d.state.measured(StepPromote); !known {
 			e.Promotion = promotionAllowance
 			e.Assumed = append(e.Assumed, "promotion")
 		}
+	}
+	if slices.ContainsFunc(s.databases, (*database).small) {
+		scaling, known := d.state.measured(StepScale)
+		if !known {
+			scaling = resizeAllowance
+			e.Assumed = append(e.Assumed, "scaling of databases")
+		}
+		e.Scaling = max(e.Scaling, scaling)
 	}
 	switching, known := d.state.measured(StepSwitch)
 	if !known {
