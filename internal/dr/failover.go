@@ -73,8 +73,10 @@ func (d *DR) Failover(ctx context.Context, o FailoverOptions) (*Run, error) {
 	if err := s.ready(); err != nil {
 		return nil, err
 	}
-	if err := d.fresh(s, o.Loss); err != nil {
-		return nil, err
+	if !j.accepted(o.Loss) {
+		if err := d.fresh(s); err != nil {
+			return nil, err
+		}
 	}
 	if (unfinished == nil || back) && main.healthy && o.Reason == "" {
 		return nil, fmt.Errorf("%w: %s", ErrHealthy, main.text)
@@ -99,6 +101,11 @@ func (d *DR) Failover(ctx context.Context, o FailoverOptions) (*Run, error) {
 	return j.run, err
 }
 
+// accepted says that loss is accepted, now or when the failover was begun that is gone on with.
+func (j *job) accepted(loss string) bool {
+	return loss != "" || j.run != nil && j.run.Kind == KindFailover && j.run.Loss != ""
+}
+
 // mayLose has a failover confirmed, and refuses it where something is lost by it that
 // nobody has accepted.
 func (j *job) mayLose(ctx context.Context, o *FailoverOptions) error {
@@ -115,7 +122,7 @@ func (j *job) mayLose(ctx context.Context, o *FailoverOptions) error {
 			o.Loss = cmp.Or(o.Loss, confirmedLoss)
 		}
 	}
-	if loss == "" || o.Loss != "" || j.run != nil && j.run.Loss != "" {
+	if loss == "" || j.accepted(o.Loss) {
 		return nil
 	}
 	return fmt.Errorf("%w: %s; %s", ErrLoss, loss, j.side.told())
@@ -173,10 +180,7 @@ func (m *mainSide) dead(name string) string {
 
 // fresh refuses databases of dr that an earlier way back has left behind: they are
 // locked, and what main has got since is not in them.
-func (d *DR) fresh(s *side, loss string) error {
-	if loss != "" {
-		return nil
-	}
+func (d *DR) fresh(s *side) error {
 	for _, b := range s.databases {
 		if !b.raised() {
 			continue

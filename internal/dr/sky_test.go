@@ -74,8 +74,8 @@ type sky struct {
 	mute bool
 	// drill says that nothing may be asked of main.
 	drill bool
-	// accepts says that this command accepts loss; excused are databases that were raised
-	// under such a one, until main is locked.
+	// accepts says that this command accepts loss; excused are databases that were raised,
+	// or opened, under such a one, until main is locked.
 	accepts bool
 	excused map[string]bool
 
@@ -495,6 +495,11 @@ func (p *spot) ModifyDBInstance(ctx context.Context, in *rds.ModifyDBInstanceInp
 	return &rds.ModifyDBInstanceOutput{}, p.change(ctx, "modify "+*in.DBInstanceIdentifier, in.DBInstanceIdentifier, func(v *server) {
 		if len(in.VpcSecurityGroupIds) > 0 {
 			v.before, v.groups, v.groupsAt = v.groups, slices.Clone(in.VpcSecurityGroupIds), p.clock.Add(slow)
+			for name, r := range p.dr { // one that an earlier way back has left behind serves again
+				if r == v && p.accepts && slices.Contains(v.groups, ownGroup) {
+					p.excused[name] = true
+				}
+			}
 			return
 		}
 		if in.DBInstanceClass != nil {
