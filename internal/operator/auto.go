@@ -24,9 +24,9 @@ import (
 )
 
 const (
-	// deducer is who owns the fields of a deduced Exposure: another than who makes objects, so
+	// Deducer is who owns the fields of a deduced Exposure: another than who makes objects, so
 	// that what somebody sets by hand in one stays.
-	deducer = "dhow-deduce"
+	Deducer = "dhow-deduce"
 	// deducedNote is the hash of what was deduced.
 	deducedNote = v1alpha1.Group + "/deduced-hash"
 )
@@ -83,6 +83,13 @@ func deduce(ctx context.Context, c client.Reader, o client.Object, f facts, p re
 	if err := c.List(ctx, services, client.InNamespace(o.GetNamespace())); err != nil {
 		return nil, fmt.Errorf("list Services: %w", err)
 	}
+	spec, _ := deduced(o, f, o.GetAnnotations(), services.Items, p)
+	return spec, nil
+}
+
+// deduced says which Exposure a workload gets by itself, notes being its annotations; nil
+// with the reason if it gets none.
+func deduced(o client.Object, f facts, notes map[string]string, services []corev1.Service, p render.Policy) (*v1alpha1.ExposureSpec, string) {
 	said := map[string]string{}
 	for k, v := range podLabels(o) {
 		said[k] = v
@@ -92,8 +99,7 @@ func deduce(ctx context.Context, c client.Reader, o client.Object, f facts, p re
 			said[k] = v
 		}
 	}
-	spec, _ := render.Deduce(f.Workload, said, o.GetAnnotations(), services.Items, p)
-	return spec, nil
+	return render.Deduce(f.Workload, said, notes, services, p)
 }
 
 // podLabels are those of a workload's pods.
@@ -134,7 +140,7 @@ func (r *deduceReconciler) give(ctx context.Context, o client.Object, f facts, s
 	case have.Annotations[deducedNote] == hash, have.Labels[render.DeducedLabel] == "":
 		return nil
 	}
-	err = r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(deducer))
+	err = r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(Deducer))
 	switch {
 	case apierrors.IsConflict(err): // somebody has made it his own
 		return nil

@@ -211,7 +211,8 @@ func (r *reconciler) others(ctx context.Context, s *state) (scaled, budgeted str
 		return "", "", fmt.Errorf("list what scales: %w", err)
 	}
 	for i := range scalers.Items {
-		if h := &scalers.Items[i]; !mine(h) && s.facts.Name != "" {
+		h := &scalers.Items[i]
+		if at := h.Spec.ScaleTargetRef; !mine(h) && s.facts.Name != "" && at.Kind == s.facts.Kind && at.Name == s.facts.Name {
 			scaled = max(scaled, h.Name)
 		}
 	}
@@ -222,7 +223,7 @@ func (r *reconciler) others(ctx context.Context, s *state) (scaled, budgeted str
 	for i := range budgets.Items {
 		b := &budgets.Items[i]
 		selector, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
-		if err != nil || mine(b) {
+		if err != nil || mine(b) || isOwn(b) {
 			continue
 		}
 		if selector.Matches(labels.Set(s.facts.Selector)) {

@@ -40,7 +40,7 @@ type bench struct {
 	client.Client
 	conf      *rest.Config
 	ctx       context.Context
-	balancers *balancers
+	balancers *apitest.Balancers
 	policy    render.Policy
 	writes    *writes
 	stop      func()
@@ -101,7 +101,7 @@ func newBench(t testing.TB) *bench {
 	for _, name := range []string{b.policy.Namespace, "superapp"} {
 		b.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
-	b.balancers = playBalancers(ctx, t, b.conf)
+	b.balancers = apitest.PlayBalancers(ctx, t, b.conf)
 	b.start()
 	t.Cleanup(func() { b.stop(); cancel() })
 	return b
@@ -423,11 +423,11 @@ func adoptsNothing(b *bench) {
 func follows(b *bench) {
 	e := &v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
 	route := &gatewayv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
-	b.balancers.say(b.ctx, b, route, "no certificate fits the host")
+	b.balancers.Say(b.ctx, b, route, "no certificate fits the host")
 	if c := b.is(e, v1alpha1.Programmed, metav1.ConditionFalse, reasonRejected); !strings.Contains(c.Message, "no certificate fits the host") {
 		b.Errorf("got %q: want what AWS's controller says", c.Message)
 	}
-	b.balancers.say(b.ctx, b, route, "")
+	b.balancers.Say(b.ctx, b, route, "")
 	b.ready(e)
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
 	b.get(d)
@@ -439,11 +439,11 @@ func follows(b *bench) {
 		b.Errorf("got %d replicas: want 1", e.Status.Replicas)
 	}
 	gateway := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: b.policy.Namespace, Name: "private"}}
-	b.balancers.say(b.ctx, b, gateway, "subnets have too few addresses")
+	b.balancers.Say(b.ctx, b, gateway, "subnets have too few addresses")
 	if c := b.is(e, v1alpha1.Programmed, metav1.ConditionFalse, reasonRejected); !strings.Contains(c.Message, "subnets have too few addresses") {
 		b.Errorf("got %q: want what AWS's controller says", c.Message)
 	}
-	b.balancers.say(b.ctx, b, gateway, "")
+	b.balancers.Say(b.ctx, b, gateway, "")
 	b.ready(e)
 	b.await("events", func() string {
 		all := &corev1.EventList{}

@@ -1,7 +1,8 @@
-package operator
+package apitest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -12,7 +13,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -20,8 +23,8 @@ import (
 	"dhow/internal/elb"
 )
 
-// balancers play AWS's controller: they answer for routes, Gateways, Ingresses and Services.
-type balancers struct {
+// Balancers play AWS's controller: they answer for routes, Gateways, Ingresses and Services.
+type Balancers struct {
 	client client.WithWatch
 	group  sync.WaitGroup
 	mu     sync.Mutex
@@ -31,17 +34,19 @@ type balancers struct {
 	quiet bool
 }
 
-func playBalancers(ctx context.Context, t testing.TB, conf *rest.Config) *balancers {
+// PlayBalancers lets load balancers be played until ctx ends, which must be before the test
+// does.
+func PlayBalancers(ctx context.Context, t testing.TB, conf *rest.Config) *Balancers {
 	t.Helper()
-	scheme, err := Scheme()
-	if err != nil {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), gatewayv1.Install(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	c, err := client.NewWithWatch(conf, client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &balancers{client: c, refuse: map[string]string{}}
+	b := &Balancers{client: c, refuse: map[string]string{}}
 	for _, l := range []client.ObjectList{&gatewayv1.GatewayList{}, &gatewayv1.HTTPRouteList{}, &gatewayv1.GRPCRouteList{}, &gatewayv1.TCPRouteList{}, &gatewayv1.UDPRouteList{}, &networkingv1.IngressList{}, &corev1.ServiceList{}} {
 		b.group.Go(func() { b.follow(ctx, l) })
 	}
@@ -50,7 +55,7 @@ func playBalancers(ctx context.Context, t testing.TB, conf *rest.Config) *balanc
 }
 
 // follow answers for all objects of a kind until ctx ends.
-func (b *balancers) follow(ctx context.Context, l client.ObjectList) {
+func (b *Balancers) follow(ctx context.Context, l client.ObjectList) {
 	for ctx.Err() == nil {
 		w, err := b.client.Watch(ctx, l)
 		if err != nil {
@@ -71,7 +76,7 @@ func (b *balancers) follow(ctx context.Context, l client.ObjectList) {
 	}
 }
 
-func (b *balancers) answer(ctx context.Context, o client.Object) {
+func (b *Balancers) answer(ctx context.Context, o client.Object) {
 	b.mu.Lock()
 	refusal, quiet := b.refuse[o.GetName()], b.quiet
 	b.mu.Unlock()
@@ -127,8 +132,8 @@ func (b *balancers) answer(ctx context.Context, o client.Object) {
 	}
 }
 
-// say changes what is answered for a route of that name.
-func (b *balancers) say(ctx context.Context, t testing.TB, o client.Object, refusal string) {
+// Say changes what is answered for a route of that name.
+func (b *Balancers) Say(ctx context.Context, t testing.TB, o client.Object, refusal string) {
 	t.Helper()
 	b.mu.Lock()
 	b.refuse[o.GetName()] = refusal
