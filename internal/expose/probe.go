@@ -1,0 +1,151 @@
+package expose
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"dhow/api/v1alpha1"
+	"dhow/internal/elb"
+)
+
+const (
+	// probeTime bounds one question to a load balancer.
+	probeTime = 10 * time.Second
+	// mostAnswer is how much of an answer is read, in bytes.
+	mostAnswer = 64 << 10
+)
+
+// Target is a place at which an Exposure answers.
+type Target struct {
+	// Address is the load balancer's own, a name or an IP address.
+	Address string
+	Port    int32
+	// Host and Path are asked for; without a Host a connection is tried.
+	Host, Path string
+}
+
+func (t Target) String() string {
+	if t.Host == "" {
+		return net.JoinHostPort(t.Address, strconv.Itoa(int(t.Port)))
+	}
+	return "https://" + t.Host + t.Path + " at " + t.Address
+}
+
+// Prober asks load balancers, past the DNS, as their clients will.
+type Prober struct {
+	// Roots are who may have signed certificates; nil are the system's.
+	Roots *x509.CertPool
+}
+
+// balancerName begins what load balancers call themselves in answers of their own.
+const balancerName = "awselb"
+
+// Probe asks once. Any answer of the pods' own below 500 is one; a load balancer's own 404 says
+// that it has no rule for what was asked yet.
+func (p Prober) Probe(ctx context.Context, t Target) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(t.Address, strconv.Itoa(int(t.Port))))
+	}
+	if t.Host == "" {
+		conn, err := dial(ctx, "", "")
+		if err != nil {
+			return fmt.Errorf("connect to %s: %w", t, err)
+		}
+		return conn.Close()
+	}
+	transport := &http.Transport{DialContext: dial, TLSClientConfig: &tls.Config{RootCAs: p.Roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	asked := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	at := url.URL{Scheme: "https", Host: t.Host, Path: t.Path}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", t, err)
+	}
+	answer, err := asked.Do(r)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", t, errors.Unwrap(err))
+	}
+	defer answer.Body.Close()
+	_, _ = io.CopyN(io.Discard, answer.Body, mostAnswer) // what stands in it does not matter
+	nowhere := answer.StatusCode == http.StatusNotFound && strings.HasPrefix(answer.Header.Get("Server"), balancerName)
+	if nowhere || answer.StatusCode >= http.StatusInternalServerError {
+		return fmt.Errorf("ask %s: it answers %s", t, answer.Status)
+	}
+	return nil
+}
+
+// targets are where an Exposure answers: its health path where that is led to, or the first
+// of its paths, and the first port of connections.
+func targets(e *v1alpha1.Exposure) []Target {
+	var all []Target
+	seen := map[bool]bool{}
+	for _, p := range e.Spec.Ports {
+		if seen[requests(p.Protocol)] || p.Protocol == v1alpha1.UDP {
+			continue
+		}
+		seen[requests(p.Protocol)] = true
+		for _, at := range e.Status.LoadBalancers {
+			switch {
+			case !requests(p.Protocol):
+				if !connections(at, e) {
+					continue
+				}
+				all = append(all, Target{Address: at, Port: p.Port})
+			case len(e.Spec.Hosts) > 0 && !(connections(at, e) && both(e)):
+				all = append(all, Target{Address: at, Port: elb.HTTPSPort, Host: strings.Replace(string(e.Spec.Hosts[0]), "*", "any", 1), Path: healthPath(e)})
+			}
+		}
+	}
+	return all
+}
+
+// both says that an Exposure has ports of requests and of connections, and so two load balancers.
+func both(e *v1alpha1.Exposure) bool {
+	kinds := map[bool]bool{}
+	for _, p := range e.Spec.Ports {
+		kinds[requests(p.Protocol)] = true
+	}
+	return len(kinds) > 1
+}
+
+// connections says whether a load balancer is that of connections: an NLB's name ends in
+// elb.REGION.amazonaws.com, an ALB's in REGION.elb.amazonaws.com.
+func connections(at string, e *v1alpha1.Exposure) bool {
+	return !both(e) || strings.Contains(at, ".elb.") && !strings.HasSuffix(at, ".elb.amazonaws.com")
+}
+
+// healthPath is a path that the Exposure leads to: that of its health if it does.
+func healthPath(e *v1alpha1.Exposure) string {
+	wish := "/"
+	if e.Spec.Health != nil && e.Spec.Health.Path != "" {
+		wish, _, _ = strings.Cut(e.Spec.Health.Path, "?")
+	} else {
+		for _, s := range e.Status.Settings {
+			if s.Name == "health check" {
+				wish, _, _ = strings.Cut(s.Value, " ")
+			}
+		}
+	}
+	for _, p := range e.Spec.Paths {
+		switch {
+		case p.Path == wish, p.Type != "Exact" && (p.Path == "/" || strings.HasPrefix(wish, strings.TrimSuffix(p.Path, "/")+"/")):
+			return wish
+		}
+	}
+	if len(e.Spec.Paths) > 0 {
+		return e.Spec.Paths[0].Path
+	}
+	return wish
+}

@@ -1,0 +1,134 @@
+package expose
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"dhow/api/v1alpha1"
+)
+
+// The kinds of what is converted, as they are typed.
+const (
+	FromIngress      = "ingress"
+	FromNodePort     = "nodeport"
+	FromLoadBalancer = "loadbalancer"
+)
+
+// Froms are all of them.
+func Froms() []string { return []string{FromIngress, FromNodePort, FromLoadBalancer} }
+
+// Read reads an object that is to be converted, and what it leads to. The Source is nil where
+// there is no such object any more.
+func Read(ctx context.Context, c Cluster, o Operator, from, namespace, name string) (*Source, error) {
+	s := &Source{Policy: o.Policy(), Services: map[string]*corev1.Service{}, Workloads: map[string]v1alpha1.Workload{}}
+	at := client.ObjectKey{Namespace: namespace, Name: name}
+	switch from {
+	case FromIngress:
+		s.Ingress = &networkingv1.Ingress{}
+		if err := c.Get(ctx, at, s.Ingress); err != nil {
+			return nil, absent(err, "Ingress", name)
+		}
+		var err error
+		if s.Controller, err = controllerOf(ctx, c, s.Ingress); err != nil {
+			return nil, err
+		}
+	case FromNodePort, FromLoadBalancer:
+		s.Service = &corev1.Service{}
+		if err := c.Get(ctx, at, s.Service); err != nil {
+			return nil, absent(err, "Service", name)
+		}
+	default:
+		return nil, wrong("%q can not be converted: want one of %s", from, strings.Join(Froms(), ", "))
+	}
+	services := &corev1.ServiceList{}
+	if err := c.List(ctx, services, client.InNamespace(namespace)); err != nil {
+		return nil, fmt.Errorf("list the Services of namespace %s: %w", namespace, err)
+	}
+	all, err := o.Workloads(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	for i := range services.Items {
+		x := &services.Items[i]
+		s.Services[x.Name] = x
+		if w := behind(x, all); w != nil {
+			s.Workloads[x.Name] = *w
+		}
+	}
+	return s, nil
+}
+
+// absent makes nothing of what is not there.
+func absent(err error, kind, name string) error {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return fmt.Errorf("read %s %s: %w", kind, name, err)
+}
+
+// behind is the one workload to whose pods a Service leads, nil where there is none or several.
+func behind(s *corev1.Service, all []client.Object) *v1alpha1.Workload {
+	if len(s.Spec.Selector) == 0 {
+		return nil
+	}
+	var found []v1alpha1.Workload
+	for _, o := range all {
+		var pods map[string]string
+		w := v1alpha1.Workload{Name: o.GetName()}
+		switch x := o.(type) {
+		case *appsv1.Deployment:
+			w.Kind, pods = "Deployment", x.Spec.Template.Labels
+		case *appsv1.StatefulSet:
+			w.Kind, pods = "StatefulSet", x.Spec.Template.Labels
+		}
+		if labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(pods)) {
+			found = append(found, w)
+		}
+	}
+	if len(found) != 1 {
+		return nil
+	}
+	return &found[0]
+}
+
+// The controllers by what their classes name.
+const (
+	albController   = "ingress.k8s.aws/alb"
+	nginxController = "k8s.io/ingress-nginx"
+	classNote       = "kubernetes.io/ingress.class"
+	defaultClass    = "ingressclass.kubernetes.io/is-default-class"
+)
+
+// controllerOf is what serves an Ingress: by its class, or by the class' name where that may
+// not be read.
+func controllerOf(ctx context.Context, c Cluster, in *networkingv1.Ingress) (Controller, error) {
+	name := ptr.Deref(in.Spec.IngressClassName, in.Annotations[classNote])
+	classes := &networkingv1.IngressClassList{}
+	if err := c.List(ctx, classes); err != nil && !apierrors.IsForbidden(err) {
+		return "", fmt.Errorf("list the classes of Ingresses: %w", err)
+	}
+	at := slices.IndexFunc(classes.Items, func(k networkingv1.IngressClass) bool {
+		return k.Name == name || name == "" && k.Annotations[defaultClass] == yes
+	})
+	serves := name
+	if at >= 0 {
+		serves = classes.Items[at].Spec.Controller
+	}
+	switch serves {
+	case albController, string(ALB):
+		return ALB, nil
+	case nginxController, string(NGINX):
+		return NGINX, nil
+	}
+	return Other, nil
+}

@@ -1,0 +1,951 @@
+package expose
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"dhow/api/v1alpha1"
+	"dhow/internal/operator/render"
+)
+
+// Step is a step of a conversion.
+type Step string
+
+// The steps, in their order.
+const (
+	StepMake   Step = "make"
+	StepReady  Step = "ready"
+	StepWeigh  Step = "weigh"
+	StepDrain  Step = "drain"
+	StepRemove Step = "remove"
+)
+
+// steps is the whole of a conversion. Each step looks for itself what of it is done, so that a
+// conversion that was killed between any two writes goes on when it is called again; tell says
+// what a step would do, and do returns errPause where it is for a person to go on.
+//
+//nolint:gochecknoglobals // a table
+var steps = []struct {
+	name Step
+	tell func(*run) []string
+	do   func(context.Context, *run) error
+}{
+	{StepMake, (*run).tellMake, (*run).make},
+	{StepReady, (*run).tellReady, (*run).ready},
+	{StepWeigh, (*run).tellWeigh, (*run).weigh},
+	{StepDrain, (*run).tellDrain, (*run).drain},
+	{StepRemove, (*run).tellRemove, (*run).remove},
+}
+
+// errPause ends a call that did what it could: the next one goes on.
+var errPause = errors.New("the next call goes on")
+
+const (
+	// stateManager owns the annotations in which a conversion remembers where it stands.
+	stateManager = "dhow-expose-state"
+	// FromNote on an Exposure is what it was converted from, as Ingress/shop.
+	FromNote = v1alpha1.Group + "/from"
+	// The annotations of the state are on the first of a conversion's Exposures.
+	stepNote   = v1alpha1.Group + "/conversion-step"
+	weightNote = v1alpha1.Group + "/conversion-weight"
+	sinceNote  = v1alpha1.Group + "/conversion-since"
+	wishNote   = v1alpha1.Group + "/conversion-wish"
+	handNote   = v1alpha1.Group + "/conversion-by-hand"
+	// stepUndo stands in the place of a step while a conversion is taken back.
+	stepUndo Step = "undo"
+	// stepDone is behind the last one.
+	stepDone Step = "done"
+
+	identifierNote = dnsPrefix + "set-identifier"
+	weightOfNote   = dnsPrefix + "aws-weight"
+	controllerNote = dnsPrefix + "controller"
+	// oldIdentifier and newIdentifier tell the two records of a name apart.
+	oldIdentifier, newIdentifier = "before-dhow", "dhow"
+	// openSuffix names the NetworkPolicy that keeps pods as open as they were.
+	openSuffix = "-open"
+	// unwell is for how long what is new may be not ready before the weights go back.
+	unwell = 10 * time.Second
+	// quiet is how few requests a second are none: a health check's.
+	quiet = 0.01
+	// DefaultEvery is between two weights.
+	DefaultEvery = 5 * time.Minute
+)
+
+// DefaultWeights are those of the old way, one after the other.
+func DefaultWeights() []int { return []int{90, 50, 0} }
+
+// Options say what is converted, and how.
+type Options struct {
+	// From is ingress, nodeport or loadbalancer.
+	From, Namespace, Name string
+	Wish
+	// Weights are those of the old way in percent, falling; the new one has the rest. Every is
+	// the time between two of them.
+	Weights []int
+	Every   time.Duration
+	// Wait bounds the wait for the Exposures, and for traffic to end.
+	Wait time.Duration
+	// Remove names what is removed at the end, as ingress/shop; "" removes nothing.
+	Remove string
+	// ByHand leaves the DNS to a person: what is to be set is told, and the next call goes on.
+	ByHand bool
+	// Probe asks whether the new way answers; nil does not ask.
+	Probe func(context.Context, Target) error
+	// Traffic counts the requests a second that still come the old way; nil does not know.
+	Traffic func(context.Context) (float64, error)
+	// Tell hears of what is done as it is done; nil tells nobody.
+	Tell func(Step, string)
+}
+
+// Progress is where a conversion stands.
+type Progress struct {
+	Conversion
+
+	// Step is the one that comes next, done behind the last, undo while it is taken back.
+	Step Step `json:"step"`
+	// Weight is the old way's, in percent.
+	Weight int `json:"weight"`
+	// Names are the Exposures', Addresses where they are called.
+	Names     []string `json:"exposures"`
+	Addresses []string `json:"addresses"`
+	// Steps are what each step would do, where that was asked for.
+	Steps []Told `json:"steps,omitempty"`
+	// Next is what to do, "" for nothing.
+	Next string `json:"next,omitempty"`
+}
+
+// Told is what a step would do.
+type Told struct {
+	Step Step     `json:"step"`
+	Text []string `json:"text"`
+	// Done says that it was done before.
+	Done bool `json:"done,omitempty"`
+	// Diff is what it would write.
+	Diff string `json:"diff,omitempty"`
+}
+
+// state is what stands in the annotations.
+type state struct {
+	step   Step
+	weight int
+	since  time.Time
+	wish   Wish
+	hand   string
+}
+
+// run is one call.
+type run struct {
+	Options
+	c  Cluster
+	op Operator
+	// source is nil once the old object is gone.
+	source *Source
+	conv   *Conversion
+	// have are the Exposures that are there, by name; lead is the first one's name.
+	have map[string]*v1alpha1.Exposure
+	lead string
+	state
+}
+
+// kind is the old object's own.
+func (o *Options) kind() string {
+	if o.From == FromIngress {
+		return "Ingress"
+	}
+	return "Service"
+}
+
+func (r *run) from() string { return r.kind() + "/" + r.Name }
+
+func (r *run) say(s Step, text string, args ...any) {
+	if r.Tell != nil {
+		r.Tell(s, fmt.Sprintf(text, args...))
+	}
+}
+
+// open reads where a conversion stands. To take it back, nothing has to be converted anew.
+func open(ctx context.Context, c Cluster, op Operator, o Options, back bool) (*run, error) {
+	r := &run{Options: o, c: c, op: op, have: map[string]*v1alpha1.Exposure{}, state: state{weight: allWeight}}
+	all, err := exposures(ctx, c, o.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if all[i].Annotations[FromNote] == r.from() {
+			r.have[all[i].Name] = &all[i]
+		}
+	}
+	if names := sorted(r.have); len(names) > 0 {
+		r.lead = names[0]
+		if err := r.readState(); err != nil {
+			return nil, err
+		}
+	}
+	if r.source, err = Read(ctx, c, op, o.From, o.Namespace, o.Name); err != nil {
+		return nil, err
+	}
+	if r.source == nil && len(r.have) == 0 {
+		return nil, wrong("there is no %s %s in namespace %s", r.kind(), o.Name, o.Namespace)
+	}
+	if r.gone() {
+		r.step = stepDone
+	}
+	if r.step == stepDone || r.source == nil || back {
+		return r, nil
+	}
+	if s := r.source.Service; s != nil {
+		want := map[string]corev1.ServiceType{FromNodePort: corev1.ServiceTypeNodePort, FromLoadBalancer: corev1.ServiceTypeLoadBalancer}[o.From]
+		if s.Spec.Type != want {
+			return nil, wrong("the Service %s is of type %s, and no %s", o.Name, s.Spec.Type, want)
+		}
+	}
+	if r.step == stepUndo {
+		return r, nil
+	}
+	return r, r.convert(all)
+}
+
+// gone says that the old way has been removed, by the last step of a conversion.
+func (r *run) gone() bool {
+	if r.step != StepRemove {
+		return false
+	}
+	return r.source == nil || r.source.Service != nil && r.source.Service.Spec.Type == corev1.ServiceTypeClusterIP
+}
+
+// convert says what the old object becomes, by what a person says now or has said before.
+func (r *run) convert(all []v1alpha1.Exposure) error {
+	given := r.Accept
+	r.Visibility = cmp.Or(r.Visibility, r.wish.Visibility)
+	for _, x := range []struct {
+		now    *[]string
+		before []string
+	}{{&r.Hosts, r.wish.Hosts}, {&r.Certificates, r.wish.Certificates}, {&r.Accept, r.wish.Accept}} {
+		if len(*x.now) == 0 {
+			*x.now = x.before
+		}
+	}
+	var err error
+	if r.conv, err = Convert(*r.source, r.Wish); err != nil {
+		return err
+	}
+	if err := r.conv.known(given); err != nil {
+		return err
+	}
+	if r.ByHand {
+		r.conv.ByHand = cmp.Or(r.conv.ByHand, "you have said so")
+	}
+	r.conv.ByHand = cmp.Or(r.hand, r.conv.ByHand)
+	r.lead = r.conv.Exposures[0].Name
+	if r.step != "" && sorted(r.have)[0] != r.lead {
+		return fmt.Errorf("the conversion of %s has begun with other Exposures, %s: go back with --undo, and begin anew", r.from(), strings.Join(sorted(r.have), ", "))
+	}
+	return r.rivals(all)
+}
+
+// rivals says whether somebody else has exposed the workloads.
+func (r *run) rivals(all []v1alpha1.Exposure) error {
+	for _, e := range r.conv.Exposures {
+		for i := range all {
+			x := &all[i]
+			same := x.Spec.Workload.Name != "" && x.Spec.Workload.Name == e.Spec.Workload.Name && x.Spec.Workload.Kind == e.Spec.Workload.Kind
+			switch {
+			case r.have[x.Name] != nil:
+			case x.Name == e.Name:
+				return fmt.Errorf("there is an Exposure %s already, which was not converted from %s: remove it, or rename it", x.Name, r.from())
+			case same && x.Labels[render.DeducedLabel] != "":
+				return fmt.Errorf("%s %s has the Exposure %s, which the operator deduced: give the workload the label %s=%s, remove that Exposure, and call again", x.Spec.Workload.Kind, x.Spec.Workload.Name, x.Name, render.ExposeLabel, render.ExposeNever)
+			case same:
+				return fmt.Errorf("%s %s has the Exposure %s already, and a workload has one: add the hosts and paths of %s to that one", x.Spec.Workload.Kind, x.Spec.Workload.Name, x.Name, r.from())
+			}
+		}
+	}
+	return nil
+}
+
+func (r *run) readState() error {
+	notes := r.have[r.lead].Annotations
+	r.step, r.hand = Step(notes[stepNote]), notes[handNote]
+	var err error
+	if text := notes[weightNote]; text != "" {
+		if r.weight, err = strconv.Atoi(text); err != nil || r.weight < 0 || r.weight > allWeight {
+			return fmt.Errorf("the annotation %s of Exposure %s is %q: want the old way's weight, from 0 to 100", weightNote, r.lead, text)
+		}
+	}
+	if text := notes[sinceNote]; text != "" {
+		if r.since, err = time.Parse(time.RFC3339Nano, text); err != nil {
+			return fmt.Errorf("the annotation %s of Exposure %s is %q: want a time", sinceNote, r.lead, text)
+		}
+	}
+	if text := notes[wishNote]; text != "" {
+		if err := json.Unmarshal([]byte(text), &r.wish); err != nil {
+			return fmt.Errorf("the annotation %s of Exposure %s can not be read: %v", wishNote, r.lead, err)
+		}
+	}
+	return nil
+}
+
+// keep writes down where the conversion stands: what is done after it can be done again.
+func (r *run) keep(ctx context.Context, step Step, weight int) error {
+	since := time.Now().UTC()
+	said, err := json.Marshal(r.Wish)
+	if err != nil {
+		return fmt.Errorf("write down where the conversion stands: %w", err)
+	}
+	e, ok := r.have[r.lead]
+	if !ok {
+		return fmt.Errorf("write down where the conversion stands: there is no Exposure %s", r.lead)
+	}
+	notes := map[string]string{stepNote: string(step), weightNote: strconv.Itoa(weight), sinceNote: since.Format(time.RFC3339Nano), wishNote: string(said)}
+	if r.conv.ByHand != "" {
+		notes[handNote] = r.conv.ByHand
+	}
+	if err := r.note(ctx, v1alpha1.GroupVersion.String(), "Exposure", e, stateManager, notes); err != nil {
+		return err
+	}
+	r.step, r.weight, r.since = step, weight, since
+	return nil
+}
+
+// note sets annotations of an object that is there, and takes away those that the manager has
+// set before.
+func (r *run) note(ctx context.Context, version, kind string, o client.Object, manager string, notes map[string]string) error {
+	u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": version, "kind": kind}}
+	u.SetNamespace(o.GetNamespace())
+	u.SetName(o.GetName())
+	u.SetUID(o.GetUID()) // of what is gone none is made anew
+	if len(notes) > 0 {
+		u.SetAnnotations(notes)
+	}
+	return failed("annotations to "+kind+" "+o.GetName(), r.c.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager)))
+}
+
+// Look says where a conversion stands and what each of its steps would do, and changes nothing.
+func Look(ctx context.Context, c Cluster, op Operator, o Options) (*Progress, error) {
+	r, err := open(ctx, c, op, o, false)
+	if err != nil {
+		return nil, err
+	}
+	p := r.progress()
+	if r.conv == nil {
+		return p, nil
+	}
+	passed := true
+	for _, s := range steps {
+		passed = passed && r.passed(s.name)
+		t := Told{Step: s.name, Text: s.tell(r), Done: passed}
+		if s.name == StepMake {
+			for _, e := range r.conv.Exposures {
+				want, err := plain(r.marked(e))
+				if err != nil {
+					return nil, err
+				}
+				found, err := compare(ctx, c, want, Manager)
+				if err != nil {
+					return nil, err
+				}
+				t.Diff += found.diff
+				t.Text = append(t.Text, found.against...)
+			}
+		}
+		p.Steps = append(p.Steps, t)
+	}
+	return p, nil
+}
+
+// passed says that a step was done before.
+func (r *run) passed(s Step) bool {
+	switch s {
+	case StepMake:
+		return !slices.ContainsFunc(r.conv.Exposures, func(e *v1alpha1.Exposure) bool { return r.have[e.Name] == nil })
+	case StepReady:
+		return !slices.ContainsFunc(r.conv.Exposures, func(e *v1alpha1.Exposure) bool { return r.have[e.Name] == nil || !ready(r.have[e.Name]) })
+	case StepWeigh:
+		return r.step == StepDrain || r.step == StepRemove || r.step == stepDone
+	case StepDrain:
+		return r.step == StepRemove || r.step == stepDone
+	default:
+		return r.step == stepDone
+	}
+}
+
+// progress is where it stands.
+func (r *run) progress() *Progress {
+	p := &Progress{Step: r.step, Weight: r.weight, Names: sorted(r.have), Addresses: []string{}}
+	if r.conv != nil {
+		p.Conversion = *r.conv
+	} else {
+		p.Conversion = Conversion{Kind: r.kind(), Namespace: r.Namespace, Name: r.Name, Carried: []Item{}, Lost: []Item{}}
+	}
+	if p.Step == "" {
+		p.Step = StepMake
+	}
+	if p.Names == nil {
+		p.Names = []string{}
+	}
+	for _, name := range p.Names {
+		if at := r.have[name].Status.Address; at != "" {
+			p.Addresses = append(p.Addresses, at)
+		}
+	}
+	return p
+}
+
+// RefusedError says that something can not be carried over, and that nobody has accepted that.
+type RefusedError struct{ Items []Item }
+
+func (e *RefusedError) Error() string {
+	var parts []string
+	for _, i := range e.Items {
+		parts = append(parts, i.Name+" ("+i.Text+")")
+	}
+	return "it can not be converted without loss: " + strings.Join(parts, "; ")
+}
+
+// Run goes on with a conversion as far as it gets in one call. Where a person has to do
+// something, the answer's Next says what. It may be killed and called again at any time.
+func Run(ctx context.Context, c Cluster, op Operator, o Options) (*Progress, error) {
+	if o.Weights == nil {
+		o.Weights = DefaultWeights()
+	}
+	if err := checkWeights(o.Weights); err != nil {
+		return nil, err
+	}
+	if o.Remove != "" && !strings.EqualFold(o.Remove, o.kind()+"/"+o.Name) {
+		return nil, wrong("--remove %s: what is converted is %s/%s: repeat just that", o.Remove, strings.ToLower(o.kind()), o.Name)
+	}
+	r, err := open(ctx, c, op, o, false)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case r.step == stepUndo:
+		p := r.progress()
+		p.Next = "it is being taken back: end that with --undo"
+		return p, fmt.Errorf("the conversion of %s is being taken back: end that with --undo before it is begun anew", r.from())
+	case r.step == stepDone:
+		return r.progress(), nil
+	case r.source == nil:
+		return r.progress(), fmt.Errorf("%s is gone, and not by this conversion, which stands at step %s: make it again to go on, or set spec.dns.disabled of the Exposures to false to lead its names there at once", r.from(), r.step)
+	}
+	if refused := r.conv.Refused(); len(refused) > 0 {
+		return r.progress(), &RefusedError{refused}
+	}
+	for _, s := range steps {
+		if err := s.do(ctx, r); err != nil {
+			p := r.progress()
+			if errors.Is(err, errPause) {
+				p.Next = strings.TrimSuffix(err.Error(), ": "+errPause.Error())
+				return p, nil
+			}
+			return p, err
+		}
+	}
+	return r.progress(), nil
+}
+
+// pause ends a call with what a person is to do.
+func pause(text string, args ...any) error {
+	return fmt.Errorf("%s: %w", fmt.Sprintf(text, args...), errPause)
+}
+
+func checkWeights(all []int) error {
+	last := allWeight
+	for _, w := range all {
+		if w < 0 || w >= last {
+			return wrong("--weights: want the old way's weights in percent, each smaller than the one before, such as 90,50,0")
+		}
+		last = w
+	}
+	return nil
+}
+
+// marked is an Exposure of the conversion as it is applied now: its names are told to
+// external-dns once weights stand at both ways.
+func (r *run) marked(e *v1alpha1.Exposure) *v1alpha1.Exposure {
+	e = e.DeepCopy()
+	e.Annotations = map[string]string{FromNote: r.from()}
+	if e.Spec.DNS == nil {
+		e.Spec.DNS = &v1alpha1.DNS{}
+	}
+	e.Spec.DNS.Disabled = r.conv.ByHand != "" || r.step != StepWeigh && r.step != StepDrain && r.step != StepRemove && r.step != stepDone
+	if have := r.have[e.Name]; have != nil {
+		e.UID, e.CreationTimestamp = have.UID, have.CreationTimestamp
+	}
+	return e
+}
+
+func (r *run) tellMake() []string {
+	var all []string
+	for _, e := range r.conv.Exposures {
+		all = append(all, fmt.Sprintf("apply Exposure %s beside %s: %s %s by Service %s, %s, external-dns told nothing yet", e.Name, r.from(), e.Spec.Workload.Kind, e.Spec.Workload.Name, e.Spec.Service.Existing, e.Spec.Visibility))
+	}
+	return append(all, "where no NetworkPolicy holds the pods yet, one that keeps them as open as they are")
+}
+
+// make makes the Exposures beside the old object.
+func (r *run) make(ctx context.Context) error {
+	for _, e := range r.conv.Exposures {
+		if err := r.makeOne(ctx, e); err != nil {
+			return err
+		}
+		if r.step == "" { // what a person has said is not to be said again
+			if err := r.keep(ctx, StepMake, allWeight); err != nil {
+				return err
+			}
+		}
+	}
+	if r.step == StepMake {
+		return r.keep(ctx, StepReady, allWeight)
+	}
+	return nil
+}
+
+func (r *run) makeOne(ctx context.Context, e *v1alpha1.Exposure) error {
+	e = r.marked(e)
+	out, err := r.op.Render(ctx, e)
+	var refused *render.WrongError
+	if errors.As(err, &refused) {
+		return fmt.Errorf("the operator would not accept the Exposure %s: %s", e.Name, refused.Text)
+	}
+	if err != nil {
+		return err
+	}
+	for _, o := range out.Objects {
+		against, err := r.op.MayMake(ctx, e, o)
+		if err != nil {
+			return err
+		}
+		if against != "" {
+			return fmt.Errorf("the Exposure %s would need a name that is taken: %s", e.Name, against)
+		}
+	}
+	if err := r.keepOpen(ctx, e, out.Objects); err != nil {
+		return err
+	}
+	want, err := plain(e)
+	if err != nil {
+		return err
+	}
+	if err := Apply(ctx, r.c, want.Object); err != nil {
+		return err
+	}
+	now := &v1alpha1.Exposure{}
+	if err := r.c.Get(ctx, client.ObjectKeyFromObject(e), now); err != nil {
+		return fmt.Errorf("read Exposure %s: %w", e.Name, err)
+	}
+	if r.have[e.Name] == nil {
+		r.say(StepMake, "made Exposure %s beside %s", e.Name, r.from())
+	}
+	r.have[e.Name] = now
+	return nil
+}
+
+func (r *run) tellReady() []string {
+	return []string{fmt.Sprintf("wait %s at most until they are ready and their load balancers answer", r.Wait)}
+}
+
+// ready waits until the new way serves.
+func (r *run) ready(ctx context.Context) error {
+	for _, name := range r.names() {
+		if err := r.await(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// names are the Exposures' of the conversion.
+func (r *run) names() []string {
+	var all []string
+	for _, e := range r.conv.Exposures {
+		all = append(all, e.Name)
+	}
+	return all
+}
+
+// await waits until one Exposure is ready, and answers.
+func (r *run) await(ctx context.Context, name string) error {
+	e, err := Await(ctx, r.c, r.Namespace, name, r.Wait, nil)
+	if err != nil {
+		return err
+	}
+	r.have[name] = e
+	if r.Probe == nil {
+		return nil
+	}
+	for _, t := range targets(e) {
+		var last error
+		err := until(ctx, r.Wait, func(ctx context.Context) (bool, error) {
+			last = r.Probe(ctx, t)
+			return last == nil, nil
+		})
+		if errors.Is(err, errTime) {
+			return fmt.Errorf("wait for Exposure %s: it does not answer: %w: mend that, or call with --skip-health where its load balancer can not be reached from here", name, last)
+		}
+		if err != nil {
+			return err
+		}
+		if r.step == StepReady {
+			r.say(StepReady, "%s answers", t)
+		}
+	}
+	return nil
+}
+
+func (r *run) tellWeigh() []string {
+	if r.conv.ByHand != "" {
+		return []string{"the names are moved by hand: " + r.conv.ByHand, "tell the weights to set, " + r.ladder() + ", one a call"}
+	}
+	return []string{
+		fmt.Sprintf("give %s the annotations %s=%s and %s=%d, and the new routes %s=%s and %s=0, then let external-dns publish both", r.from(), identifierNote, oldIdentifier, weightOfNote, allWeight, identifierNote, newIdentifier, weightOfNote),
+		fmt.Sprintf("shift the weights, old/new %s, every %s, as long as the new way is ready", r.ladder(), r.Every),
+	}
+}
+
+// ladder are the weights as old/new.
+func (r *run) ladder() string {
+	var parts []string
+	for _, w := range r.Weights {
+		parts = append(parts, fmt.Sprintf("%d/%d", w, allWeight-w))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// weigh shifts the weights of names from the old way to the new.
+func (r *run) weigh(ctx context.Context) error {
+	if r.passed(StepWeigh) {
+		return nil
+	}
+	if r.conv.ByHand != "" {
+		return r.weighByHand(ctx)
+	}
+	if r.step != StepWeigh {
+		// Both names are told apart before the new one is heard of at all.
+		if err := r.setWeights(ctx, allWeight); err != nil {
+			return err
+		}
+		if err := r.keep(ctx, StepWeigh, allWeight); err != nil {
+			return err
+		}
+		r.say(StepWeigh, "weights are %d/0 of old/new", allWeight)
+	}
+	if err := r.publish(ctx); err != nil {
+		return err
+	}
+	for _, w := range r.Weights {
+		if w >= r.weight {
+			continue
+		}
+		if r.weight < allWeight {
+			if err := r.stay(ctx, r.since.Add(r.Every)); err != nil {
+				return err
+			}
+		}
+		if err := r.ready(ctx); err != nil {
+			return err
+		}
+		if err := r.setWeights(ctx, w); err != nil {
+			return err
+		}
+		if err := r.keep(ctx, StepWeigh, w); err != nil {
+			return err
+		}
+		r.say(StepWeigh, "weights are %d/%d of old/new", w, allWeight-w)
+	}
+	return r.weighed(ctx)
+}
+
+// weighed goes on where the old way has nothing left.
+func (r *run) weighed(ctx context.Context) error {
+	if r.weight > 0 {
+		return pause("the weights end at %d/%d: call again with others in --weights, down to 0", r.weight, allWeight-r.weight)
+	}
+	return r.keep(ctx, StepDrain, 0)
+}
+
+// publish lets external-dns hear of the new way, whose weight is told already.
+func (r *run) publish(ctx context.Context) error {
+	for _, e := range r.conv.Exposures {
+		if err := r.makeOne(ctx, e); err != nil {
+			return err
+		}
+		if err := r.await(ctx, e.Name); err != nil {
+			return err
+		}
+		// A route that was made anew meanwhile has lost its weight.
+		if err := r.weighNew(ctx, r.have[e.Name], allWeight-r.weight); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setWeights sets the old way's weight, and the new one's to the rest: first the one that grows.
+func (r *run) setWeights(ctx context.Context, old int) error {
+	grows := func() error {
+		for _, name := range r.names() {
+			if err := r.weighNew(ctx, r.have[name], allWeight-old); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if old < r.weight {
+		return errors.Join(grows(), r.weighOld(ctx, old))
+	}
+	if err := r.weighOld(ctx, old); err != nil {
+		return err
+	}
+	return grows()
+}
+
+// weighOld sets the old way's weight.
+func (r *run) weighOld(ctx context.Context, weight int) error {
+	version, kind, o := r.old()
+	return r.note(ctx, version, kind, o, Manager, map[string]string{identifierNote: oldIdentifier, weightOfNote: strconv.Itoa(weight)})
+}
+
+func (r *run) old() (version, kind string, o client.Object) {
+	if r.source.Ingress != nil {
+		return "networking.k8s.io/v1", "Ingress", r.source.Ingress
+	}
+	return "v1", "Service", r.source.Service
+}
+
+// weighNew sets the weight of what the operator made of an Exposure and external-dns looks at.
+func (r *run) weighNew(ctx context.Context, e *v1alpha1.Exposure, weight int) error {
+	notes := map[string]string{identifierNote: newIdentifier, weightOfNote: strconv.Itoa(weight)}
+	return r.eachNamed(ctx, e, func(x v1alpha1.Object, o *metav1.PartialObjectMetadata) error {
+		return r.note(ctx, x.APIVersion, x.Kind, o, Manager, notes)
+	})
+}
+
+// eachNamed goes through what the operator made of an Exposure and external-dns looks at.
+func (r *run) eachNamed(ctx context.Context, e *v1alpha1.Exposure, do func(v1alpha1.Object, *metav1.PartialObjectMetadata) error) error {
+	for _, x := range e.Status.Objects {
+		if !strings.HasSuffix(x.Kind, "Route") && x.Kind != "Ingress" && x.Kind != "Service" {
+			continue
+		}
+		o := &metav1.PartialObjectMetadata{}
+		o.APIVersion, o.Kind = x.APIVersion, x.Kind
+		if err := r.c.Get(ctx, client.ObjectKey{Namespace: e.Namespace, Name: x.Name}, o); err != nil {
+			return fmt.Errorf("read %s %s: %w", x.Kind, x.Name, err)
+		}
+		if err := do(x, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// weighByHand tells the next weight; the call after says that it was set.
+func (r *run) weighByHand(ctx context.Context) error {
+	for _, w := range r.Weights {
+		if w >= r.weight {
+			continue
+		}
+		if err := r.ready(ctx); err != nil {
+			return err
+		}
+		if err := r.keep(ctx, StepWeigh, w); err != nil {
+			return err
+		}
+		return pause("%s", r.byHand(w))
+	}
+	return r.weighed(ctx)
+}
+
+// byHand says what a person sets.
+func (r *run) byHand(weight int) string {
+	var names []string
+	var to []string
+	for _, e := range r.conv.Exposures {
+		for _, h := range e.Spec.Hosts {
+			names = append(names, string(h))
+		}
+		if have := r.have[e.Name]; have != nil {
+			to = append(to, have.Status.LoadBalancers...)
+		}
+	}
+	slices.Sort(names)
+	slices.Sort(to)
+	who := strings.Join(slices.Compact(names), ", ")
+	if who == "" {
+		who = "whoever calls " + r.from()
+	}
+	return fmt.Sprintf("lead %s with weight %d to %s, and with weight %d to what leads to %s today (%s); when that is done, call again", who, allWeight-weight, strings.Join(slices.Compact(to), ", "), weight, r.from(), r.conv.ByHand)
+}
+
+// stay waits until a time, and puts the weights back if what is new is not well meanwhile.
+func (r *run) stay(ctx context.Context, end time.Time) error {
+	var since time.Time
+	err := until(ctx, max(0, time.Until(end)), func(ctx context.Context) (bool, error) {
+		if !time.Now().Before(end) {
+			return true, nil
+		}
+		bad := ""
+		for _, name := range r.names() {
+			e := &v1alpha1.Exposure{}
+			if err := r.c.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: name}, e); err != nil {
+				if apierrors.IsNotFound(err) {
+					bad = "the Exposure " + name + " is gone"
+				}
+				continue // who does not answer now is asked again
+			}
+			if !ready(e) {
+				bad = "the Exposure " + name + " is not ready"
+			}
+		}
+		switch {
+		case bad == "":
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) >= unwell:
+			return false, r.fallBack(ctx, bad)
+		}
+		return false, nil
+	})
+	if errors.Is(err, errTime) {
+		return nil
+	}
+	return err
+}
+
+// fallBack leads everybody the old way again.
+func (r *run) fallBack(ctx context.Context, why string) error {
+	if r.conv.ByHand != "" {
+		return fmt.Errorf("%s: mend that, or lead everybody the old way again with --undo", why)
+	}
+	if err := r.allOld(ctx); err != nil {
+		return fmt.Errorf("%s, and the weights can not be put back: %w", why, err)
+	}
+	if err := r.keep(ctx, StepWeigh, allWeight); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s: the weights are %d/0 of old/new again: mend that and call again, or go back with --undo", why, allWeight)
+}
+
+// allOld gives the old way all of the weight, also where what is new is gone.
+func (r *run) allOld(ctx context.Context) error {
+	if err := r.weighOld(ctx, allWeight); err != nil {
+		return err
+	}
+	for _, name := range r.names() {
+		if e := r.have[name]; e != nil {
+			if err := r.weighNew(ctx, e, 0); client.IgnoreNotFound(err) != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *run) tellDrain() []string {
+	text := fmt.Sprintf("wait %s, for which names are remembered", r.conv.TTL)
+	if r.Traffic != nil {
+		return []string{text, fmt.Sprintf("wait until nobody comes the old way any more, %s at most", r.Wait)}
+	}
+	return []string{text}
+}
+
+// drain waits until the old way is forgotten.
+func (r *run) drain(ctx context.Context) error {
+	if r.passed(StepDrain) {
+		return nil
+	}
+	end := r.since.Add(r.conv.TTL)
+	if time.Now().Before(end) {
+		r.say(StepDrain, "names are remembered for %s: waiting until %s", r.conv.TTL, end.Format(time.TimeOnly))
+	}
+	if err := r.stay(ctx, end); err != nil {
+		return err
+	}
+	if r.Traffic != nil {
+		var last float64
+		err := until(ctx, r.Wait, func(ctx context.Context) (bool, error) {
+			n, err := r.Traffic(ctx)
+			last = n
+			return err == nil && n < quiet, err
+		})
+		if errors.Is(err, errTime) {
+			return fmt.Errorf("wait for the end of traffic to %s: %.2f requests a second still come after %s: find out who they are, and call again", r.from(), last, r.Wait)
+		}
+		if err != nil {
+			return err
+		}
+		r.say(StepDrain, "nobody comes by %s any more", r.from())
+	}
+	return r.keep(ctx, StepRemove, 0)
+}
+
+func (r *run) tellRemove() []string {
+	what := "delete " + r.from()
+	if r.source.Service != nil {
+		what = fmt.Sprintf("make %s one of type ClusterIP, by which it is still called inside of the cluster", r.from())
+	}
+	if r.Remove == "" {
+		return []string{what + ": only with --remove " + strings.ToLower(r.kind()) + "/" + r.Name}
+	}
+	return []string{what}
+}
+
+// remove takes the old way away.
+func (r *run) remove(ctx context.Context) error {
+	if r.Remove == "" {
+		looks := "see that nobody comes that way any more, and "
+		if r.Traffic != nil {
+			looks = ""
+		}
+		return pause("everybody is led the new way: %sremove the old one with --remove %s/%s, or go back with --undo", looks, strings.ToLower(r.kind()), r.Name)
+	}
+	if err := r.ready(ctx); err != nil {
+		return err
+	}
+	if r.source.Ingress != nil {
+		uid := r.source.Ingress.UID
+		if err := r.c.Delete(ctx, r.source.Ingress, client.Preconditions{UID: &uid}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("remove %s: %w", r.from(), err)
+		}
+	} else if err := r.closeService(ctx); err != nil {
+		return err
+	}
+	r.say(StepRemove, "removed the old way, %s", r.from())
+	return r.keep(ctx, stepDone, 0)
+}
+
+// closeService leaves a Service to the inside of the cluster alone.
+func (r *run) closeService(ctx context.Context) error {
+	s := r.source.Service
+	was := s.DeepCopy()
+	s.Spec.Type = corev1.ServiceTypeClusterIP
+	s.Spec.LoadBalancerClass, s.Spec.AllocateLoadBalancerNodePorts, s.Spec.LoadBalancerSourceRanges = nil, nil, nil
+	s.Spec.ExternalTrafficPolicy, s.Spec.HealthCheckNodePort = "", 0
+	s.Spec.LoadBalancerIP = "" //nolint:staticcheck // it is deprecated, and in use
+	for i := range s.Spec.Ports {
+		s.Spec.Ports[i].NodePort = 0
+	}
+	for k := range s.Annotations {
+		if strings.HasPrefix(k, dnsPrefix) || strings.HasPrefix(k, balancerNotes) {
+			delete(s.Annotations, k)
+		}
+	}
+	if err := r.c.Patch(ctx, s, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{}), client.FieldOwner(Manager)); err != nil {
+		return fmt.Errorf("make %s one of type ClusterIP: %w", r.from(), err)
+	}
+	return nil
+}
