@@ -10,7 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -131,4 +133,38 @@ func controllerOf(ctx context.Context, c Cluster, in *networkingv1.Ingress) (Con
 		return NGINX, nil
 	}
 	return Other, nil
+}
+
+// Names are those that could be named: of workloads, or where from says so of what could be
+// converted.
+func Names(ctx context.Context, c client.Reader, from, namespace string) ([]string, error) {
+	var names []string
+	var lists []client.ObjectList
+	switch from {
+	case FromIngress:
+		lists = append(lists, &networkingv1.IngressList{})
+	case FromNodePort, FromLoadBalancer:
+		lists = append(lists, &corev1.ServiceList{})
+	default:
+		lists = append(lists, &appsv1.DeploymentList{}, &appsv1.StatefulSetList{})
+	}
+	for _, l := range lists {
+		if err := c.List(ctx, l, client.InNamespace(namespace)); err != nil {
+			return nil, fmt.Errorf("list what namespace %s has: %w", namespace, err)
+		}
+		err := meta.EachListItem(l, func(x runtime.Object) error {
+			if s, ok := x.(*corev1.Service); ok && !strings.EqualFold(string(s.Spec.Type), from) {
+				return nil
+			}
+			if o, ok := x.(client.Object); ok {
+				names = append(names, o.GetName())
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list what namespace %s has: %w", namespace, err)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }

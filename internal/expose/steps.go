@@ -64,10 +64,10 @@ const (
 	sinceNote  = v1alpha1.Group + "/conversion-since"
 	wishNote   = v1alpha1.Group + "/conversion-wish"
 	handNote   = v1alpha1.Group + "/conversion-by-hand"
-	// stepUndo stands in the place of a step while a conversion is taken back.
-	stepUndo Step = "undo"
-	// stepDone is behind the last one.
-	stepDone Step = "done"
+	// StepUndo stands in the place of a step while a conversion is taken back.
+	StepUndo Step = "undo"
+	// StepDone is behind the last one.
+	StepDone Step = "done"
 
 	identifierNote = dnsPrefix + "set-identifier"
 	weightOfNote   = dnsPrefix + "aws-weight"
@@ -201,9 +201,9 @@ func open(ctx context.Context, c Cluster, op Operator, o Options, back bool) (*r
 		return nil, wrong("there is no %s %s in namespace %s", r.kind(), o.Name, o.Namespace)
 	}
 	if r.gone() {
-		r.step = stepDone
+		r.step = StepDone
 	}
-	if r.step == stepDone || r.source == nil || back {
+	if r.step == StepDone || r.source == nil || back {
 		return r, nil
 	}
 	if s := r.source.Service; s != nil {
@@ -212,7 +212,7 @@ func open(ctx context.Context, c Cluster, op Operator, o Options, back bool) (*r
 			return nil, wrong("the Service %s is of type %s, and no %s", o.Name, s.Spec.Type, want)
 		}
 	}
-	if r.step == stepUndo {
+	if r.step == StepUndo {
 		return r, nil
 	}
 	return r, r.convert(all)
@@ -374,11 +374,11 @@ func (r *run) passed(s Step) bool {
 	case StepReady:
 		return !slices.ContainsFunc(r.conv.Exposures, func(e *v1alpha1.Exposure) bool { return r.have[e.Name] == nil || !ready(r.have[e.Name]) })
 	case StepWeigh:
-		return r.step == StepDrain || r.step == StepRemove || r.step == stepDone
+		return r.step == StepDrain || r.step == StepRemove || r.step == StepDone
 	case StepDrain:
-		return r.step == StepRemove || r.step == stepDone
+		return r.step == StepRemove || r.step == StepDone
 	default:
-		return r.step == stepDone
+		return r.step == StepDone
 	}
 }
 
@@ -432,11 +432,11 @@ func Run(ctx context.Context, c Cluster, op Operator, o Options) (*Progress, err
 		return nil, err
 	}
 	switch {
-	case r.step == stepUndo:
+	case r.step == StepUndo:
 		p := r.progress()
 		p.Next = "it is being taken back: end that with --undo"
 		return p, fmt.Errorf("the conversion of %s is being taken back: end that with --undo before it is begun anew", r.from())
-	case r.step == stepDone:
+	case r.step == StepDone:
 		return r.progress(), nil
 	case r.source == nil:
 		return r.progress(), fmt.Errorf("%s is gone, and not by this conversion, which stands at step %s: make it again to go on, or set spec.dns.disabled of the Exposures to false to lead its names there at once", r.from(), r.step)
@@ -481,7 +481,7 @@ func (r *run) marked(e *v1alpha1.Exposure) *v1alpha1.Exposure {
 	if e.Spec.DNS == nil {
 		e.Spec.DNS = &v1alpha1.DNS{}
 	}
-	e.Spec.DNS.Disabled = r.conv.ByHand != "" || r.step != StepWeigh && r.step != StepDrain && r.step != StepRemove && r.step != stepDone
+	e.Spec.DNS.Disabled = r.conv.ByHand != "" || r.step != StepWeigh && r.step != StepDrain && r.step != StepRemove && r.step != StepDone
 	if have := r.have[e.Name]; have != nil {
 		e.UID, e.CreationTimestamp = have.UID, have.CreationTimestamp
 	}
@@ -925,7 +925,7 @@ func (r *run) remove(ctx context.Context) error {
 		return err
 	}
 	r.say(StepRemove, "removed the old way, %s", r.from())
-	return r.keep(ctx, stepDone, 0)
+	return r.keep(ctx, StepDone, 0)
 }
 
 // closeService leaves a Service to the inside of the cluster alone.

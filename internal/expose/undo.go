@@ -32,7 +32,7 @@ func Undo(ctx context.Context, c Cluster, op Operator, o Options) (*Progress, er
 	switch {
 	case len(r.have) == 0:
 		return nil, wrong("no conversion of %s has begun: there is nothing to take back", r.from())
-	case r.source == nil, r.step == stepDone:
+	case r.source == nil, r.step == StepDone:
 		return nil, fmt.Errorf("%s is removed already, so that there is no way back to it: make it anew from where it is kept, before you remove its Exposures", r.from())
 	}
 	r.Wish = r.wish
@@ -49,9 +49,9 @@ func Undo(ctx context.Context, c Cluster, op Operator, o Options) (*Progress, er
 			if err := r.allOld(ctx); err != nil {
 				return r.progress(), err
 			}
-			r.say(stepUndo, "weights are %d/0 of old/new", allWeight)
+			r.say(StepUndo, "weights are %d/0 of old/new", allWeight)
 		}
-		if err := r.keep(ctx, stepUndo, allWeight); err != nil {
+		if err := r.keep(ctx, StepUndo, allWeight); err != nil {
 			return r.progress(), err
 		}
 		if r.hand != "" {
@@ -69,10 +69,10 @@ func Undo(ctx context.Context, c Cluster, op Operator, o Options) (*Progress, er
 
 // takeBack removes what was made, once nobody comes that way any more.
 func (r *run) takeBack(ctx context.Context) error {
-	if r.step == stepUndo {
+	if r.step == StepUndo {
 		end := r.since.Add(r.conv.TTL)
 		if time.Now().Before(end) {
-			r.say(stepUndo, "names are remembered for %s: waiting until %s", r.conv.TTL, end.Format(time.TimeOnly))
+			r.say(StepUndo, "names are remembered for %s: waiting until %s", r.conv.TTL, end.Format(time.TimeOnly))
 		}
 		if err := sleep(ctx, time.Until(end)); err != nil {
 			return err
@@ -81,7 +81,7 @@ func (r *run) takeBack(ctx context.Context) error {
 	if r.hand == "" {
 		// The new way's names go first, so that the old one's is never one of two alike.
 		for _, e := range r.conv.Exposures {
-			if r.step != stepUndo { // it has never been told
+			if r.step != StepUndo { // it has never been told
 				break
 			}
 			if err := r.unpublish(ctx, e); err != nil {
@@ -158,7 +158,7 @@ func (r *run) drop(ctx context.Context, name string) error {
 			return fmt.Errorf("remove NetworkPolicy %s: %w", policy, err)
 		}
 	}
-	r.say(stepUndo, "removed Exposure %s", name)
+	r.say(StepUndo, "removed Exposure %s", name)
 	delete(r.have, name)
 	return nil
 }
