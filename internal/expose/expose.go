@@ -33,7 +33,7 @@ const (
 	// Manager owns the fields of the Exposures that are applied from here.
 	Manager = "dhow-expose"
 	// pollEvery is how often an Exposure is looked at that is waited for.
-	pollEvery = 500 * time.Millisecond
+	pollEvery = 250 * time.Millisecond
 	// DefaultWait bounds the wait for an Exposure: a load balancer takes AWS a minute or two.
 	DefaultWait = 2 * time.Minute
 )

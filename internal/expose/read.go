@@ -114,25 +114,29 @@ const (
 // controllerOf is what serves an Ingress: by its class, or by the class' name where that may
 // not be read.
 func controllerOf(ctx context.Context, c Cluster, in *networkingv1.Ingress) (Controller, error) {
-	name := ptr.Deref(in.Spec.IngressClassName, in.Annotations[classNote])
 	classes := &networkingv1.IngressClassList{}
 	if err := c.List(ctx, classes); err != nil && !apierrors.IsForbidden(err) {
 		return "", fmt.Errorf("list the classes of Ingresses: %w", err)
 	}
-	at := slices.IndexFunc(classes.Items, func(k networkingv1.IngressClass) bool {
+	return controllerAmong(in, classes.Items), nil
+}
+
+func controllerAmong(in *networkingv1.Ingress, classes []networkingv1.IngressClass) Controller {
+	name := ptr.Deref(in.Spec.IngressClassName, in.Annotations[classNote])
+	at := slices.IndexFunc(classes, func(k networkingv1.IngressClass) bool {
 		return k.Name == name || name == "" && k.Annotations[defaultClass] == yes
 	})
 	serves := name
 	if at >= 0 {
-		serves = classes.Items[at].Spec.Controller
+		serves = classes[at].Spec.Controller
 	}
 	switch serves {
 	case albController, string(ALB):
-		return ALB, nil
+		return ALB
 	case nginxController, string(NGINX):
-		return NGINX, nil
+		return NGINX
 	}
-	return Other, nil
+	return Other
 }
 
 // Names are those that could be named: of workloads, or where from says so of what could be

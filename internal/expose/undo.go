@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -31,6 +32,9 @@ func Undo(ctx context.Context, c Cluster, op Operator, o Options) (*Progress, er
 	}
 	switch {
 	case len(r.have) == 0:
+		if swept, err := r.sweep(ctx); err != nil || swept {
+			return r.progress(), err
+		}
 		return nil, wrong("no conversion of %s has begun: there is nothing to take back", r.from())
 	case r.source == nil, r.step == StepDone:
 		return nil, fmt.Errorf("%s is removed already, so that there is no way back to it: make it anew from where it is kept, before you remove its Exposures", r.from())
@@ -141,26 +145,56 @@ func (r *run) drop(ctx context.Context, name string) error {
 	if err := r.c.Delete(ctx, e, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove Exposure %s: %w", name, err)
 	}
-	for _, policy := range []string{name, name + openSuffix} {
-		p := &networkingv1.NetworkPolicy{}
-		err := r.c.Get(ctx, client.ObjectKey{Namespace: e.Namespace, Name: policy}, p)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("read NetworkPolicy %s: %w", policy, err)
-		}
-		if !metav1.IsControlledBy(p, e) && p.Annotations[FromNote] != r.from() {
-			continue
-		}
-		at := p.UID
-		if err := r.c.Delete(ctx, p, client.Preconditions{UID: &at}); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("remove NetworkPolicy %s: %w", policy, err)
-		}
+	if err := r.dropPolicies(ctx, name); err != nil {
+		return err
 	}
 	r.say(StepUndo, "removed Exposure %s", name)
 	delete(r.have, name)
 	return nil
+}
+
+// dropPolicies removes the policy of an Exposure that is gone, and then the one beside it.
+func (r *run) dropPolicies(ctx context.Context, exposure string) error {
+	for _, name := range []string{exposure, exposure + openSuffix} {
+		p := &networkingv1.NetworkPolicy{}
+		err := r.c.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: name}, p)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read NetworkPolicy %s: %w", name, err)
+		}
+		if p.Labels[render.ExposureLabel] != exposure && p.Annotations[FromNote] != r.from() {
+			continue
+		}
+		uid := p.UID
+		if err := r.c.Delete(ctx, p, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("remove NetworkPolicy %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// sweep removes what is left where the end of a conversion was killed after its Exposures
+// were gone, and says whether there was anything.
+func (r *run) sweep(ctx context.Context) (bool, error) {
+	all := &networkingv1.NetworkPolicyList{}
+	if err := r.c.List(ctx, all, client.InNamespace(r.Namespace)); err != nil {
+		return false, fmt.Errorf("list the NetworkPolicies of namespace %s: %w", r.Namespace, err)
+	}
+	found := false
+	for i := range all.Items {
+		p := &all.Items[i]
+		exposure, open := strings.CutSuffix(p.Name, openSuffix)
+		if !open || p.Annotations[FromNote] != r.from() {
+			continue
+		}
+		found = true
+		if err := r.dropPolicies(ctx, exposure); err != nil {
+			return found, err
+		}
+	}
+	return found, nil
 }
 
 // keepOpen lets everybody come to pods that no NetworkPolicy holds yet, as before: the
