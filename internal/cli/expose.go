@@ -139,7 +139,7 @@ each step would do.`,
 	flags.StringArrayVar(&f.accept, "accept", nil, "the `name` of something that may be lost in the conversion; may be given again")
 	flags.StringArrayVar(&f.certificates, "certificate", nil, "the `ARN` of a certificate of AWS Certificate Manager, in the place of a Secret; may be given again")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what each step of the conversion would do, and do nothing")
-	flags.StringVar(&f.weights, "weights", ladder(expose.DefaultWeights()), "the old way's `weights` in percent, one after the other; the new one has the rest")
+	flags.StringVar(&f.weights, "weights", weightsText(expose.DefaultWeights()), "the old way's `weights` in percent, one after the other; the new one has the rest")
 	flags.DurationVar(&f.every, "every", expose.DefaultEvery, "the `time` between two weights")
 	flags.StringVar(&f.remove, "remove", "", "remove the old `object` at the end: its kind and name, as ingress/shop")
 	flags.BoolVar(&f.undo, "undo", false, "lead everybody the old way again, and remove what the conversion made")
@@ -161,8 +161,8 @@ func visibilities() []string {
 	return []string{string(v1alpha1.Public), string(v1alpha1.Private), string(v1alpha1.Mesh), string(v1alpha1.None)}
 }
 
-// ladder are weights with commas between them.
-func ladder(all []int) string {
+// weightsText are weights with commas between them.
+func weightsText(all []int) string {
 	var parts []string
 	for _, n := range all {
 		parts = append(parts, strconv.Itoa(n))
@@ -219,7 +219,8 @@ func (f *exposeFlags) checkConversion(args []string, other string) string {
 	case (f.prometheus == "") != (f.traffic == ""):
 		return "--prometheus and --traffic go together"
 	}
-	return ""
+	_, text := f.ladder()
+	return text
 }
 
 // reach finds the cluster, and the namespace that is meant.

@@ -12,17 +12,23 @@ import (
 	"dhow/internal/expose"
 )
 
+// ladder are the weights as they were typed; text says what is wrong with them.
+func (f *exposeFlags) ladder() (all []int, text string) {
+	for _, typed := range list(f.weights) {
+		n, err := strconv.Atoi(typed)
+		if err != nil {
+			return nil, fmt.Sprintf("--weights %q: want the old way's weights in percent, such as 90,50,0", f.weights)
+		}
+		all = append(all, n)
+	}
+	return all, ""
+}
+
 // options are those of a conversion.
 func (f *exposeFlags) options(namespace, name string) (expose.Options, error) {
 	o := expose.Options{From: f.from, Namespace: namespace, Name: name, Every: f.every, Wait: f.wait, Remove: f.remove, ByHand: f.byHand,
 		Wish: expose.Wish{Visibility: v1alpha1.Visibility(f.visibility), Hosts: f.hosts, Certificates: f.certificates, Accept: f.accept}}
-	for _, text := range list(f.weights) {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return o, &usageError{text: fmt.Sprintf("--weights %q: want the old way's weights in percent, such as 90,50,0", f.weights), see: "dhow expose"}
-		}
-		o.Weights = append(o.Weights, n)
-	}
+	o.Weights, _ = f.ladder() // which has been looked at before
 	if !f.noProbe {
 		o.Probe = expose.Prober{}.Probe
 	}

@@ -400,12 +400,12 @@ func (c *converter) sources(name string, all []string) {
 }
 
 // checks takes how health is asked, by the part of the annotation's name that all share.
-func (c *converter) checks(name, part, value string) bool {
+func (c *converter) checks(name, part, value string) {
 	switch part {
 	case "path":
 		if !strings.HasPrefix(value, "/") {
 			c.lost(name, "%q is no path", value)
-			return true
+			return
 		}
 		c.health().Path = value
 	case "port":
@@ -416,7 +416,7 @@ func (c *converter) checks(name, part, value string) bool {
 	case "codes":
 		if !goodCodes.MatchString(value) {
 			c.lost(name, "%q: an Exposure takes codes as 200 or 200-299", value)
-			return true
+			return
 		}
 		c.health().Codes = value
 	case "interval":
@@ -435,10 +435,7 @@ func (c *converter) checks(name, part, value string) bool {
 		if n, ok := c.number(name, value, 2, 10); ok {
 			c.health().Unhealthy = int32(n)
 		}
-	default:
-		return false
 	}
-	return true
 }
 
 // pairs are the settings of an annotation as key=value,key=value.

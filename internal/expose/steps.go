@@ -291,7 +291,7 @@ func (r *run) readState() error {
 	}
 	if text := notes[wishNote]; text != "" {
 		if err := json.Unmarshal([]byte(text), &r.wish); err != nil {
-			return fmt.Errorf("the annotation %s of Exposure %s can not be read: %v", wishNote, r.lead, err)
+			return fmt.Errorf("the annotation %s of Exposure %s can not be read: %w", wishNote, r.lead, err)
 		}
 	}
 	return nil

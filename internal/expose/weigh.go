@@ -115,7 +115,10 @@ func (r *run) setWeights(ctx context.Context, old int) error {
 		return nil
 	}
 	if old < r.weight {
-		return errors.Join(grows(), r.weighOld(ctx, old))
+		if err := grows(); err != nil {
+			return err
+		}
+		return r.weighOld(ctx, old)
 	}
 	if err := r.weighOld(ctx, old); err != nil {
 		return err
@@ -245,7 +248,7 @@ func (r *run) fallBack(ctx context.Context, why string) error {
 		return fmt.Errorf("%s, and the weights can not be put back: %w", why, err)
 	}
 	if err := r.keep(ctx, StepWeigh, allWeight); err != nil {
-		return err
+		return fmt.Errorf("%s: the weights are %d/0 of old/new again, which can not be written down: %w", why, allWeight, err)
 	}
 	return fmt.Errorf("%s: the weights are %d/0 of old/new again: mend that and call again, or go back with --undo", why, allWeight)
 }
