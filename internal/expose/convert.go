@@ -378,7 +378,7 @@ func (c *converter) sources(name string, all []string) {
 		}
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			c.lost(name, "%q is no network as 10.0.0.0/8: who comes from there would be let in", text)
+			c.lost(name, "%q is no network as 10.0.0.0/8: who comes from there would be kept out", text)
 			continue
 		}
 		if p.Bits() == 0 && p.Addr().Is4() {
@@ -387,6 +387,9 @@ func (c *converter) sources(name string, all []string) {
 		if p.Bits() > 0 {
 			some = append(some, v1alpha1.CIDR(p.Masked().String()))
 		}
+	}
+	if len(some) == 0 && len(all) > 0 {
+		c.lost(name, "it names no IPv4 network: everybody would be let in")
 	}
 	const most = 32
 	if len(some) > most {

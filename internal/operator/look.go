@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
@@ -124,7 +125,7 @@ func (l *Look) Render(ctx context.Context, e *v1alpha1.Exposure) (render.Output,
 	}
 	taken, err := l.work.taken(ctx, e)
 	switch {
-	case apierrors.IsForbidden(err): // other namespaces are not this reader's to know
+	case apierrors.IsForbidden(err), meta.IsNoMatchError(err): // others are not this reader's to know, or there are none
 	case err != nil:
 		return render.Output{}, err
 	case taken != "":
