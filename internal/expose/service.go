@@ -1,7 +1,6 @@
 package expose
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,7 +51,9 @@ func (c *converter) service() error {
 	if len(spec.ExternalIPs) > 0 {
 		c.lost("spec.externalIPs", "%s lead there too, as long as the Service is there", strings.Join(spec.ExternalIPs, ", "))
 	}
-	c.all.Visibility = cmp.Or(c.Visibility, c.serviceVisibility(notes))
+	if c.all.Visibility = c.Visibility; c.all.Visibility == "" {
+		c.all.Visibility = c.serviceVisibility(notes)
+	}
 	e, s, err := c.exposure(c.Service.Name)
 	if err != nil {
 		return err
