@@ -693,7 +693,10 @@ func (r *run) remove(ctx context.Context) error {
 
 // closeService leaves a Service to the inside of the cluster alone.
 func (r *run) closeService(ctx context.Context) error {
-	s := r.source.Service
+	s := &corev1.Service{}
+	if err := r.c.Get(ctx, client.ObjectKeyFromObject(r.source.Service), s); err != nil {
+		return fmt.Errorf("read %s: %w", r.from(), err)
+	}
 	was := s.DeepCopy()
 	s.Spec.Type = corev1.ServiceTypeClusterIP
 	s.Spec.LoadBalancerClass, s.Spec.AllocateLoadBalancerNodePorts, s.Spec.LoadBalancerSourceRanges = nil, nil, nil
