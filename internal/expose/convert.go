@@ -119,15 +119,15 @@ const (
 
 // The names of losses that are no annotation or field.
 const (
-	lostPlain    = "plain-http"
-	lostSecret   = "tls-secret"
-	lostAnyHost  = "any-host"
-	lostDefault  = "default-backend"
-	lostProduct  = "paths-of-hosts"
-	lostPath     = "path"
-	lostNodes    = "node-ports"
-	lostAddress  = "address"
-	lostPort     = "port"
+	lostPlain   = "plain-http"
+	lostSecret  = "tls-secret"
+	lostAnyHost = "any-host"
+	lostDefault = "default-backend"
+	lostProduct = "paths-of-hosts"
+	lostPath    = "path"
+	lostNodes   = "node-ports"
+	lostAddress = "address"
+	lostPort    = "port"
 )
 
 // The forms that an Exposure's fields take.
@@ -309,7 +309,9 @@ func (c *converter) number(name, value string, least, most int) (int, bool) {
 	return n, true
 }
 
-func seconds(n int) *metav1.Duration { return &metav1.Duration{Duration: time.Duration(n) * time.Second} }
+func seconds(n int) *metav1.Duration {
+	return &metav1.Duration{Duration: time.Duration(n) * time.Second}
+}
 
 // The parts of the specification that are made when something stands in them.
 func (c *converter) routing() *v1alpha1.Routing {

@@ -40,7 +40,7 @@ const (
 var steps = []struct {
 	name Step
 	tell func(*run) []string
-	do   func(context.Context, *run) error
+	do   func(*run, context.Context) error
 }{
 	{StepMake, (*run).tellMake, (*run).make},
 	{StepReady, (*run).tellReady, (*run).ready},
@@ -457,7 +457,7 @@ func Run(ctx context.Context, c Cluster, op Operator, o Options) (*Progress, err
 		return r.progress(), &RefusedError{refused}
 	}
 	for _, s := range steps {
-		if err := s.do(ctx, r); err != nil {
+		if err := s.do(r, ctx); err != nil {
 			p := r.progress()
 			if errors.Is(err, errPause) {
 				p.Next = strings.TrimSuffix(err.Error(), ": "+errPause.Error())

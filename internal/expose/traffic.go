@@ -24,7 +24,7 @@ func Traffic(address, query string) (func(context.Context) (float64, error), err
 	return func(ctx context.Context) (float64, error) {
 		ctx, cancel := context.WithTimeout(ctx, trafficTime)
 		defer cancel()
-		v, _, err := asked.Query(ctx, query, time.Now())
+		v, _, _, err := asked.Query(ctx, query, time.Now())
 		if err != nil {
 			return 0, fmt.Errorf("ask Prometheus for the requests that still come: %w", err)
 		}
