@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -83,7 +84,7 @@ func compare(ctx context.Context, c Cluster, want *unstructured.Unstructured, ma
 	if want.GetNamespace() != "" {
 		at = want.GetKind() + "/" + want.GetNamespace() + "/" + want.GetName()
 	}
-	r.diff = string(diff.Diff(at+" as it is", was, at+" as it would be", is))
+	_, r.diff, _ = strings.Cut(string(diff.Diff(at+" as it is", was, at+" as it would be", is)), "\n") // without the line that names both
 	switch {
 	case live == nil:
 		r.change = New

@@ -40,6 +40,8 @@ type Source struct {
 	Workloads map[string]v1alpha1.Workload
 	// Policy is the operator's.
 	Policy render.Policy
+	// ByNodes are the Ingresses that lead to the Service by the ports of nodes.
+	ByNodes []string
 }
 
 // Wish is what a person says to a conversion.
@@ -119,15 +121,16 @@ const (
 
 // The names of losses that are no annotation or field.
 const (
-	lostPlain   = "plain-http"
-	lostSecret  = "tls-secret"
-	lostAnyHost = "any-host"
-	lostDefault = "default-backend"
-	lostProduct = "paths-of-hosts"
-	lostPath    = "path"
-	lostNodes   = "node-ports"
-	lostAddress = "address"
-	lostPort    = "port"
+	lostPlain    = "plain-http"
+	lostSecret   = "tls-secret"
+	lostAnyHost  = "any-host"
+	lostDefault  = "default-backend"
+	lostProduct  = "paths-of-hosts"
+	lostPath     = "path"
+	lostNodes    = "node-ports"
+	lostAddress  = "address"
+	lostPort     = "port"
+	lostCanaries = "canaries"
 )
 
 // The forms that an Exposure's fields take.

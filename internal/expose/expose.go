@@ -417,7 +417,7 @@ func Await(ctx context.Context, c client.Reader, namespace, name string, within 
 		return ready(e), nil
 	})
 	if errors.Is(err, errTime) {
-		late := &NotReadyError{Name: namespace + "/" + name, Waited: within}
+		late := &NotReadyError{Name: namespace + "/" + name, Waited: within.Round(time.Second)}
 		if x := meta.FindStatusCondition(e.Status.Conditions, v1alpha1.Ready); x != nil && x.ObservedGeneration >= e.Generation {
 			late.Why = x.Message
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -455,13 +456,13 @@ func (m *mortal) Delete(ctx context.Context, o client.Object, opts ...client.Del
 // are two records only if both have identifiers, and some of the weights is above zero.
 func (b *bench) led(name string) func(after string) {
 	return func(after string) {
-		b.Helper()
 		in := &networkingv1.Ingress{}
 		old := true
 		if err := b.Get(b.ctx, client.ObjectKey{Namespace: "shop", Name: name}, in); apierrors.IsNotFound(err) {
 			old = false
 		} else if err != nil {
-			b.Fatal(err)
+			b.Errorf("after %s: %v", after, err)
+			return
 		}
 		r := &gatewayv1.HTTPRoute{}
 		published := false
@@ -493,84 +494,108 @@ func (b *bench) led(name string) func(after string) {
 	}
 }
 
-// killed kills a conversion after each of its writes, each time one of its own, and calls it
-// again: it ends as one that nobody has killed.
-func killed(b *bench) {
-	for n := 1; ; n++ {
-		name := fmt.Sprintf("kill-%d", n)
+// killedEach does something with an Ingress once to its end, and then again and again side by
+// side, each time with another that is begun first, killed after the first write, the second,
+// and so on.
+func (b *bench) killedEach(what string, least int, begin func(name string) error, do func(name string, m *mortal) error) {
+	b.Helper()
+	const most = 1000
+	first := what + "-0"
+	b.workload(first, nil)
+	b.ingress(first, first)
+	if err := begin(first); err != nil {
+		b.Fatal(err)
+	}
+	m := &mortal{Client: b.Client, left: most, check: b.led(first)}
+	if err := do(first, m); err != nil {
+		b.Fatalf("not killed at all: %v", err)
+	}
+	if m.writes < least {
+		b.Errorf("it has %d writes: want %d at least", m.writes, least)
+	}
+	b.Logf("it has %d writes", m.writes)
+	var group errgroup.Group
+	group.SetLimit(8) // as many as the operator works on at once
+	for n := 1; n < m.writes; n++ {
+		name := fmt.Sprintf("%s-%d", what, n)
 		b.workload(name, nil)
 		b.ingress(name, name)
+		group.Go(func() error {
+			if err := begin(name); err != nil {
+				return err
+			}
+			if err := do(name, &mortal{Client: b.Client, left: n, check: b.led(name)}); !errors.Is(err, errKilled) {
+				return fmt.Errorf("killed after write %d: got %w", n, err)
+			}
+			if err := do(name, &mortal{Client: b.Client, left: most, check: b.led(name)}); err != nil {
+				return fmt.Errorf("killed after write %d, and called again: %w", n, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		b.Error(err)
+	}
+}
+
+// killed kills a conversion after each of its writes, and calls it again: it ends as one that
+// nobody has killed.
+func killed(b *bench) {
+	b.killedEach("kill", 20, func(string) error { return nil }, func(name string, m *mortal) error {
 		o := b.options(name)
 		o.Remove = "ingress/" + name
-		m := &mortal{Client: b.Client, left: n, check: b.led(name)}
+		e := &v1alpha1.Exposure{}
+		if err := b.Get(b.ctx, client.ObjectKey{Namespace: "shop", Name: name + nameSuffix}, e); err == nil && e.Annotations[wishNote] != "" {
+			o.Wish = Wish{} // what was written down is not said again
+		}
 		p, err := Run(b.ctx, m, b.look, o)
-		if err == nil {
-			if p.Step != StepDone || m.writes < 20 {
-				b.Errorf("a conversion of %d writes ends at %s", m.writes, p.Step)
-			}
-			b.Logf("a conversion has %d writes", m.writes)
-			return
+		if err != nil {
+			return err
 		}
-		if !errors.Is(err, errKilled) {
-			b.Fatalf("killed after write %d: got %v", n, err)
+		in, r := &networkingv1.Ingress{}, &gatewayv1.HTTPRoute{}
+		if err := b.Get(b.ctx, client.ObjectKey{Namespace: "shop", Name: name}, in); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the Ingress: %w: want it gone", err)
 		}
-		o.Wish.Visibility = "" // it is written down with the first Exposure
-		if p.Step == StepMake {
-			o.Wish.Visibility = v1alpha1.Public
+		if err := b.Get(b.ctx, client.ObjectKey{Namespace: "shop", Name: name + nameSuffix}, r); err != nil {
+			return err
 		}
-		again := &mortal{Client: b.Client, left: 1000, check: b.led(name)}
-		if p, err = Run(b.ctx, again, b.look, o); err != nil || p.Step != StepDone {
-			b.Fatalf("killed after write %d, and called again: got %+v, %v", n, p, err)
+		if notes := r.Annotations; p.Step != StepDone || notes[weightOfNote] != "100" || notes[controllerNote] != "" {
+			return fmt.Errorf("it ends at %s, with %v", p.Step, notes)
 		}
-		if err := b.Get(b.ctx, client.ObjectKey{Namespace: "shop", Name: name}, &networkingv1.Ingress{}); !apierrors.IsNotFound(err) {
-			b.Errorf("killed after write %d: the Ingress: %v: want it gone", n, err)
-		}
-		if notes := b.route(name + nameSuffix).Annotations; notes[weightOfNote] != "100" || notes[controllerNote] != "" {
-			b.Errorf("killed after write %d: got %v", n, notes)
-		}
-	}
+		return nil
+	})
 }
 
 // undone takes a conversion back that stands at some weight, and kills that after each write.
 func undone(b *bench) {
-	for n := 1; ; n++ {
-		name := fmt.Sprintf("undo-%d", n)
-		b.workload(name, nil)
-		in := b.ingress(name, name)
+	begin := func(name string) error {
 		o := b.options(name)
 		o.Weights = []int{90, 50}
 		p, err := Run(b.ctx, b.Client, b.look, o)
-		if err != nil || p.Weight != 50 || !strings.Contains(p.Next, "--weights") {
-			b.Fatalf("got %+v, %v", p, err)
+		if err == nil && (p.Weight != 50 || !strings.Contains(p.Next, "--weights")) {
+			return fmt.Errorf("it stands at %+v", p)
 		}
-		m := &mortal{Client: b.Client, left: n, check: b.led(name)}
-		_, err = Undo(b.ctx, m, b.look, o)
-		done := err == nil
-		if !done {
-			if !errors.Is(err, errKilled) {
-				b.Fatalf("killed after write %d: got %v", n, err)
-			}
-			again := &mortal{Client: b.Client, left: 1000, check: b.led(name)}
-			if _, err = Undo(b.ctx, again, b.look, o); err != nil && !strings.Contains(err.Error(), "nothing to take back") {
-				b.Fatalf("killed after write %d, and called again: got %v", n, err)
-			}
-		}
-		if err := b.Get(b.ctx, client.ObjectKeyFromObject(in), in); err != nil || in.Annotations[weightOfNote] != "" || in.Annotations[identifierNote] != "" {
-			b.Errorf("killed after write %d: got %v, %v: want the Ingress as it was", n, in.Annotations, err)
-		}
-		if err := b.Get(b.ctx, client.ObjectKey{Namespace: "shop", Name: name + nameSuffix}, &v1alpha1.Exposure{}); !apierrors.IsNotFound(err) {
-			b.Errorf("killed after write %d: the Exposure: %v: want it gone", n, err)
-		}
-		for _, policy := range []string{name + nameSuffix, name + nameSuffix + openSuffix} {
-			if err := b.Get(b.ctx, client.ObjectKey{Namespace: "shop", Name: policy}, &networkingv1.NetworkPolicy{}); !apierrors.IsNotFound(err) {
-				b.Errorf("killed after write %d: the NetworkPolicy %s: %v: want it gone", n, policy, err)
-			}
-		}
-		if done {
-			b.Logf("taking back has %d writes", m.writes)
-			return
-		}
+		return err
 	}
+	b.killedEach("undo", 8, begin, func(name string, m *mortal) error {
+		if _, err := Undo(b.ctx, m, b.look, b.options(name)); err != nil && !strings.Contains(err.Error(), "nothing to take back") {
+			return err
+		}
+		in := &networkingv1.Ingress{}
+		if err := b.Get(b.ctx, client.ObjectKey{Namespace: "shop", Name: name}, in); err != nil {
+			return err
+		}
+		if in.Annotations[weightOfNote] != "" || in.Annotations[identifierNote] != "" {
+			return fmt.Errorf("got %v: want the Ingress as it was", in.Annotations)
+		}
+		for _, o := range []client.Object{&v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{Name: name + nameSuffix}}, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name + nameSuffix}},
+			&networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name + nameSuffix + openSuffix}}} {
+			if err := b.Get(b.ctx, client.ObjectKey{Namespace: "shop", Name: o.GetName()}, o); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%T %s: %w: want it gone", o, o.GetName(), err)
+			}
+		}
+		return nil
+	})
 }
 
 func fallsBack(b *bench) {
@@ -660,6 +685,16 @@ func refuses(b *bench) {
 		if !errors.As(err, &wrong) || !strings.Contains(wrong.Text, c.want) {
 			b.Errorf("%+v: got %v: want %q", c.o, err, c.want)
 		}
+	}
+	b.workload("nodes", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort })
+	in := b.ingress("by-nodes", "nodes")
+	in.Spec.IngressClassName = ptr.To("alb")
+	if err := b.Update(b.ctx, in); err != nil {
+		b.Fatal(err)
+	}
+	o := Options{From: FromNodePort, Namespace: "shop", Name: "nodes", Wait: within}
+	if _, err := Run(b.ctx, b.Client, b.look, o); err == nil || !strings.Contains(err.Error(), "Ingress by-nodes leads to the Service nodes by the ports of nodes") {
+		b.Errorf("got %v: want that an ALB needs the ports of nodes", err)
 	}
 	if _, err := Undo(b.ctx, b.Client, b.look, b.options("taken")); err == nil || !strings.Contains(err.Error(), "nothing to take back") {
 		b.Errorf("got %v", err)

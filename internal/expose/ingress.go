@@ -86,8 +86,11 @@ func (c *converter) ingressVisibility(notes map[string]string) error {
 		return nil
 	}
 	if c.Controller == ALB {
+		scheme := notes[albPrefix+"scheme"]
 		c.all.Visibility = v1alpha1.Private // as its controller has it where nothing is said
-		if notes[albPrefix+"scheme"] == "internet-facing" {
+		if scheme == "internet-facing" || scheme == "" && slices.ContainsFunc(c.Ingress.Status.LoadBalancer.Ingress, func(at networkingv1.IngressLoadBalancerIngress) bool {
+			return strings.HasSuffix(at.Hostname, balancerDomain) && !strings.HasPrefix(at.Hostname, "internal-") // its class can say it too
+		}) {
 			c.all.Visibility = v1alpha1.Public
 		}
 		return nil
@@ -102,6 +105,9 @@ func (c *converter) ingressVisibility(notes map[string]string) error {
 	return wrong("who may call the Ingress %s does not stand in it, but in its controller: say --visibility public or --visibility private", c.Ingress.Name)
 }
 
+// balancerDomain ends the names of ALBs.
+const balancerDomain = ".elb.amazonaws.com"
+
 // visibilityOf is who may call an address, "" where that can not be told from it.
 func visibilityOf(ip, host string) v1alpha1.Visibility {
 	if a, err := netip.ParseAddr(ip); err == nil {
@@ -110,7 +116,7 @@ func visibilityOf(ip, host string) v1alpha1.Visibility {
 		}
 		return v1alpha1.Public
 	}
-	if strings.HasPrefix(host, "internal-") && strings.HasSuffix(host, ".elb.amazonaws.com") {
+	if strings.HasPrefix(host, "internal-") && strings.HasSuffix(host, balancerDomain) {
 		return v1alpha1.Private
 	}
 	return ""
@@ -181,10 +187,10 @@ func (c *converter) once(name, text string) {
 	}
 }
 
-// above tells that a path with all below it takes itself in too.
-func (c *converter) above(text, short string) {
-	if !slices.ContainsFunc(c.out.Carried, func(i Item) bool { return i.Name == text }) {
-		c.carried(text, "all below %s, and %s itself", short, short)
+// above tells that a path takes in a little more or less than before.
+func (c *converter) above(path, text string, args ...any) {
+	if !slices.ContainsFunc(c.out.Carried, func(i Item) bool { return i.Name == path }) {
+		c.carried(path, text, args...)
 	}
 }
 
@@ -204,7 +210,7 @@ func (c *converter) path(p networkingv1.HTTPIngressPath) (v1alpha1.Path, bool) {
 		case ALB: // whole paths, in which an asterisk stands for anything
 			if short, ok := strings.CutSuffix(text, "/*"); ok {
 				if short != "" {
-					c.above(text, short)
+					c.above(text, "all below %s, and %s itself", short, short)
 				}
 				text = short
 				if text == "" {
@@ -221,6 +227,9 @@ func (c *converter) path(p networkingv1.HTTPIngressPath) (v1alpha1.Path, bool) {
 			if strings.ContainsAny(text, `*^$()[]{}|\+?`) {
 				c.once(lostPath, text+": an Exposure has no expressions in paths")
 				return v1alpha1.Path{}, false
+			}
+			if !strings.HasSuffix(text, "/") {
+				c.above(text, "whole parts of paths: what only begins like %s, as %sx, came here too", text, text)
 			}
 		default:
 		}
@@ -360,7 +369,7 @@ func (c *converter) servicePort(service string, number int32, name string) (core
 			return p, nil
 		}
 	}
-	return corev1.ServicePort{}, wrong("the Ingress %s leads to port %s of the Service %s, which it does not have", c.Ingress.Name, cmp.Or(name, fmt.Sprint(number)), service)
+	return corev1.ServicePort{}, wrong("the Ingress %s leads to port %s of the Service %s, which it does not have", c.Ingress.Name, cmp.Or(name, itoa(number)), service)
 }
 
 // group makes the Exposure of one Service of what leads there.
@@ -401,7 +410,7 @@ func (c *converter) group(service string, all []route) error {
 		if i == 0 {
 			c.canary(e, r.canaries)
 		} else if !slices.Equal(r.canaries, all[0].canaries) {
-			c.once("canaries of "+service, "not all of its paths have the same weights: they have those of "+all[0].host+all[0].path.Path)
+			c.once(lostCanaries, "not all paths of "+service+" have the same weights: they would have those of "+all[0].host+all[0].path.Path)
 		}
 	}
 	e.Spec.Hosts = hosts(names)
@@ -432,7 +441,7 @@ func (c *converter) canary(e *v1alpha1.Exposure, all []v1alpha1.Canary) {
 		return
 	}
 	if len(all) > mostCanaries {
-		c.once("canaries of "+e.Spec.Service.Existing, fmt.Sprintf("of %d others that get a share an Exposure takes %d", len(all), mostCanaries))
+		c.once(lostCanaries, fmt.Sprintf("of %d others that get a share of %s an Exposure takes %d", len(all), e.Spec.Service.Existing, mostCanaries))
 		all = all[:mostCanaries]
 	}
 	if e.Spec.Routing == nil {

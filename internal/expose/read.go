@@ -52,6 +52,12 @@ func Read(ctx context.Context, c Cluster, o Operator, from, namespace, name stri
 	default:
 		return nil, wrong("%q can not be converted: want one of %s", from, strings.Join(Froms(), ", "))
 	}
+	if s.Service != nil {
+		var err error
+		if s.ByNodes, err = byNodes(ctx, c, s.Service); err != nil {
+			return nil, err
+		}
+	}
 	services := &corev1.ServiceList{}
 	if err := c.List(ctx, services, client.InNamespace(namespace)); err != nil {
 		return nil, fmt.Errorf("list the Services of namespace %s: %w", namespace, err)
@@ -68,6 +74,39 @@ func Read(ctx context.Context, c Cluster, o Operator, from, namespace, name stri
 		}
 	}
 	return s, nil
+}
+
+// byNodes are the Ingresses of ALBs that reach a Service's pods by the ports of nodes, which
+// is what their controller does where nothing else is said.
+func byNodes(ctx context.Context, c Cluster, s *corev1.Service) ([]string, error) {
+	all := &networkingv1.IngressList{}
+	if err := c.List(ctx, all, client.InNamespace(s.Namespace)); err != nil {
+		return nil, fmt.Errorf("list the Ingresses of namespace %s: %w", s.Namespace, err)
+	}
+	var names []string
+	for i := range all.Items {
+		in := &all.Items[i]
+		if in.Annotations[albPrefix+"target-type"] == "ip" || !leadsTo(in, s.Name) {
+			continue
+		}
+		by, err := controllerOf(ctx, c, in)
+		if err != nil {
+			return nil, err
+		}
+		if by == ALB {
+			names = append(names, in.Name)
+		}
+	}
+	return names, nil
+}
+
+func leadsTo(in *networkingv1.Ingress, service string) bool {
+	is := func(b *networkingv1.IngressBackend) bool {
+		return b != nil && b.Service != nil && b.Service.Name == service
+	}
+	return is(in.Spec.DefaultBackend) || slices.ContainsFunc(in.Spec.Rules, func(r networkingv1.IngressRule) bool {
+		return r.HTTP != nil && slices.ContainsFunc(r.HTTP.Paths, func(p networkingv1.HTTPIngressPath) bool { return is(&p.Backend) })
+	})
 }
 
 // absent makes nothing of what is not there.
@@ -106,6 +145,7 @@ func behind(s *corev1.Service, all []client.Object) *v1alpha1.Workload {
 // The controllers by what their classes name.
 const (
 	albController   = "ingress.k8s.aws/alb"
+	autoController  = "eks.amazonaws.com/alb" // of clusters that EKS runs by itself
 	nginxController = "k8s.io/ingress-nginx"
 	classNote       = "kubernetes.io/ingress.class"
 	defaultClass    = "ingressclass.kubernetes.io/is-default-class"
@@ -131,7 +171,7 @@ func controllerAmong(in *networkingv1.Ingress, classes []networkingv1.IngressCla
 		serves = classes[at].Spec.Controller
 	}
 	switch serves {
-	case albController, string(ALB):
+	case albController, autoController, string(ALB):
 		return ALB
 	case nginxController, string(NGINX):
 		return NGINX

@@ -12,8 +12,12 @@ import (
 	"dhow/internal/elb"
 )
 
-// sourcesNote is the older form of spec.loadBalancerSourceRanges.
-const sourcesNote = "service.beta.kubernetes.io/load-balancer-source-ranges"
+const (
+	// sourcesNote is the older form of spec.loadBalancerSourceRanges.
+	sourcesNote = "service.beta.kubernetes.io/load-balancer-source-ranges"
+	// autoNLB is the class of NLBs of clusters that EKS runs by itself.
+	autoNLB = "eks.amazonaws.com/nlb"
+)
 
 func itoa(n int32) string { return strconv.Itoa(int(n)) }
 
@@ -27,6 +31,9 @@ func (c *converter) service() error {
 		if p.Protocol == corev1.ProtocolSCTP {
 			return wrong("the Service %s has port %d of SCTP, which no load balancer of AWS speaks: take it out", c.Service.Name, p.Port)
 		}
+	}
+	if len(c.ByNodes) > 0 {
+		return wrong("Ingress %s leads to the Service %s by the ports of nodes, which would go: convert that first", strings.Join(c.ByNodes, ", Ingress "), c.Service.Name)
 	}
 	balanced := c.Service.Spec.Type == corev1.ServiceTypeLoadBalancer
 	spec := &c.Service.Spec
@@ -87,7 +94,7 @@ func (c *converter) serviceVisibility(notes map[string]string) v1alpha1.Visibili
 		return v1alpha1.Public
 	}
 	kind := notes[elb.NLBPrefix+"type"]
-	if kind == "external" || kind == "nlb-ip" || ptr.Deref(c.Service.Spec.LoadBalancerClass, "") == elb.NLBClass {
+	if class := ptr.Deref(c.Service.Spec.LoadBalancerClass, ""); kind == "external" || kind == "nlb-ip" || class == elb.NLBClass || class == autoNLB {
 		return v1alpha1.Private // as the AWS Load Balancer Controller has it where nothing is said
 	}
 	for _, at := range c.Service.Status.LoadBalancer.Ingress {
@@ -135,6 +142,13 @@ func (c *converter) servicePorts(e *v1alpha1.Exposure, s *corev1.Service, notes 
 		}
 		e.Spec.Ports = append(e.Spec.Ports, as)
 		c.lost(lostPort, "port %d, %s, has neither a host nor a path of its own: it would be reached inside of the cluster alone", as.Port, as.Name)
+	}
+	if web >= 0 {
+		for _, p := range e.Spec.Ports {
+			if !requests(p.Protocol) {
+				c.lost(lostPort, "port %d, %s, would be called by the name of a load balancer of its own: names lead to that of requests", p.Port, p.Name)
+			}
+		}
 	}
 	if s.Spec.Type == corev1.ServiceTypeNodePort {
 		var all []string

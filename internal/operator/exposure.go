@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ const (
 	claimIndex    = "claim"
 	workloadIndex = "workload"
 	serviceIndex  = "service"
+	podsIndex     = "pods"
 )
 
 // againAfter is when an object that is being deleted is looked at again, beside being told
@@ -200,11 +202,11 @@ func (r *reconciler) ports(ctx context.Context, e *v1alpha1.Exposure) ([]corev1.
 	return service.Spec.Ports, nil
 }
 
-// others name what scales and protects the workload already, and is not this Exposure's.
+// others name what scales and protects the workload already, and is not this Exposure's: what
+// no Exposure made, or what an older one of the same pods did.
 func (r *reconciler) others(ctx context.Context, s *state) (scaled, budgeted string, err error) {
 	mine := func(o client.Object) bool {
-		c := metav1.GetControllerOf(o)
-		return c != nil && c.UID == s.UID || c == nil && s.Spec.Adopt && o.GetName() == s.Name
+		return isOwn(o) || metav1.GetControllerOf(o) == nil && s.Spec.Adopt && o.GetName() == s.Name
 	}
 	scalers := &autoscalingv2.HorizontalPodAutoscalerList{}
 	if err := r.client.List(ctx, scalers, client.InNamespace(s.Namespace), client.MatchingFields{workloadIndex: s.facts.Kind + "/" + s.facts.Name}, client.UnsafeDisableDeepCopy); err != nil {
@@ -223,14 +225,54 @@ func (r *reconciler) others(ctx context.Context, s *state) (scaled, budgeted str
 	for i := range budgets.Items {
 		b := &budgets.Items[i]
 		selector, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
-		if err != nil || mine(b) || isOwn(b) {
+		if err != nil || mine(b) {
 			continue
 		}
 		if selector.Matches(labels.Set(s.facts.Selector)) {
 			budgeted = max(budgeted, b.Name)
 		}
 	}
+	oldScaled, oldBudgeted, err := r.elders(ctx, s)
+	return cmp.Or(scaled, oldScaled), cmp.Or(budgeted, oldBudgeted), err
+}
+
+// elders name what scales and protects the same pods for an older Exposure. Who is younger
+// makes none, so that of several it is always one, and the same, that does.
+func (r *reconciler) elders(ctx context.Context, s *state) (scaled, budgeted string, err error) {
+	pods := labels.FormatLabels(s.facts.Selector)
+	all := &v1alpha1.ExposureList{}
+	if err := r.client.List(ctx, all, client.InNamespace(s.Namespace), client.MatchingFields{podsIndex: pods}, client.UnsafeDisableDeepCopy); err != nil {
+		return "", "", fmt.Errorf("list Exposures: %w", err)
+	}
+	for i := range all.Items {
+		x := &all.Items[i]
+		if x.UID == s.UID || x.DeletionTimestamp != nil || x.Status.Selector != pods || !older(x, s.Exposure) {
+			continue
+		}
+		for _, o := range x.Status.Objects {
+			switch o.Kind {
+			case scalerKind:
+				scaled = o.Name + " of Exposure " + x.Name
+			case budgetKind:
+				budgeted = o.Name + " of Exposure " + x.Name
+			}
+		}
+	}
 	return scaled, budgeted, nil
+}
+
+// The kinds of which there is one for pods, however many Exposures they have.
+const scalerKind, budgetKind = "HorizontalPodAutoscaler", "PodDisruptionBudget"
+
+// once is what younger Exposures of the same pods look at.
+func once(e *v1alpha1.Exposure) string {
+	text := e.Status.Selector
+	for _, o := range e.Status.Objects {
+		if o.Kind == scalerKind || o.Kind == budgetKind {
+			text += " " + o.Kind
+		}
+	}
+	return text
 }
 
 // foreignIndex finds what no Exposure made.

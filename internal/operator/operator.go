@@ -319,6 +319,12 @@ func indexes(ctx context.Context, m manager.Manager, own []kind, p render.Policy
 		exposures(workloadIndex, func(e *v1alpha1.Exposure) []string {
 			return []string{e.Spec.Workload.Kind + "/" + e.Spec.Workload.Name}
 		}),
+		exposures(podsIndex, func(e *v1alpha1.Exposure) []string {
+			if e.Status.Selector == "" {
+				return nil
+			}
+			return []string{e.Status.Selector}
+		}),
 		exposures(serviceIndex, func(e *v1alpha1.Exposure) []string {
 			if s := e.Spec.Service; s != nil && s.Existing != "" {
 				return []string{s.Existing}
@@ -371,11 +377,18 @@ func (r *reconciler) register(m manager.Manager, shared []kind, workers int) err
 			return r.find(ctx, o.GetNamespace())
 		})).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request { return r.find(ctx, o.GetName()) }), builder.WithPredicates(predicate.LabelChangedPredicate{})).
-		// Others that claimed the same come to their turn when one gives it up.
+		// Others that claimed the same come to their turn when one gives it up, and so do those
+		// of the same pods.
 		Watches(&v1alpha1.Exposure{}, handler.Funcs{
 			UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 				if e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() {
 					r.rivals(ctx, e.ObjectOld, q)
+				}
+				was, ok1 := e.ObjectOld.(*v1alpha1.Exposure)
+				is, ok2 := e.ObjectNew.(*v1alpha1.Exposure)
+				if ok1 && ok2 && once(was) != once(is) {
+					r.rivals(ctx, was, q)
+					r.rivals(ctx, is, q)
 				}
 			},
 			DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
@@ -452,17 +465,22 @@ func (r *reconciler) behind(ctx context.Context, o client.Object) []reconcile.Re
 	return requests
 }
 
-// rivals wakes those that claim what an Exposure claimed.
+// rivals wakes those that claim what an Exposure claimed, or are of the same pods.
 func (r *reconciler) rivals(ctx context.Context, o client.Object, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 	e, ok := o.(*v1alpha1.Exposure)
 	if !ok {
 		return
 	}
+	var all []reconcile.Request
+	if e.Status.Selector != "" {
+		all = r.find(ctx, e.Namespace, client.MatchingFields{podsIndex: e.Status.Selector})
+	}
 	for _, c := range render.Claims(e, r.policy) {
-		for _, x := range r.find(ctx, "", client.MatchingFields{claimIndex: c.Key}) {
-			if x.NamespacedName != demandKey(e) {
-				q.Add(x)
-			}
+		all = append(all, r.find(ctx, "", client.MatchingFields{claimIndex: c.Key})...)
+	}
+	for _, x := range all {
+		if x.NamespacedName != demandKey(e) {
+			q.Add(x)
 		}
 	}
 }

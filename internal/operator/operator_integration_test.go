@@ -13,6 +13,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -250,9 +251,67 @@ func TestOperator(t *testing.T) {
 	step("conditions follow the workload and AWS", follows)
 	step("what is no longer wanted is removed", prunes)
 	step("who claims what another has waits for it", waits)
+	step("of two Exposures of one workload the older protects and scales it", protectsOnce)
 	step("ports of connections have Gateways of their own", connections)
 	step("a workload that comes later is waited for", comesLater)
 	step("a namespace's workloads get Exposures by themselves", deduces)
+}
+
+// protectsOnce: pods that two budgets select can not be evicted at all, and two scalers fight.
+func protectsOnce(b *bench) {
+	b.workload("twins")
+	scaled := func(s *v1alpha1.ExposureSpec) {
+		s.Workload.Name, s.Service = "twins", &v1alpha1.Service{Name: "twins"}
+		s.Visibility, s.Scaling = v1alpha1.None, &v1alpha1.Scaling{Max: 4, CPU: &v1alpha1.CPUTarget{Percent: ptr.To(int32(60))}}
+	}
+	elder := b.exposure("twins-a", scaled)
+	// Exposures of the same second are told apart by their names.
+	younger := b.exposure("twins-b", func(s *v1alpha1.ExposureSpec) { scaled(s); s.Service.Name = "twins-b" })
+	once := func(e *v1alpha1.Exposure, other string) func() string {
+		return func() string {
+			budgets, scalers := &policyv1.PodDisruptionBudgetList{}, &autoscalingv2.HorizontalPodAutoscalerList{}
+			if err := errors.Join(b.List(b.ctx, budgets, client.InNamespace("superapp")), b.List(b.ctx, scalers, client.InNamespace("superapp"))); err != nil {
+				return err.Error()
+			}
+			var names []string
+			for i := range budgets.Items {
+				if strings.HasPrefix(budgets.Items[i].Name, "twins") && budgets.Items[i].Name != other {
+					names = append(names, "budget "+budgets.Items[i].Name)
+				}
+			}
+			for i := range scalers.Items {
+				if strings.HasPrefix(scalers.Items[i].Name, "twins") && scalers.Items[i].Name != other {
+					names = append(names, "scaler "+scalers.Items[i].Name)
+				}
+			}
+			if want := []string{"budget " + e.Name, "scaler " + e.Name}; !slices.Equal(names, want) {
+				return fmt.Sprintf("there are %q: want %q", names, want)
+			}
+			return ""
+		}
+	}
+	b.await("the older one's budget and scaler alone", once(elder, ""))
+	b.await("the younger one to say so", func() string {
+		b.get(younger)
+		text := strings.Join(younger.Status.Notes, " ")
+		if !strings.Contains(text, "PodDisruptionBudget twins-a of Exposure twins-a covers its pods already") || !strings.Contains(text, "HorizontalPodAutoscaler twins-a of Exposure twins-a scales the workload already") {
+			return fmt.Sprintf("it notes %q", younger.Status.Notes)
+		}
+		return ""
+	})
+	b.settled()
+	if text := once(elder, "")(); text != "" {
+		b.Error(text)
+	}
+	if err := b.Delete(b.ctx, elder); err != nil {
+		b.Fatal(err)
+	}
+	// What the elder made is the garbage collector's, which is not here.
+	b.await("the younger one to take over", once(younger, elder.Name))
+	b.settled()
+	if text := once(younger, elder.Name)(); text != "" {
+		b.Error(text)
+	}
 }
 
 func becomesReady(b *bench) {

@@ -226,7 +226,7 @@ func (m *maker) balancerService(l4 []port) {
 	if m.Policy.AccessLogs != "" {
 		notes["attributes"] = "access_logs.s3.bucket=" + m.Policy.AccessLogs + ",access_logs.s3.enabled=true"
 	}
-	full := m.annotations(true)
+	full := m.annotations(len(m.of(true)) == 0)
 	if full == nil {
 		full = map[string]string{}
 	}

@@ -340,7 +340,9 @@ func graceOf(w Workload) int64 {
 }
 
 func (m *maker) note(text string, args ...any) {
-	m.out.Notes = append(m.out.Notes, fmt.Sprintf(text, args...))
+	if said := fmt.Sprintf(text, args...); !slices.Contains(m.out.Notes, said) {
+		m.out.Notes = append(m.out.Notes, said)
+	}
 }
 
 // tell writes the settings and their reasons into the status.

@@ -437,7 +437,8 @@ func (m *maker) connectionRoutes(l7, l4 []port) ([]any, error) {
 		}
 		name := m.Exposure.Name + "-" + p.name
 		meta := m.meta(name)
-		meta.Annotations = m.annotations(true)
+		// A name leads to one load balancer: where there are requests too, to theirs.
+		meta.Annotations = m.annotations(len(l7) == 0)
 		common := gatewayv1.CommonRouteSpec{ParentRefs: []gatewayv1.ParentReference{m.parent(scope, listenerOf(p))}}
 		if kind == "UDPRoute" {
 			m.add(&gatewayv1.UDPRoute{TypeMeta: typed(elb.GatewayAPI, kind), ObjectMeta: meta, Spec: gatewayv1.UDPRouteSpec{CommonRouteSpec: common, Rules: []gatewayv1.UDPRouteRule{{BackendRefs: m.backends(p)}}}})
