@@ -154,7 +154,7 @@ func TestManualFields(t *testing.T) {
 		"dr-drill.md":    {dr.Drill{}},
 		"dr-failover.md": {dr.Run{}},
 		"dr-failback.md": {dr.Run{}},
-		"expose.md":      {exposeResult{}, appliedExposure{}, appliedCondition{}, labelledSpace{}, expose.Proposal{}, expose.Made{}, expose.Progress{}, expose.Item{}, expose.Told{}},
+		"expose.md":      {exposeResult{}, appliedExposure{}, labelledSpace{}, expose.Proposal{}, expose.Made{}, expose.Progress{}, expose.Item{}, expose.Told{}},
 		"plan.md":        {plan.Plan{}, plan.Diff{}, written{}},
 		"regions.md": {region.Region{}, region.Notice{}, region.Source{}, region.Offer{}, region.Ranking{}, region.Candidate{}, region.Lack{},
 			region.Change{}},

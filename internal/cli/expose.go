@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,8 +29,6 @@ const (
 	// exposeQPS and exposeBurst are requests to the API server: client-go's own five a second
 	// would let a namespace of some size wait.
 	exposeQPS, exposeBurst = 50, 100
-	// completeWithin bounds the look for names that a shell asks for.
-	completeWithin = 3 * time.Second
 )
 
 // exposeFlags are what is to be exposed, as it was typed.
@@ -64,15 +63,8 @@ type appliedExposure struct {
 	Ready      bool               `json:"ready"`
 	Address    string             `json:"address,omitempty"`
 	Balancers  []string           `json:"load_balancers,omitempty"`
-	Conditions []appliedCondition `json:"conditions,omitempty"`
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	Error      string             `json:"error,omitempty"`
-}
-
-type appliedCondition struct {
-	Type    string `json:"type"`
-	Status  string `json:"status"`
-	Reason  string `json:"reason"`
-	Message string `json:"message,omitempty"`
 }
 
 // labelledSpace is the JSON of a namespace that was labelled.
@@ -144,7 +136,7 @@ each step would do.`,
 	flags.StringVar(&f.remove, "remove", "", "remove the old `object` at the end: its kind and name, as ingress/shop")
 	flags.BoolVar(&f.undo, "undo", false, "lead everybody the old way again, and remove what the conversion made")
 	flags.BoolVar(&f.byHand, "by-hand", false, "say which weights to set in the DNS, one a call, in the place of external-dns' annotations")
-	flags.BoolVar(&f.noProbe, "skip-health", false, "do not ask the new load balancers for an answer, where they can not be reached from here")
+	flags.BoolVar(&f.noProbe, "skip-health", false, "do not ask the new load balancers for an answer, nor the DNS where names lead, where they can not be reached from here")
 	flags.StringVar(&f.prometheus, "prometheus", "", "the `URL` of a Prometheus server that counts the requests of the old way")
 	flags.StringVar(&f.traffic, "traffic", "", "the `PromQL` that gives them a second: the old way ends when there are none")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask before a conversion goes on")
@@ -260,7 +252,7 @@ func (f *exposeFlags) names(ctx context.Context) []cobra.Completion {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	ctx, cancel := context.WithTimeout(ctx, completeWithin)
+	ctx, cancel := context.WithTimeout(ctx, completeTime)
 	defer cancel()
 	conf, namespace, err := f.reach()
 	if err != nil {
@@ -412,10 +404,7 @@ func (a *app) applyProposals(ctx context.Context, c expose.Cluster, namespace st
 			done[i].Error = err.Error()
 			failed = append(failed, err)
 		}
-		done[i].Address, done[i].Balancers = e.Status.Address, e.Status.LoadBalancers
-		for _, x := range e.Status.Conditions {
-			done[i].Conditions = append(done[i].Conditions, appliedCondition{x.Type, string(x.Status), x.Reason, x.Message})
-		}
+		done[i].Address, done[i].Balancers, done[i].Conditions = e.Status.Address, e.Status.LoadBalancers, e.Status.Conditions
 	}
 	if a.output == outputTable {
 		return done, errors.Join(append(failed, a.printApplied(done))...)
@@ -449,10 +438,10 @@ func (a *app) printApplied(all []appliedExposure) error {
 		t := &table{wrap: map[int]bool{3: true}}
 		for _, c := range x.Conditions {
 			paint := a.out.green
-			if c.Status != "True" {
+			if c.Status != metav1.ConditionTrue {
 				paint = a.out.yellow
 			}
-			t.add(plain("  "+c.Type), cell{text: c.Status, paint: paint}, plain(c.Reason), plain(c.Message))
+			t.add(plain("  "+c.Type), cell{text: string(c.Status), paint: paint}, plain(c.Reason), plain(c.Message))
 		}
 		if err := a.printTable(t); err != nil {
 			return err

@@ -30,7 +30,7 @@ func (f *exposeFlags) options(namespace, name string) (expose.Options, error) {
 		Wish: expose.Wish{Visibility: v1alpha1.Visibility(f.visibility), Hosts: f.hosts, Certificates: f.certificates, Accept: f.accept}}
 	o.Weights, _ = f.ladder() // which has been looked at before
 	if !f.noProbe {
-		o.Probe = expose.Prober{}.Probe
+		o.Probe, o.Leads = expose.Prober{}.Probe, expose.Prober{}.Leads
 	}
 	if f.prometheus != "" {
 		var err error

@@ -14,6 +14,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 
 	"dhow/api/v1alpha1"
 	"dhow/internal/operator/render"
@@ -187,12 +188,19 @@ func Convert(s Source, w Wish) (*Conversion, error) {
 
 // carried tells of something that is carried over.
 func (c *converter) carried(name, text string, args ...any) {
-	c.out.Carried = append(c.out.Carried, Item{Name: name, Text: fmt.Sprintf(text, args...)})
+	told(&c.out.Carried, name, fmt.Sprintf(text, args...))
 }
 
 // lost tells of something that is not.
 func (c *converter) lost(name, text string, args ...any) {
-	c.out.Lost = append(c.out.Lost, Item{Name: name, Text: fmt.Sprintf(text, args...)})
+	told(&c.out.Lost, name, fmt.Sprintf(text, args...))
+}
+
+// told adds what several rules may say alike.
+func told(all *[]Item, name, text string) {
+	if i := (Item{Name: name, Text: text}); !slices.Contains(*all, i) {
+		*all = append(*all, i)
+	}
 }
 
 // finish sorts everything, and takes what a person accepts.
@@ -316,48 +324,16 @@ func seconds(n int) *metav1.Duration {
 	return &metav1.Duration{Duration: time.Duration(n) * time.Second}
 }
 
-// The parts of the specification that are made when something stands in them.
-func (c *converter) routing() *v1alpha1.Routing {
-	if c.all.Routing == nil {
-		c.all.Routing = &v1alpha1.Routing{}
+// part is a part of a specification, made when something stands in it.
+func part[T any](p **T) *T {
+	if *p == nil {
+		*p = new(T)
 	}
-	return c.all.Routing
+	return *p
 }
 
-func (c *converter) timeouts() *v1alpha1.Timeouts {
-	if c.routing().Timeouts == nil {
-		c.routing().Timeouts = &v1alpha1.Timeouts{}
-	}
-	return c.all.Routing.Timeouts
-}
-
-func (c *converter) health() *v1alpha1.Health {
-	if c.all.Health == nil {
-		c.all.Health = &v1alpha1.Health{}
-	}
-	return c.all.Health
-}
-
-func (c *converter) access() *v1alpha1.Access {
-	if c.all.Access == nil {
-		c.all.Access = &v1alpha1.Access{}
-	}
-	return c.all.Access
-}
-
-func (c *converter) limits() *v1alpha1.Limits {
-	if c.all.Limits == nil {
-		c.all.Limits = &v1alpha1.Limits{}
-	}
-	return c.all.Limits
-}
-
-func (c *converter) tls() *v1alpha1.TLS {
-	if c.all.TLS == nil {
-		c.all.TLS = &v1alpha1.TLS{}
-	}
-	return c.all.TLS
-}
+// idle is for how long a connection may be quiet, in seconds.
+func (c *converter) idle(n int) { part(&part(&c.all.Routing).Timeouts).Idle = seconds(n) }
 
 // certificates takes ARNs of ACM.
 func (c *converter) certificates(name string, all []string) {
@@ -366,7 +342,7 @@ func (c *converter) certificates(name string, all []string) {
 			c.lost(name, "%s is no certificate of AWS Certificate Manager: import it there, and name it with --certificate", a)
 			continue
 		}
-		if t := c.tls(); !slices.Contains(t.Certificates, v1alpha1.CertificateARN(a)) {
+		if t := part(&c.all.TLS); !slices.Contains(t.Certificates, v1alpha1.CertificateARN(a)) {
 			t.Certificates = append(t.Certificates, v1alpha1.CertificateARN(a))
 		}
 	}
@@ -403,47 +379,60 @@ func (c *converter) sources(name string, all []string) {
 	}
 	if len(some) > 0 {
 		slices.Sort(some)
-		c.access().SourceRanges = slices.Compact(some)
+		part(&c.all.Access).SourceRanges = slices.Compact(some)
 	}
 }
 
-// checks takes how health is asked, by the part of the annotation's name that all share.
-func (c *converter) checks(name, part, value string) {
-	switch part {
+// checkNotes are the annotations that say how health is asked, of ALBs and of NLBs.
+//
+//nolint:gochecknoglobals // a table
+var checkNotes = map[string]string{"healthcheck-path": "path", "healthcheck-port": "port", "success-codes": "codes", "healthcheck-success-codes": "codes", "healthcheck-interval-seconds": "interval", "healthcheck-interval": "interval",
+	"healthcheck-timeout-seconds": "timeout", "healthcheck-timeout": "timeout", "healthy-threshold-count": "healthy", "healthcheck-healthy-threshold": "healthy", "unhealthy-threshold-count": "unhealthy", "healthcheck-unhealthy-threshold": "unhealthy"}
+
+// checks takes how health is asked, and says whether the annotation, of that name behind its
+// prefix, is one that says so.
+func (c *converter) checks(key, name, value string) bool {
+	as, ok := checkNotes[name]
+	if !ok {
+		return false
+	}
+	h := ptr.Deref(c.all.Health, v1alpha1.Health{})
+	number := func(least, most int, set func(int)) {
+		if n, ok := c.number(key, value, least, most); ok {
+			set(n)
+		}
+	}
+	switch as {
 	case "path":
 		if !strings.HasPrefix(value, "/") {
-			c.lost(name, "%q is no path", value)
-			return
+			c.lost(key, "%q is no path", value)
+			break
 		}
-		c.health().Path = value
+		h.Path = value
 	case "port":
 		if value != "traffic-port" {
 			p := intstr.Parse(value)
-			c.health().Port = &p
+			h.Port = &p
 		}
 	case "codes":
 		if !goodCodes.MatchString(value) {
-			c.lost(name, "%q: an Exposure takes codes as 200 or 200-299", value)
-			return
+			c.lost(key, "%q: an Exposure takes codes as 200 or 200-299", value)
+			break
 		}
-		c.health().Codes = value
+		h.Codes = value
 	case "interval":
-		if n, ok := c.number(name, value, 5, 300); ok {
-			c.health().Interval = seconds(n)
-		}
+		number(5, 300, func(n int) { h.Interval = seconds(n) })
 	case "timeout":
-		if n, ok := c.number(name, value, 2, 120); ok {
-			c.health().Timeout = seconds(n)
-		}
+		number(2, 120, func(n int) { h.Timeout = seconds(n) })
 	case "healthy":
-		if n, ok := c.number(name, value, 2, 10); ok {
-			c.health().Healthy = int32(n)
-		}
+		number(2, 10, func(n int) { h.Healthy = int32(n) })
 	case "unhealthy":
-		if n, ok := c.number(name, value, 2, 10); ok {
-			c.health().Unhealthy = int32(n)
-		}
+		number(2, 10, func(n int) { h.Unhealthy = int32(n) })
 	}
+	if h != (v1alpha1.Health{}) {
+		c.all.Health = &h
+	}
+	return true
 }
 
 // pairs are the settings of an annotation as key=value,key=value.

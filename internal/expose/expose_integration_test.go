@@ -378,6 +378,17 @@ func converts(b *bench) {
 		}
 	}
 	o.Remove, o.Wish = "ingress/mall", Wish{} // what was said before is not said again
+	o.Leads = func(_ context.Context, name string, balancers []string) error {
+		return fmt.Errorf("%s does not lead to %v", name, balancers)
+	}
+	o.Wait = 0
+	if _, err := Run(b.ctx, b.Client, b.look, o); err == nil || !strings.Contains(err.Error(), "mall.shop.example does not lead to [public.elb.example]") {
+		b.Errorf("got %v: want the old way left until names lead the new one", err)
+	}
+	if err := b.Get(b.ctx, client.ObjectKeyFromObject(in), in); err != nil {
+		b.Error(err)
+	}
+	o.Leads, o.Wait = func(context.Context, string, []string) error { return nil }, within
 	if p, err = Run(b.ctx, b.Client, b.look, o); err != nil || p.Step != StepDone || len(p.Addresses) != 2 {
 		b.Fatalf("got %+v, %v", p, err)
 	}
@@ -541,9 +552,9 @@ func (b *bench) killedEach(what string, least int, begin func(name string) error
 // killed kills a conversion after each of its writes, and calls it again: it ends as one that
 // nobody has killed.
 func killed(b *bench) {
-	b.killedEach("kill", 20, func(string) error { return nil }, func(name string, m *mortal) error {
+	b.killedEach("kill", 18, func(string) error { return nil }, func(name string, m *mortal) error {
 		o := b.options(name)
-		o.Remove = "ingress/" + name
+		o.Remove, o.Weights = "ingress/"+name, []int{50, 0}
 		e := &v1alpha1.Exposure{}
 		if err := b.Get(b.ctx, client.ObjectKey{Namespace: "shop", Name: name + nameSuffix}, e); err == nil && e.Annotations[wishNote] != "" {
 			o.Wish = Wish{} // what was written down is not said again

@@ -3,7 +3,6 @@ package expose
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -176,22 +175,8 @@ func (c *converter) names(host string) ([]string, error) {
 	if len(c.Hosts) == 0 {
 		return nil, wrong("a rule of the Ingress %s has no host, and takes every name: say by which it shall be called with --host", c.Ingress.Name)
 	}
-	c.once(lostAnyHost, "a rule takes every name: now it is called as "+strings.Join(c.Hosts, ", ")+" alone")
+	c.lost(lostAnyHost, "a rule takes every name: now it is called as %s alone", strings.Join(c.Hosts, ", "))
 	return append(slices.Clone(c.Hosts), c.aliases...), nil
-}
-
-// once tells of a loss that several rules have in common.
-func (c *converter) once(name, text string) {
-	if !slices.ContainsFunc(c.out.Lost, func(i Item) bool { return i.Name == name && i.Text == text }) {
-		c.lost(name, "%s", text)
-	}
-}
-
-// above tells that a path takes in a little more or less than before.
-func (c *converter) above(path, text string, args ...any) {
-	if !slices.ContainsFunc(c.out.Carried, func(i Item) bool { return i.Name == path }) {
-		c.carried(path, text, args...)
-	}
 }
 
 // path is a rule's path as an Exposure has it; false where it has no words for it.
@@ -210,7 +195,7 @@ func (c *converter) path(p networkingv1.HTTPIngressPath) (v1alpha1.Path, bool) {
 		case ALB: // whole paths, in which an asterisk stands for anything
 			if short, ok := strings.CutSuffix(text, "/*"); ok {
 				if short != "" {
-					c.above(text, "all below %s, and %s itself", short, short)
+					c.carried(text, "all below %s, and %s itself", short, short)
 				}
 				text = short
 				if text == "" {
@@ -220,23 +205,23 @@ func (c *converter) path(p networkingv1.HTTPIngressPath) (v1alpha1.Path, bool) {
 				kind = "Exact"
 			}
 			if strings.ContainsAny(text, "*?") {
-				c.once(lostPath, text+": an Exposure has no asterisks in paths")
+				c.lost(lostPath, "%s: an Exposure has no asterisks in paths", text)
 				return v1alpha1.Path{}, false
 			}
 		case NGINX:
 			if strings.ContainsAny(text, `*^$()[]{}|\+?`) {
-				c.once(lostPath, text+": an Exposure has no expressions in paths")
+				c.lost(lostPath, "%s: an Exposure has no expressions in paths", text)
 				return v1alpha1.Path{}, false
 			}
 			if !strings.HasSuffix(text, "/") {
-				c.above(text, "whole parts of paths: what only begins like %s, as %sx, came here too", text, text)
+				c.carried(text, "whole parts of paths: what only begins like %s, as %sx, came here too", text, text)
 			}
 		default:
 		}
 	}
 	const most = 128
 	if !goodPath.MatchString(text) || len(text) > most {
-		c.once(lostPath, text+": an Exposure's paths have no such letters, and 128 of them at most")
+		c.lost(lostPath, "%s: an Exposure's paths have no such letters, and %d of them at most", text, most)
 		return v1alpha1.Path{}, false
 	}
 	if kind == "Prefix" && text != "/" {
@@ -290,14 +275,14 @@ func (c *converter) action(name string) (*route, error) {
 		c.plain = false // the shared load balancer does so for all
 		return nil, nil //nolint:nilnil // it leads nowhere, and that is well
 	case a.Type != "forward" || a.ForwardConfig == nil || len(a.ForwardConfig.TargetGroups) == 0:
-		c.once(key, "an Exposure leads to pods, and has no "+a.Type+" of a load balancer's own")
+		c.lost(key, "an Exposure leads to pods, and has no %s of a load balancer's own", a.Type)
 		return nil, nil //nolint:nilnil // likewise, and it is told
 	}
 	groups := a.ForwardConfig.TargetGroups
 	sum, first := int32(0), 0
 	for i, g := range groups {
 		if g.ServiceName == "" {
-			c.once(key, "it leads to a target group that is no Service's")
+			c.lost(key, "it leads to a target group that is no Service's")
 			return nil, nil //nolint:nilnil // likewise
 		}
 		w := ptr.Deref(g.Weight, 1)
@@ -410,7 +395,7 @@ func (c *converter) group(service string, all []route) error {
 		if i == 0 {
 			c.canary(e, r.canaries)
 		} else if !slices.Equal(r.canaries, all[0].canaries) {
-			c.once(lostCanaries, "not all paths of "+service+" have the same weights: they would have those of "+all[0].host+all[0].path.Path)
+			c.lost(lostCanaries, "not all paths of %s have the same weights: they would have those of %s%s", service, all[0].host, all[0].path.Path)
 		}
 	}
 	e.Spec.Hosts = hosts(names)
@@ -441,7 +426,7 @@ func (c *converter) canary(e *v1alpha1.Exposure, all []v1alpha1.Canary) {
 		return
 	}
 	if len(all) > mostCanaries {
-		c.once(lostCanaries, fmt.Sprintf("of %d others that get a share of %s an Exposure takes %d", len(all), e.Spec.Service.Existing, mostCanaries))
+		c.lost(lostCanaries, "of %d others that get a share of %s an Exposure takes %d", len(all), e.Spec.Service.Existing, mostCanaries)
 		all = all[:mostCanaries]
 	}
 	if e.Spec.Routing == nil {

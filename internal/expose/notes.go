@@ -27,6 +27,9 @@ func (c *converter) albNotes(notes map[string]string) error {
 			continue
 		}
 		v := notes[key]
+		if c.checks(key, name, v) {
+			continue
+		}
 		switch name {
 		case "scheme": // see ingressVisibility
 		case "group.name", "group.order", "load-balancer-name":
@@ -47,7 +50,7 @@ func (c *converter) albNotes(notes map[string]string) error {
 				c.lost(key, "%q is no policy of ELB", v)
 				continue
 			}
-			c.tls().Policy = v
+			part(&c.all.TLS).Policy = v
 		case "ssl-redirect":
 			if v != "443" {
 				c.lost(key, "requests are sent on to port %s: the shared load balancer sends them to 443", v)
@@ -62,24 +65,10 @@ func (c *converter) albNotes(notes map[string]string) error {
 			}
 		case "backend-protocol-version":
 			c.speaks = map[string]v1alpha1.Protocol{"GRPC": v1alpha1.GRPC, "HTTP2": v1alpha1.HTTP2}[v]
-		case "healthcheck-path":
-			c.checks(key, "path", v)
-		case "healthcheck-port":
-			c.checks(key, "port", v)
 		case "healthcheck-protocol":
 			if v != "HTTP" {
 				c.lost(key, "%s: health is asked without TLS", v)
 			}
-		case "healthcheck-interval-seconds":
-			c.checks(key, "interval", v)
-		case "healthcheck-timeout-seconds":
-			c.checks(key, "timeout", v)
-		case "healthy-threshold-count":
-			c.checks(key, "healthy", v)
-		case "unhealthy-threshold-count":
-			c.checks(key, "unhealthy", v)
-		case "success-codes":
-			c.checks(key, "codes", v)
 		case "target-group-attributes":
 			c.targetAttributes(key, v)
 		case "load-balancer-attributes":
@@ -89,12 +78,12 @@ func (c *converter) albNotes(notes map[string]string) error {
 				c.lost(key, "%q is no ARN of a regional web ACL", v)
 				continue
 			}
-			c.access().WebACL = v
+			part(&c.all.Access).WebACL = v
 		case "inbound-cidrs":
 			c.sources(key, split(v))
 		case "minimum-load-balancer-capacity":
 			if n, ok := c.number(key, strings.TrimPrefix(v, "CapacityUnits="), 100, 100000); ok {
-				c.limits().CapacityUnits = int32(n)
+				part(&c.all.Limits).CapacityUnits = int32(n)
 			}
 		case "auth-type":
 			if err := c.signIn(v, notes); err != nil {
@@ -110,7 +99,7 @@ func (c *converter) albNotes(notes map[string]string) error {
 			if err := json.Unmarshal([]byte(v), &j); err != nil {
 				return wrong("the annotation %s of the Ingress %s can not be read: %v", key, c.Ingress.Name, err)
 			}
-			c.access().Authentication = &v1alpha1.Authentication{JWT: &v1alpha1.JWT{Issuer: v1alpha1.URL(j.Issuer), JWKSEndpoint: v1alpha1.URL(j.JWKSEndpoint)}}
+			part(&c.all.Access).Authentication = &v1alpha1.Authentication{JWT: &v1alpha1.JWT{Issuer: v1alpha1.URL(j.Issuer), JWKSEndpoint: v1alpha1.URL(j.JWKSEndpoint)}}
 		default:
 			if strings.HasPrefix(name, "actions.") { // see action
 				continue
@@ -171,14 +160,14 @@ func (c *converter) signIn(kind string, notes map[string]string) error {
 		if err := read("auth-idp-oidc", &o); err != nil {
 			return err
 		}
-		c.access().Authentication = &v1alpha1.Authentication{OIDC: &v1alpha1.OIDC{Issuer: v1alpha1.URL(o.Issuer), AuthorizationEndpoint: v1alpha1.URL(o.AuthorizationEndpoint), TokenEndpoint: v1alpha1.URL(o.TokenEndpoint),
+		part(&c.all.Access).Authentication = &v1alpha1.Authentication{OIDC: &v1alpha1.OIDC{Issuer: v1alpha1.URL(o.Issuer), AuthorizationEndpoint: v1alpha1.URL(o.AuthorizationEndpoint), TokenEndpoint: v1alpha1.URL(o.TokenEndpoint),
 			UserInfoEndpoint: v1alpha1.URL(o.UserInfoEndpoint), Secret: o.SecretName, Scope: scope}}
 	case "cognito":
 		var o struct{ UserPoolARN, UserPoolClientID, UserPoolDomain string }
 		if err := read("auth-idp-cognito", &o); err != nil {
 			return err
 		}
-		c.access().Authentication = &v1alpha1.Authentication{Cognito: &v1alpha1.Cognito{UserPoolARN: o.UserPoolARN, UserPoolClientID: o.UserPoolClientID, UserPoolDomain: o.UserPoolDomain, Scope: scope}}
+		part(&c.all.Access).Authentication = &v1alpha1.Authentication{Cognito: &v1alpha1.Cognito{UserPoolARN: o.UserPoolARN, UserPoolClientID: o.UserPoolClientID, UserPoolDomain: o.UserPoolDomain, Scope: scope}}
 	default:
 		c.lost(albPrefix+"auth-type", "%s: an Exposure has OIDC, Cognito and tokens", kind)
 	}
@@ -204,15 +193,15 @@ func (c *converter) targetAttributes(key, text string) {
 				c.lost(key, "%s=%s", p[0], v)
 				continue
 			}
-			c.routing().Algorithm = a
+			part(&c.all.Routing).Algorithm = a
 		case "load_balancing.algorithm.anomaly_mitigation":
-			c.routing().AnomalyMitigation = v == "on"
+			part(&c.all.Routing).AnomalyMitigation = v == "on"
 		case "slow_start.duration_seconds":
 			if v == "0" {
 				continue
 			}
 			if n, ok := c.number(key, v, 30, 900); ok {
-				c.routing().SlowStart = seconds(n)
+				part(&c.all.Routing).SlowStart = seconds(n)
 			}
 		case "deregistration_delay.timeout_seconds":
 			c.carried(key, "%s=%s: %s", p[0], v, fitted)
@@ -228,7 +217,7 @@ func (c *converter) targetAttributes(key, text string) {
 			lasting = day
 		}
 		if n, ok := c.number(key, lasting, 1, 604800); ok {
-			c.routing().Stickiness = seconds(n)
+			part(&c.all.Routing).Stickiness = seconds(n)
 		}
 	}
 }
@@ -247,11 +236,11 @@ func (c *converter) balancerAttributes(key, text string) {
 		switch v := p[1]; {
 		case p[0] == "idle_timeout.timeout_seconds":
 			if n, ok := c.number(key, v, 1, 4000); ok {
-				c.timeouts().Idle = seconds(n)
+				c.idle(n)
 			}
 		case p[0] == "client_keep_alive.seconds":
 			if n, ok := c.number(key, v, 60, 604800); ok {
-				c.limits().ClientKeepAlive = seconds(n)
+				part(&c.all.Limits).ClientKeepAlive = seconds(n)
 			}
 		case p[0] == "routing.http.drop_invalid_header_fields.enabled" && v == yes, p[0] == "routing.http2.enabled" && v == yes, strings.HasPrefix(p[0], "access_logs.") && v == no: // as it is anyway
 		case p[0] == "load_balancing.cross_zone.enabled":
@@ -311,9 +300,9 @@ func (c *converter) nginxNotes(notes map[string]string) {
 		case name == "load-balance":
 			switch v {
 			case "round_robin":
-				c.routing().Algorithm = v1alpha1.RoundRobin
+				part(&c.all.Routing).Algorithm = v1alpha1.RoundRobin
 			case "ewma":
-				c.routing().Algorithm = v1alpha1.LeastOutstandingRequests
+				part(&c.all.Routing).Algorithm = v1alpha1.LeastOutstandingRequests
 				c.carried(key, "ewma sends to pods that answer soon, as least outstanding requests do")
 			default:
 				c.lost(key, "%s", v)
@@ -332,7 +321,7 @@ func (c *converter) nginxNotes(notes map[string]string) {
 				c.carried(key, "a session sticks for a day: nginx's cookie is as long as the browser's session")
 			}
 			if n, ok := c.number(key, age, 1, 604800); ok {
-				c.routing().Stickiness = seconds(n)
+				part(&c.all.Routing).Stickiness = seconds(n)
 			}
 		case name == "session-cookie-max-age", name == "session-cookie-expires": // see affinity
 		case name == "server-alias":
@@ -361,7 +350,7 @@ func (c *converter) nginxNotes(notes map[string]string) {
 		}
 	}
 	if idle > 0 {
-		c.timeouts().Idle = seconds(idle)
+		c.idle(idle)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,7 +46,38 @@ func (t Target) String() string {
 type Prober struct {
 	// Roots are who may have signed certificates; nil are the system's.
 	Roots *x509.CertPool
+	// Lookup asks the DNS for a name's addresses; nil asks the system's.
+	Lookup func(ctx context.Context, name string) ([]string, error)
 }
+
+// Leads says whether a name leads to one of the load balancers by the DNS: its error says
+// where it leads otherwise. The load balancers are names or addresses.
+func (p Prober) Leads(ctx context.Context, name string, balancers []string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	lookup := p.Lookup
+	if lookup == nil {
+		lookup = net.DefaultResolver.LookupHost
+	}
+	at, err := lookup(ctx, name)
+	if err != nil {
+		return fmt.Errorf("ask the DNS for %s: %w", name, err)
+	}
+	for _, b := range balancers {
+		theirs, err := lookup(ctx, b)
+		if err != nil {
+			return fmt.Errorf("ask the DNS for the load balancer %s: %w", b, err)
+		}
+		// Of its many addresses a load balancer tells some at a time.
+		if slices.ContainsFunc(theirs, func(a string) bool { return slices.Contains(at, a) }) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s leads to %s, and not to %s", name, strings.Join(at, ", "), strings.Join(balancers, ", "))
+}
+
+// anyLabel stands for the asterisk of a host.
+const anyLabel = "any"
 
 // balancerName begins what load balancers call themselves in answers of their own.
 const balancerName = "awselb"
@@ -104,7 +136,7 @@ func targets(e *v1alpha1.Exposure) []Target {
 				}
 				all = append(all, Target{Address: at, Port: p.Port})
 			case len(e.Spec.Hosts) > 0 && !(connections(at, e) && both(e)):
-				all = append(all, Target{Address: at, Port: elb.HTTPSPort, Host: strings.Replace(string(e.Spec.Hosts[0]), "*", "any", 1), Path: healthPath(e)})
+				all = append(all, Target{Address: at, Port: elb.HTTPSPort, Host: strings.Replace(string(e.Spec.Hosts[0]), "*", anyLabel, 1), Path: healthPath(e)})
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package expose
 
 import (
+	"context"
 	"crypto/x509"
 	"net"
 	"net/http"
@@ -61,6 +62,23 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// TestLeads asks a DNS whose answers are given.
+func TestLeads(t *testing.T) {
+	names := map[string][]string{"new.elb.example": {"192.0.2.1", "192.0.2.2"}, "moved.example": {"192.0.2.2"}, "left.example": {"192.0.2.9"}}
+	p := Prober{Lookup: func(_ context.Context, name string) ([]string, error) {
+		if at, ok := names[name]; ok {
+			return at, nil
+		}
+		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+	}}
+	for _, c := range []struct{ name, balancer, want string }{{"moved.example", "new.elb.example", ""}, {"left.example", "new.elb.example", "left.example leads to 192.0.2.9, and not to new.elb.example"}, {"gone.example", "new.elb.example", "no such host"}, {"moved.example", "gone.elb.example", "no such host"}} {
+		err := p.Leads(t.Context(), c.name, []string{c.balancer})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s at %s: got %v: want %q", c.name, c.balancer, err, c.want)
+		}
+	}
+}
+
 func TestTargets(t *testing.T) {
 	web := v1alpha1.Port{Name: "http", Port: 80, Protocol: v1alpha1.HTTP}
 	pg := v1alpha1.Port{Name: "pg", Port: 5432, Protocol: v1alpha1.TCP}
@@ -85,5 +103,42 @@ func TestTargets(t *testing.T) {
 		if d := cmp.Diff(c.want, targets(e)); d != "" {
 			t.Errorf("%s: -want +have:\n%s", name, d)
 		}
+	}
+}
+
+// TestTraffic asks a server that answers as Prometheus does.
+func TestTraffic(t *testing.T) {
+	answer := ""
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("query") != "sum(rate(requests_total[1m]))" {
+			t.Errorf("got the query %q", r.FormValue("query"))
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"status": "success", "data": ` + answer + `}`))
+	}))
+	defer s.Close()
+	ask, err := Traffic(s.URL, "sum(rate(requests_total[1m]))")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		answer string
+		want   float64
+		wrong  string
+	}{
+		{`{"resultType": "vector", "result": [{"metric": {"a": "1"}, "value": [0, "1.5"]}, {"metric": {"a": "2"}, "value": [0, "2"]}]}`, 3.5, ""},
+		{`{"resultType": "vector", "result": []}`, 0, "answers with nothing"},
+		{`{"resultType": "scalar", "result": [0, "4"]}`, 4, ""},
+		{`{"resultType": "matrix", "result": []}`, 0, "want an instant vector"},
+	} {
+		answer = c.answer
+		got, err := ask(t.Context())
+		if got != c.want || (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) {
+			t.Errorf("%s: got %v, %v: want %v, %q", c.answer, got, err, c.want, c.wrong)
+		}
+	}
+	s.Close()
+	if _, err := ask(t.Context()); err == nil {
+		t.Error("nobody answers: want an error")
 	}
 }

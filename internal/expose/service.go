@@ -195,6 +195,9 @@ func (c *converter) nlbNotes(notes map[string]string) {
 			continue
 		}
 		v := notes[key]
+		if name == "healthcheck-path" && strings.EqualFold(notes[elb.NLBPrefix+"healthcheck-protocol"], "tcp") || c.checks(key, name, v) {
+			continue // a path is not asked for over TCP
+		}
 		switch name {
 		case "scheme", "internal", "type", "ssl-ports", "target-node-labels", "manage-backend-security-group-rules", "backend-protocol": // see serviceVisibility and servicePorts
 		case "nlb-target-type":
@@ -210,7 +213,7 @@ func (c *converter) nlbNotes(notes map[string]string) {
 				c.lost(key, "%q is no policy of ELB", v)
 				continue
 			}
-			c.tls().Policy = v
+			part(&c.all.TLS).Policy = v
 		case "cross-zone-load-balancing-enabled":
 			c.crossZone(v)
 		case "attributes":
@@ -225,32 +228,15 @@ func (c *converter) nlbNotes(notes map[string]string) {
 				continue
 			}
 			if n, ok := c.number(key, v, 1, 4000); ok {
-				c.timeouts().Idle = seconds(n)
+				c.idle(n)
 			}
 		case "healthcheck-protocol":
 			if p := strings.ToUpper(v); p != "TCP" && p != "HTTP" {
 				c.lost(key, "%s: health is asked without TLS", v)
 			}
-		case "healthcheck-path":
-			if strings.EqualFold(notes[elb.NLBPrefix+"healthcheck-protocol"], "tcp") {
-				continue // it is not asked for
-			}
-			c.checks(key, "path", v)
-		case "healthcheck-port":
-			c.checks(key, "port", v)
-		case "healthcheck-interval":
-			c.checks(key, "interval", v)
-		case "healthcheck-timeout":
-			c.checks(key, "timeout", v)
-		case "healthcheck-healthy-threshold":
-			c.checks(key, "healthy", v)
-		case "healthcheck-unhealthy-threshold":
-			c.checks(key, "unhealthy", v)
-		case "healthcheck-success-codes":
-			c.checks(key, "codes", v)
 		case "minimum-load-balancer-capacity":
 			if n, ok := c.number(key, strings.TrimPrefix(v, "CapacityUnits="), 100, 100000); ok {
-				c.limits().CapacityUnits = int32(n)
+				part(&c.all.Limits).CapacityUnits = int32(n)
 			}
 		case "proxy-protocol":
 			c.lost(key, "%s: pods that wait for the proxy protocol's line would understand nothing", v)

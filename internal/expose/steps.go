@@ -103,6 +103,9 @@ type Options struct {
 	ByHand bool
 	// Probe asks whether the new way answers; nil does not ask.
 	Probe func(context.Context, Target) error
+	// Leads asks whether a name leads to one of load balancers by the DNS, before the old way is
+	// removed; nil does not ask.
+	Leads func(ctx context.Context, name string, balancers []string) error
 	// Traffic counts the requests a second that still come the old way; nil does not know.
 	Traffic func(context.Context) (float64, error)
 	// Tell hears of what is done as it is done; nil tells nobody.
@@ -304,15 +307,11 @@ func (r *run) keep(ctx context.Context, step Step, weight int) error {
 	if err != nil {
 		return fmt.Errorf("write down where the conversion stands: %w", err)
 	}
-	e, ok := r.have[r.lead]
-	if !ok {
-		return fmt.Errorf("write down where the conversion stands: there is no Exposure %s", r.lead)
-	}
 	notes := map[string]string{stepNote: string(step), weightNote: strconv.Itoa(weight), sinceNote: since.Format(time.RFC3339Nano), wishNote: string(said)}
 	if r.conv.ByHand != "" {
 		notes[handNote] = r.conv.ByHand
 	}
-	if err := r.note(ctx, v1alpha1.GroupVersion.String(), "Exposure", e, stateManager, notes); err != nil {
+	if err := r.note(ctx, v1alpha1.GroupVersion.String(), "Exposure", r.have[r.lead], stateManager, notes); err != nil {
 		return err
 	}
 	r.step, r.weight, r.since = step, weight, since
@@ -679,6 +678,9 @@ func (r *run) remove(ctx context.Context) error {
 	if err := r.ready(ctx); err != nil {
 		return err
 	}
+	if err := r.led(ctx); err != nil {
+		return err
+	}
 	if r.source.Ingress != nil {
 		uid := r.source.Ingress.UID
 		if err := r.c.Delete(ctx, r.source.Ingress, client.Preconditions{UID: &uid}); err != nil && !apierrors.IsNotFound(err) {
@@ -689,6 +691,32 @@ func (r *run) remove(ctx context.Context) error {
 	}
 	r.say(StepRemove, "removed the old way, %s", r.from())
 	return r.keep(ctx, StepDone, 0)
+}
+
+// led waits until the DNS leads the names to the new way: who sets it may have been told, and
+// not have done it.
+func (r *run) led(ctx context.Context) error {
+	if r.Leads == nil {
+		return nil
+	}
+	for _, name := range r.names() {
+		e := r.have[name]
+		for _, h := range e.Spec.Hosts {
+			host := strings.Replace(string(h), "*", anyLabel, 1)
+			var last error
+			err := until(ctx, r.Wait, func(ctx context.Context) (bool, error) {
+				last = r.Leads(ctx, host, e.Status.LoadBalancers)
+				return last == nil, nil
+			})
+			if errors.Is(err, errTime) {
+				return fmt.Errorf("wait until names lead the new way: %w: see that external-dns sets them, or call with --skip-health where they can not be looked up from here", last)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // closeService leaves a Service to the inside of the cluster alone.

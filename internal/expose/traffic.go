@@ -2,6 +2,7 @@ package expose
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 // trafficTime bounds one question to Prometheus.
 const trafficTime = 10 * time.Second
 
-// Traffic counts requests by a query of a Prometheus server: what it answers is added up, and
-// no answer is none.
+// Traffic counts requests by a query of a Prometheus server: what it answers is added up. No
+// answer is an error, for it may mean that the query is wrong.
 func Traffic(address, query string) (func(context.Context) (float64, error), error) {
 	c, err := api.NewClient(api.Config{Address: address})
 	if err != nil {
@@ -31,6 +32,9 @@ func Traffic(address, query string) (func(context.Context) (float64, error), err
 		sum := 0.0
 		switch x := v.(type) {
 		case model.Vector:
+			if len(x) == 0 {
+				return 0, errors.New("ask Prometheus for the requests that still come: the query answers with nothing: want a number even where nobody comes, such as sum(rate(requests_total[1m])) or vector(0)")
+			}
 			for _, s := range x {
 				sum += float64(s.Value)
 			}
