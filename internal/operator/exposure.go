@@ -39,6 +39,10 @@ const (
 // of its end.
 const againAfter = 5 * time.Second
 
+// cacheLag is when an Exposure is looked at again of which the cache does not yet have what
+// was written last.
+const cacheLag = 50 * time.Millisecond
+
 // reconciler makes what an Exposure takes, and tells what came of it.
 type reconciler struct {
 	client  client.Client
@@ -60,9 +64,14 @@ func (r *reconciler) Reconcile(ctx context.Context, at reconcile.Request) (recon
 	if err := r.client.Get(ctx, at.NamespacedName, e); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.demands.drop(at.NamespacedName)
+			r.apply.forget(statusKey(at.NamespacedName))
 			return reconcile.Result{}, nil
 		}
 		return reconcile.Result{}, fmt.Errorf("read Exposure %s: %w", at, err)
+	}
+	if r.apply.stale(statusKey(at.NamespacedName), e) {
+		// Compared with the status before the last one, what is found now may look the same.
+		return reconcile.Result{RequeueAfter: cacheLag}, nil
 	}
 	if e.DeletionTimestamp != nil { // the garbage collector removes what is its own
 		r.demands.drop(at.NamespacedName)
@@ -89,6 +98,9 @@ func (r *reconciler) Reconcile(ctx context.Context, at reconcile.Request) (recon
 	}
 	return reconcile.Result{}, err
 }
+
+// statusKey is that of an Exposure's status among what was written.
+func statusKey(at types.NamespacedName) string { return "status of Exposure " + at.String() }
 
 // lookAgain is when something that nobody tells of is looked at again.
 func (r *reconciler) lookAgain() time.Duration { return time.Minute }
@@ -459,6 +471,7 @@ func (r *reconciler) tell(ctx context.Context, was, is *v1alpha1.Exposure) error
 		return fmt.Errorf("write the status of Exposure %s/%s: %w", is.Namespace, is.Name, err)
 	}
 	r.count.statuses.Inc()
+	r.apply.wrote(statusKey(demandKey(is)), is.ResourceVersion)
 	for i := range is.Status.Conditions {
 		c := &is.Status.Conditions[i]
 		old := meta.FindStatusCondition(was.Status.Conditions, c.Type)

@@ -270,6 +270,9 @@ func (m *maker) lead() error {
 		m.ingress(l7)
 		m.balancerService(l4)
 	}
+	if len(l7) > 0 && len(l4) > 0 {
+		m.note("its names lead to the load balancer of requests: its connections are called at the other one, by that one's own name")
+	}
 	m.out.Gated = true
 	return nil
 }
