@@ -169,6 +169,29 @@ func TestConvert(t *testing.T) {
 	}
 }
 
+// TestConvertRenders: the operator accepts what each of them becomes, with Gateways and
+// without, and leads no name to two load balancers.
+func TestConvertRenders(t *testing.T) {
+	for _, name := range sorted(conversions) {
+		c, _ := converted(t, name)
+		for _, e := range c.Exposures {
+			for _, cluster := range []render.Cluster{{}, {Gateway: true, GRPC: true, TCP: true, UDP: true, ControlVersion: "v1beta1"}} {
+				in := render.Input{Exposure: e, Workload: render.Workload{APIVersion: "apps/v1", Kind: e.Spec.Workload.Kind, Name: e.Spec.Workload.Name, Selector: map[string]string{"app": "x"}, Replicas: 2}, Cluster: cluster}
+				out, err := render.Render(in)
+				if err != nil {
+					t.Errorf("%s: %s: %v", name, e.Name, err)
+				}
+				served := slices.ContainsFunc(e.Spec.Ports, func(p v1alpha1.Port) bool { return requests(p.Protocol) })
+				for _, o := range out.Objects {
+					if served && slices.Contains([]string{"TCPRoute", "UDPRoute", "Service"}, o.GetKind()) && o.GetAnnotations()[dnsPrefix+"hostname"] != "" {
+						t.Errorf("%s: the names of %s lead to two load balancers", name, e.Name)
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestConvertTwice: what a conversion has set itself changes nothing of it.
 func TestConvertTwice(t *testing.T) {
 	text, err := os.ReadFile("testdata/convert/nlb.yaml")

@@ -26,6 +26,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"dhow/api/v1alpha1"
+	"dhow/internal/elb"
 	"dhow/internal/operator"
 	"dhow/internal/operator/apitest"
 	"dhow/internal/operator/render"
@@ -640,7 +641,7 @@ func byHand(b *bench) {
 	b.workload("pg", func(s *corev1.Service) {
 		s.Spec.Type, s.Spec.LoadBalancerSourceRanges = corev1.ServiceTypeLoadBalancer, []string{"10.0.0.0/8"}
 		s.Spec.Ports = []corev1.ServicePort{{Name: "pg", Port: 5432, TargetPort: intstr.FromInt32(8080)}}
-		s.Annotations = map[string]string{balancerNotes + "scheme": "internal", dnsPrefix + "ttl": "1s"}
+		s.Annotations = map[string]string{elb.NLBPrefix + "scheme": "internal", dnsPrefix + "ttl": "1s"}
 	})
 	o := Options{From: FromLoadBalancer, Namespace: "shop", Name: "pg", Weights: []int{50, 0}, Wait: within}
 	_, err := Run(b.ctx, b.Client, b.look, o)
@@ -666,7 +667,7 @@ func byHand(b *bench) {
 		b.Fatalf("got %+v, %v", p, err)
 	}
 	s := &corev1.Service{}
-	if err := b.Get(b.ctx, client.ObjectKey{Namespace: "shop", Name: "pg"}, s); err != nil || s.Spec.Type != corev1.ServiceTypeClusterIP || s.Spec.Ports[0].NodePort != 0 || len(s.Spec.LoadBalancerSourceRanges) > 0 || s.Annotations[balancerNotes+"scheme"] != "" {
+	if err := b.Get(b.ctx, client.ObjectKey{Namespace: "shop", Name: "pg"}, s); err != nil || s.Spec.Type != corev1.ServiceTypeClusterIP || s.Spec.Ports[0].NodePort != 0 || len(s.Spec.LoadBalancerSourceRanges) > 0 || s.Annotations[elb.NLBPrefix+"scheme"] != "" {
 		b.Errorf("got %+v, %v: want it for the inside of the cluster alone", s.Spec, err)
 	}
 	if p, err = Run(b.ctx, b.Client, b.look, o); err != nil || p.Step != StepDone {

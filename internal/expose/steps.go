@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"dhow/api/v1alpha1"
+	"dhow/internal/elb"
 	"dhow/internal/operator/render"
 )
 
@@ -734,7 +735,7 @@ func (r *run) closeService(ctx context.Context) error {
 		s.Spec.Ports[i].NodePort = 0
 	}
 	for k := range s.Annotations {
-		if strings.HasPrefix(k, dnsPrefix) || strings.HasPrefix(k, balancerNotes) {
+		if strings.HasPrefix(k, dnsPrefix) || strings.HasPrefix(k, elb.NLBPrefix) {
 			delete(s.Annotations, k)
 		}
 	}

@@ -16,12 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"dhow/api/v1alpha1"
-	"dhow/internal/elb"
 	"dhow/internal/operator/render"
 )
-
-// balancerNotes begin the annotations of a Service that gets a load balancer of AWS.
-const balancerNotes = elb.NLBPrefix
 
 // Undo leads everybody the old way again, and removes what was made. It may be killed and
 // called again at any time.

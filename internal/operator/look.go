@@ -53,9 +53,6 @@ func (u unindexed) List(ctx context.Context, l client.ObjectList, all ...client.
 // Policy is what holds for all Exposures, with its defaults.
 func (l *Look) Policy() render.Policy { return l.policy }
 
-// Gateways says whether load balancers are described by Gateways in this cluster.
-func (l *Look) Gateways() bool { return l.work.cluster.Gateway && l.work.cluster.ControlVersion != "" }
-
 // Workloads are those of a namespace that automatic exposure looks at, by kind and name.
 func (l *Look) Workloads(ctx context.Context, namespace string) ([]client.Object, error) {
 	deployments, sets := &appsv1.DeploymentList{}, &appsv1.StatefulSetList{}
@@ -81,8 +78,6 @@ func (l *Look) Workloads(ctx context.Context, namespace string) ([]client.Object
 // Deduced is the Exposure that a workload gets by itself.
 type Deduced struct {
 	Kind, Name string
-	// Pods are the labels by which its pods are found.
-	Pods map[string]string
 	// Spec is nil where it gets none, for the reason Why.
 	Spec *v1alpha1.ExposureSpec
 	Why  string
@@ -92,7 +87,7 @@ type Deduced struct {
 // annotations and services those of its namespace.
 func (l *Look) Deduce(o client.Object, notes map[string]string, services []corev1.Service) (Deduced, error) {
 	f, err := factsOf(o)
-	d := Deduced{Kind: f.Kind, Name: f.Name, Pods: f.Selector}
+	d := Deduced{Kind: f.Kind, Name: f.Name}
 	if errors.Is(err, errNoWorkload) {
 		d.Why = err.Error()
 		return d, nil
@@ -137,7 +132,7 @@ func (l *Look) Render(ctx context.Context, e *v1alpha1.Exposure) (render.Output,
 // Shared are the Gateways that Exposures ask for and that are not there yet, and the names
 // of those that are: others' demands, which this does not know, shape them too.
 func (l *Look) Shared(ctx context.Context, asked []render.Demand) (missing []*unstructured.Unstructured, there []string, err error) {
-	if !l.Gateways() {
+	if known := l.work.cluster; !known.Gateway || known.ControlVersion == "" {
 		return nil, nil, nil
 	}
 	for _, s := range render.Scopes {
