@@ -36,7 +36,7 @@ func NewLook(ctx context.Context, conf *rest.Config, c client.Client, p render.P
 		return nil, err
 	}
 	p = p.WithDefaults()
-	return &Look{work: &reconciler{client: unindexed{c}, cluster: known, policy: p}, apply: &applier{client: c, live: c}, policy: p}, nil
+	return &Look{work: &reconciler{client: unindexed{c}, cluster: known, policy: p, guards: true}, apply: &applier{client: c, live: c}, policy: p}, nil
 }
 
 // unindexed lists more than is asked for where the operator asks its cache's indexes, which
