@@ -700,8 +700,9 @@ func refuses(b *bench) {
 	}
 	b.workload("nodes", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort })
 	in := b.ingress("by-nodes", "nodes")
+	was := in.DeepCopy()
 	in.Spec.IngressClassName = ptr.To("alb")
-	if err := b.Update(b.ctx, in); err != nil {
+	if err := b.Patch(b.ctx, in, client.MergeFrom(was)); err != nil {
 		b.Fatal(err)
 	}
 	o := Options{From: FromNodePort, Namespace: "shop", Name: "nodes", Wait: within}
