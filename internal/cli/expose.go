@@ -29,6 +29,8 @@ const (
 	// exposeQPS and exposeBurst are requests to the API server: client-go's own five a second
 	// would let a namespace of some size wait.
 	exposeQPS, exposeBurst = 50, 100
+	// exposeTime bounds a request to the API server.
+	exposeTime = 30 * time.Second
 )
 
 // exposeFlags are what is to be exposed, as it was typed.
@@ -224,7 +226,7 @@ func (f *exposeFlags) reach() (*rest.Config, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("find the cluster: %w", err)
 	}
-	conf.QPS, conf.Burst = exposeQPS, exposeBurst
+	conf.QPS, conf.Burst, conf.Timeout = exposeQPS, exposeBurst, exposeTime
 	namespace := f.namespace
 	if namespace == "" {
 		if namespace, _, err = found.Namespace(); err != nil {

@@ -214,7 +214,10 @@ func (c *converter) finish() error {
 	}
 	slices.SortFunc(c.out.Exposures, func(a, b *v1alpha1.Exposure) int { return cmp.Compare(a.Name, b.Name) })
 	served := map[string]string{}
-	for _, e := range c.out.Exposures {
+	for i, e := range c.out.Exposures {
+		if i > 0 && c.out.Exposures[i-1].Name == e.Name {
+			return wrong("%s %s leads to two Services whose names begin alike for so long that their Exposures would have one name, %s: rename one of them first", c.out.Kind, c.out.Name, e.Name)
+		}
 		of := e.Spec.Workload.Kind + " " + e.Spec.Workload.Name
 		if other, ok := served[of]; ok && e.Spec.Workload.Name != "" {
 			return wrong("%s %s leads to %s by two Services, of %s and %s, and a workload has one Exposure: lead to it by one Service first", c.out.Kind, c.out.Name, of, other, e.Name)

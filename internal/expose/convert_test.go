@@ -225,6 +225,7 @@ func TestConvertWrong(t *testing.T) {
 		return "---\napiVersion: v1\nkind: Service\nmetadata: {name: " + name + ", namespace: shop}\nspec: {" + spec + "}\n"
 	}
 	web := service("web", "selector: {app: web}, ports: [{port: 80}]")
+	long := strings.Repeat("x", 60)
 	many := func(n int) string {
 		var all []string
 		for i := range n {
@@ -253,6 +254,7 @@ func TestConvertWrong(t *testing.T) {
 		"too many hosts":             {text: ingress("alb", "rules: ["+many(17)+"]") + web, want: "17 hosts"},
 		"a canary":                   {text: strings.Replace(ingress("nginx", "rules: ["+rule("a.example", "/", "web")+"]"), "namespace: shop", "namespace: shop, annotations: {nginx.ingress.kubernetes.io/canary: 'true'}", 1) + web, want: "is a canary of another"},
 		"an annotation in the wrong": {text: strings.Replace(ingress("alb", "rules: ["+rule("a.example", "/", "web")+"]"), "namespace: shop", "namespace: shop, annotations: {alb.ingress.kubernetes.io/listen-ports: '['}", 1) + web, want: "can not be read"},
+		"names alike":                {text: ingress("alb", "rules: ["+rule("a.example", "/", long+"-a")+", "+rule("b.example", "/", long+"-b")+"]") + service(long+"-a", "selector: {app: a}, ports: [{port: 80}]") + service(long+"-b", "selector: {app: b}, ports: [{port: 80}]"), want: "would have one name"},
 		"two Services of a workload": {text: ingress("alb", "rules: ["+rule("a.example", "/", "web")+", "+rule("b.example", "/", "web2")+"]") + web + service("web2", "selector: {app: web}, ports: [{port: 80}]") +
 			"---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\nspec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}}}\n", want: "by two Services"},
 		"SCTP":             {text: strings.TrimPrefix(service("x", "type: LoadBalancer, selector: {app: x}, ports: [{port: 80, protocol: SCTP}]"), "---\n"), want: "SCTP"},

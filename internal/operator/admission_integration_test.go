@@ -93,7 +93,7 @@ func newGateBench(t *testing.T) *gateBench {
 	for name, labels := range map[string]map[string]string{"superapp": guarded, "elsewhere": nil, "auto": {render.GuardLabel: render.GuardOn, render.ExposeLabel: render.ExposeAuto}} {
 		g.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}})
 	}
-	g.balancers = playBalancers(ctx, t, g.conf)
+	g.balancers = apitest.PlayBalancers(ctx, t, g.conf)
 	for i := range g.ports {
 		g.begin(i)
 	}
