@@ -251,9 +251,6 @@ func kubeClient(conf *rest.Config) (client.Client, error) {
 
 // names are those that a shell may complete; none where they can not be found out soon.
 func (f *exposeFlags) names(ctx context.Context) []cobra.Completion {
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	ctx, cancel := context.WithTimeout(ctx, completeTime)
 	defer cancel()
 	conf, namespace, err := f.reach()
@@ -293,7 +290,7 @@ func (a *app) expose(cmd *cobra.Command, args []string, f exposeFlags) error {
 		return a.labelSpace(ctx, c, namespace)
 	}
 	if f.policy == "" {
-		found := false
+		var found bool
 		if policy, found, err = expose.Policy(ctx, c); err != nil {
 			return err
 		}

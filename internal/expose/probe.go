@@ -121,21 +121,21 @@ func (p Prober) Probe(ctx context.Context, t Target) error {
 // targets are where an Exposure answers: its health path where that is led to, or the first
 // of its paths, and the first port of connections.
 func targets(e *v1alpha1.Exposure) []Target {
+	kind := func(p v1alpha1.Port) bool { return requests(p.Protocol) }
+	both := slices.ContainsFunc(e.Spec.Ports, kind) && slices.ContainsFunc(e.Spec.Ports, func(p v1alpha1.Port) bool { return !kind(p) })
 	var all []Target
 	seen := map[bool]bool{}
 	for _, p := range e.Spec.Ports {
-		if seen[requests(p.Protocol)] || p.Protocol == v1alpha1.UDP {
+		if seen[kind(p)] || p.Protocol == v1alpha1.UDP {
 			continue
 		}
-		seen[requests(p.Protocol)] = true
+		seen[kind(p)] = true
 		for _, at := range e.Status.LoadBalancers {
 			switch {
-			case !requests(p.Protocol):
-				if !connections(at, e) {
-					continue
-				}
+			case both && kind(p) == connections(at): // the other ports'
+			case !kind(p):
 				all = append(all, Target{Address: at, Port: p.Port})
-			case len(e.Spec.Hosts) > 0 && !(connections(at, e) && both(e)):
+			case len(e.Spec.Hosts) > 0:
 				all = append(all, Target{Address: at, Port: elb.HTTPSPort, Host: strings.Replace(string(e.Spec.Hosts[0]), "*", anyLabel, 1), Path: healthPath(e)})
 			}
 		}
@@ -143,19 +143,10 @@ func targets(e *v1alpha1.Exposure) []Target {
 	return all
 }
 
-// both says that an Exposure has ports of requests and of connections, and so two load balancers.
-func both(e *v1alpha1.Exposure) bool {
-	kinds := map[bool]bool{}
-	for _, p := range e.Spec.Ports {
-		kinds[requests(p.Protocol)] = true
-	}
-	return len(kinds) > 1
-}
-
-// connections says whether a load balancer is that of connections: an NLB's name ends in
+// connections says whether a load balancer is one of connections: an NLB's name ends in
 // elb.REGION.amazonaws.com, an ALB's in REGION.elb.amazonaws.com.
-func connections(at string, e *v1alpha1.Exposure) bool {
-	return !both(e) || strings.Contains(at, ".elb.") && !strings.HasSuffix(at, ".elb.amazonaws.com")
+func connections(at string) bool {
+	return strings.Contains(at, ".elb.") && !strings.HasSuffix(at, balancerDomain)
 }
 
 // healthPath is a path that the Exposure leads to: that of its health if it does.

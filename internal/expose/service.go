@@ -52,8 +52,8 @@ func (c *converter) service() error {
 	if spec.SessionAffinity == corev1.ServiceAffinityClientIP {
 		c.lost("spec.sessionAffinity", "ClientIP: a client would come to any pod")
 	}
-	if spec.LoadBalancerIP != "" { //nolint:staticcheck // it is deprecated, and in use
-		c.lost("spec.loadBalancerIP", "the address %s would be another", spec.LoadBalancerIP) //nolint:staticcheck // likewise
+	if spec.LoadBalancerIP != "" {
+		c.lost("spec.loadBalancerIP", "the address %s would be another", spec.LoadBalancerIP)
 	}
 	if len(spec.ExternalIPs) > 0 {
 		c.lost("spec.externalIPs", "%s lead there too, as long as the Service is there", strings.Join(spec.ExternalIPs, ", "))

@@ -730,7 +730,7 @@ func (r *run) closeService(ctx context.Context) error {
 	s.Spec.Type = corev1.ServiceTypeClusterIP
 	s.Spec.LoadBalancerClass, s.Spec.AllocateLoadBalancerNodePorts, s.Spec.LoadBalancerSourceRanges = nil, nil, nil
 	s.Spec.ExternalTrafficPolicy, s.Spec.HealthCheckNodePort = "", 0
-	s.Spec.LoadBalancerIP = "" //nolint:staticcheck // it is deprecated, and in use
+	s.Spec.LoadBalancerIP = ""
 	for i := range s.Spec.Ports {
 		s.Spec.Ports[i].NodePort = 0
 	}
