@@ -38,15 +38,15 @@ func (c *converter) service() error {
 	balanced := c.Service.Spec.Type == corev1.ServiceTypeLoadBalancer
 	spec := &c.Service.Spec
 	if balanced {
-		c.nlbNotes(notes)
 		from := spec.LoadBalancerSourceRanges
 		if len(from) == 0 {
 			from = split(notes[sourcesNote])
 		}
 		c.sources("spec.loadBalancerSourceRanges", from)
+		c.nlbNotes(notes)
 	}
 	c.foreignNotesOfService(notes)
-	if spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
+	if spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal && !c.restricted() {
 		c.lost("spec.externalTrafficPolicy", "Local: pods see the load balancer's address in the place of the client's")
 	}
 	if spec.SessionAffinity == corev1.ServiceAffinityClientIP {
@@ -56,7 +56,7 @@ func (c *converter) service() error {
 		c.lost("spec.loadBalancerIP", "the address %s would be another", spec.LoadBalancerIP)
 	}
 	if len(spec.ExternalIPs) > 0 {
-		c.lost("spec.externalIPs", "%s lead there too, as long as the Service is there", strings.Join(spec.ExternalIPs, ", "))
+		c.carried("spec.externalIPs", "%s go on leading to the Service", strings.Join(spec.ExternalIPs, ", "))
 	}
 	if c.all.Visibility = c.Visibility; c.all.Visibility == "" {
 		c.all.Visibility = c.serviceVisibility(notes)
@@ -248,6 +248,11 @@ func (c *converter) nlbNotes(notes map[string]string) {
 	}
 }
 
+// restricted says that not everybody is let in: then an NLB shows pods who calls.
+func (c *converter) restricted() bool {
+	return c.all.Access != nil && len(c.all.Access.SourceRanges) > 0
+}
+
 // nlbTargets takes the settings of an NLB's target group.
 func (c *converter) nlbTargets(key, text string) {
 	for _, p := range pairs(text) {
@@ -255,7 +260,7 @@ func (c *converter) nlbTargets(key, text string) {
 		case strings.HasPrefix(p[0], "deregistration_delay."):
 			c.carried(key, "%s=%s: %s", p[0], v, fitted)
 		case p[0] == "preserve_client_ip.enabled":
-			if v == yes && len(c.Service.Spec.LoadBalancerSourceRanges) == 0 {
+			if v == yes && !c.restricted() {
 				c.lost(key, "%s=%s: pods see the load balancer's address in the place of the client's", p[0], v)
 			}
 		case (p[0] == "stickiness.enabled" || p[0] == "proxy_protocol_v2.enabled") && v == no: // as it is anyway
