@@ -45,7 +45,9 @@ func (c *converter) ingress() error {
 		c.nginxNotes(notes)
 	default:
 	}
-	c.foreignNotes(notes)
+	c.foreignNotes(notes, func(key string) bool {
+		return strings.HasPrefix(key, albPrefix) && c.Controller == ALB || strings.HasPrefix(key, nginxPrefix) && c.Controller == NGINX || key == classNote
+	})
 	if err := c.ingressVisibility(notes); err != nil {
 		return err
 	}

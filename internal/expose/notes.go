@@ -372,20 +372,18 @@ func (c *converter) rootOnly() bool {
 // otherNotes are parts of the annotations by which other controllers are told what to do.
 //
 //nolint:gochecknoglobals // a constant list
-var otherNotes = []string{"ingress.kubernetes.io/", "nginx.org/", "nginx.com/", "traefik.", "haproxy", "konghq.com/", "projectcontour.io/", "getambassador.io/", "appgw.", "cloud.google.com/", "networking.gke.io/"}
+var otherNotes = []string{"ingress.kubernetes.io/", "service.beta.kubernetes.io/", "service.kubernetes.io/", "nginx.org/", "nginx.com/", "traefik.", "haproxy", "konghq.com/", "projectcontour.io/", "getambassador.io/", "appgw.", "cloud.google.com/", "networking.gke.io/", "metallb."}
 
-// foreignNotes tells of annotations that are not the controller's own: nothing is known of
-// what they do.
-func (c *converter) foreignNotes(notes map[string]string) {
+// foreignNotes tells of annotations for other controllers than the one that serves, whose own
+// says mine: nothing is known of what they do.
+func (c *converter) foreignNotes(notes map[string]string, mine func(key string) bool) {
 	for _, key := range sorted(notes) {
-		mine := strings.HasPrefix(key, albPrefix) && c.Controller == ALB || strings.HasPrefix(key, nginxPrefix) && c.Controller == NGINX || key == "kubernetes.io/ingress.class"
-		if mine || !slices.ContainsFunc(otherNotes, func(part string) bool { return strings.Contains(key, part) }) {
-			continue
-		}
-		if strings.HasPrefix(key, albPrefix) || strings.HasPrefix(key, nginxPrefix) {
+		switch {
+		case mine(key), !slices.ContainsFunc(otherNotes, func(part string) bool { return strings.Contains(key, part) }):
+		case strings.HasPrefix(key, albPrefix), strings.HasPrefix(key, nginxPrefix):
 			c.carried(key, "it means nothing to the controller that serves it")
-			continue
+		default:
+			c.lost(key, "%s: what it does is not known here", short(notes[key]))
 		}
-		c.lost(key, "%s: what it does is not known here", short(notes[key]))
 	}
 }

@@ -17,6 +17,8 @@ const (
 	sourcesNote = "service.beta.kubernetes.io/load-balancer-source-ranges"
 	// autoNLB is the class of NLBs of clusters that EKS runs by itself.
 	autoNLB = "eks.amazonaws.com/nlb"
+	// topologyNotes say how the Service, which stays, chooses among pods.
+	topologyNotes = "service.kubernetes.io/topology-"
 )
 
 func itoa(n int32) string { return strconv.Itoa(int(n)) }
@@ -45,7 +47,9 @@ func (c *converter) service() error {
 		c.sources("spec.loadBalancerSourceRanges", from)
 		c.nlbNotes(notes)
 	}
-	c.foreignNotesOfService(notes)
+	c.foreignNotes(notes, func(key string) bool {
+		return strings.HasPrefix(key, elb.NLBPrefix) || strings.HasPrefix(key, dnsPrefix) || key == sourcesNote || strings.HasPrefix(key, topologyNotes)
+	})
 	if spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal && !c.restricted() {
 		c.lost("spec.externalTrafficPolicy", "Local: pods see the load balancer's address in the place of the client's")
 	}
@@ -268,18 +272,6 @@ func (c *converter) nlbTargets(key, text string) {
 			c.lost(key, "%s=%s: pods that wait for the proxy protocol's line would understand nothing", p[0], v)
 		default:
 			c.lost(key, "%s=%s", p[0], v)
-		}
-	}
-}
-
-// foreignNotesOfService tells of annotations of other clouds' load balancers.
-func (c *converter) foreignNotesOfService(notes map[string]string) {
-	for _, key := range sorted(notes) {
-		if strings.HasPrefix(key, elb.NLBPrefix) || strings.HasPrefix(key, dnsPrefix) || key == sourcesNote {
-			continue
-		}
-		if strings.HasPrefix(key, "service.beta.kubernetes.io/") || strings.HasPrefix(key, "service.kubernetes.io/") || strings.Contains(key, "metallb.") || slices.ContainsFunc(otherNotes, func(part string) bool { return strings.Contains(key, part) }) {
-			c.lost(key, "%s: what it does is not known here", short(notes[key]))
 		}
 	}
 }
