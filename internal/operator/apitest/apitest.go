@@ -35,7 +35,7 @@ func Start(tb testing.TB, change func(*envtest.Environment), kinds ...*apiextens
 	}
 	dir := assets()
 	if dir == "" {
-		tb.Skip("there is no kube-apiserver with etcd here: `hack/setup --kube` builds them; left out as with testing.Short()")
+		tb.Skip(errNoPrograms.Error() + "; left out as with testing.Short()")
 	}
 	env := &envtest.Environment{BinaryAssetsDirectory: dir, ControlPlaneStartTimeout: startTimeout, ControlPlaneStopTimeout: startTimeout, CRDs: kinds}
 	if change != nil {
