@@ -8,7 +8,7 @@ TEST_TIMEOUT ?= 25m
 KUBE = $(if $(filter 0,$(shell id -u)),--kube)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build images demo cluster test bench bench-postgres bench-mariadb bench-redis bench-gate bench-assess bench-landing lint fuzz clean
+.PHONY: help setup build images demo cluster test bench bench-postgres bench-mariadb bench-redis bench-gate bench-assess bench-landing bench-operator lint fuzz clean
 
 help: ## this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -41,7 +41,7 @@ test: ## every test, with the race detector, real servers and, as root, real clu
 	$(GO) vet ./...
 	$(GO) test -race -count=1 -timeout $(TEST_TIMEOUT) ./...
 
-bench: bench-gate bench-postgres bench-mariadb bench-redis bench-assess bench-landing ## all side-by-side measurements
+bench: bench-gate bench-postgres bench-mariadb bench-redis bench-assess bench-landing bench-operator ## all side-by-side measurements
 
 bench-postgres: ## the PostgreSQL mover beside pgcopydb and native replication
 	@hack/setup --bench
@@ -64,6 +64,10 @@ bench-assess: build ## the assessment beside kube-score, and of 100,000 objects
 
 bench-landing: ## the deployment of a landing zone beside its critical path
 	$(GO) run ./bench/landing $(ARGS)
+
+bench-operator: build ## the operator with 1,000 and 10,000 Exposures at a real API server (ARGS="-quick -v")
+	@hack/setup --kube
+	$(GO) run ./bench/operator $(ARGS)
 
 lint: ## golangci-lint, govulncheck and shell checks
 	@hack/lint
