@@ -14,6 +14,7 @@ import (
 	"dhow/internal/cutover"
 	"dhow/internal/demo"
 	"dhow/internal/estate"
+	"dhow/tests/wire"
 )
 
 // The faults of one stage, one after the other: each leaves the application
@@ -22,7 +23,7 @@ func TestFaults(t *testing.T) {
 	wires := map[estate.Side]bundle{estate.Source: {}, estate.Target: {}}
 	shared := newTrip(t, demo.StageConfig{Whole: true, Accounts: 2000, Entries: 10_000, Quick: true,
 		Address: func(side estate.Side, engine estate.Engine, server string) string {
-			wires[side][engine] = newWire(t, server)
+			wires[side][engine] = wire.New(t, server)
 			return wires[side][engine].Address()
 		}})
 	shared.ticks()
