@@ -35,7 +35,7 @@ func Start(tb testing.TB, change func(*envtest.Environment), kinds ...*apiextens
 	}
 	dir := assets()
 	if dir == "" {
-		tb.Skip(errNoPrograms.Error() + "; left out as with testing.Short()")
+		tb.Skip(ErrNoPrograms.Error() + "; left out as with testing.Short()")
 	}
 	env := &envtest.Environment{BinaryAssetsDirectory: dir, ControlPlaneStartTimeout: startTimeout, ControlPlaneStopTimeout: startTimeout, CRDs: kinds}
 	if change != nil {

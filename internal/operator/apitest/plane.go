@@ -58,8 +58,8 @@ const (
 	loopback  = "127.0.0.1"
 )
 
-// errNoPrograms says that there is nothing to run.
-var errNoPrograms = errors.New("there is no kube-apiserver with etcd here: `hack/setup --kube` builds them")
+// ErrNoPrograms says that this machine lacks the programs.
+var ErrNoPrograms = errors.New("there is no kube-apiserver with etcd here: `hack/setup --kube` builds them")
 
 // PlaneOptions say how to run a Plane.
 type PlaneOptions struct {
@@ -93,7 +93,7 @@ type Plane struct {
 func NewPlane(ctx context.Context, o PlaneOptions) (_ *Plane, err error) {
 	p := &Plane{o: o, bin: assets(), tokens: map[string]string{}}
 	if p.bin == "" {
-		return nil, errNoPrograms
+		return nil, ErrNoPrograms
 	}
 	if p.o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return nil, fmt.Errorf("find the folder of the API server: %w", err)

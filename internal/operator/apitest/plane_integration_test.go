@@ -20,7 +20,7 @@ func TestPlane(t *testing.T) {
 		t.Skip("starts an API server: not with -short (testing.Short)")
 	}
 	if assets() == "" {
-		t.Skip(errNoPrograms.Error() + "; left out as with testing.Short()")
+		t.Skip(ErrNoPrograms.Error() + "; left out as with testing.Short()")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
