@@ -177,6 +177,7 @@ func (w *world) calm() {
 		if time.Now().After(deadline) {
 			w.Fatalf("%d things are not as they should be after %s:\n%s", len(wrong), settleTime, strings.Join(wrong[:min(len(wrong), toldWrong)], "\n"))
 		}
+		time.Sleep(compareAgain)
 	}
 	w.Logf("%d objects of %d Exposures were as they should be %s after the chaos", g.objects, g.exposures, time.Since(began).Round(100*time.Millisecond))
 	// Nobody has a reason to write any more.
@@ -524,7 +525,7 @@ var edits = map[string]func(*unstructured.Unstructured) error{
 func inList(u *unstructured.Unstructured, change func(map[string]any), at ...string) error {
 	list, found, err := unstructured.NestedSlice(u.Object, at...)
 	if err != nil || !found || len(list) == 0 {
-		return fmt.Errorf("%s %s has no %s: %w", u.GetKind(), u.GetName(), strings.Join(at, "."), err)
+		return fmt.Errorf("%s %s has no %s (%v)", u.GetKind(), u.GetName(), strings.Join(at, "."), err)
 	}
 	part, ok := list[0].(map[string]any)
 	if !ok {
