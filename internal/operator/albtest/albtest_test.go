@@ -107,7 +107,7 @@ func newBench(t *testing.T) *bench {
 	targets := &unstructured.Unstructured{Object: map[string]any{"apiVersion": elb.ControlAPI, "kind": elb.TargetGroupKind, "metadata": map[string]any{"namespace": "bank", "name": "cart"}, "spec": map[string]any{
 		"targetReference": map[string]any{"name": "cart"}, "defaultConfiguration": map[string]any{"targetType": "ip",
 			"healthCheckConfig":     map[string]any{"healthCheckInterval": int64(1), "healthCheckTimeout": int64(1), "healthCheckPath": "/readyz", "healthyThresholdCount": int64(2), "unhealthyThresholdCount": int64(2), "matcher": map[string]any{"httpCode": "200"}},
-			"targetGroupAttributes": []any{map[string]any{"key": "deregistration_delay.timeout_seconds", "value": "2"}, map[string]any{"key": "load_balancing.algorithm.type", "value": "least_outstanding_requests"}}}}}}
+			"targetGroupAttributes": []any{map[string]any{"key": "deregistration_delay.timeout_seconds", "value": "5"}, map[string]any{"key": "load_balancing.algorithm.type", "value": "least_outstanding_requests"}}}}}}
 	b.Client = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&corev1.Pod{}).
 		WithObjects(append(pods, route, service, targets, b.slice, elb.Gateway("dhow-system", "private", "dhow-alb", nil))...).Build()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -155,7 +155,19 @@ func (b *bench) await(what string, missing func() string) {
 	}
 }
 
-// gate waits until both pods' readiness gates say so.
+// change changes the endpoints.
+func (b *bench) change(do func([]discoveryv1.Endpoint) []discoveryv1.Endpoint) {
+	b.Helper()
+	if err := b.Get(b.ctx, client.ObjectKeyFromObject(b.slice), b.slice); err != nil {
+		b.Fatal(err)
+	}
+	b.slice.Endpoints = do(b.slice.Endpoints)
+	if err := b.Update(b.ctx, b.slice); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// gate waits until a pod's readiness gate says so.
 func (b *bench) gate(pod string, want corev1.ConditionStatus) {
 	b.Helper()
 	b.await("the readiness gate of "+pod, func() string {
@@ -207,10 +219,10 @@ func TestBalancer(t *testing.T) {
 		}
 		return ""
 	})
-	b.slice.Endpoints[0].Conditions.Terminating = ptr.To(true)
-	if err := b.Update(b.ctx, b.slice); err != nil {
-		t.Fatal(err)
-	}
+	b.change(func(all []discoveryv1.Endpoint) []discoveryv1.Endpoint {
+		all[0].Conditions.Terminating = ptr.To(true)
+		return all
+	})
 	first := b.slice.Endpoints[0].Addresses[0] + ":" + strconv.Itoa(int(*b.slice.Ports[0].Port))
 	b.await("both nodes to hear that a target leaves", func() string {
 		for _, n := range b.balancer.nodes {
@@ -258,10 +270,7 @@ func TestBalancer(t *testing.T) {
 		}
 		return ""
 	})
-	b.slice.Endpoints = nil
-	if err := b.Update(b.ctx, b.slice); err != nil {
-		t.Fatal(err)
-	}
+	b.change(func([]discoveryv1.Endpoint) []discoveryv1.Endpoint { return nil })
 	b.await("the target group to be empty", func() string {
 		if code, text := b.call(1, "cart.example.com", "/api"); code != http.StatusServiceUnavailable {
 			return fmt.Sprintf("got %d %s", code, text)
@@ -300,16 +309,11 @@ func TestTriesOnce(t *testing.T) {
 	t.Cleanup(func() { _ = l.Close() })
 	n := newNode(nil)
 	address := l.Addr().String()
-	s := elbDefaults()
-	s.interval = time.Hour
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx := t.Context()
 	n.routes = []route{{host: "x", path: "/", backends: []backend{{"g", 1}}}}
-	g := &group{settings: s, targets: map[string]*target{}}
-	n.groups["g"] = g
-	g.targets[address] = n.register(ctx, g, address)
-	n.mu.Lock()
-	g.targets[address].state = healthy
-	n.mu.Unlock()
+	one := n.newTarget(ctx, address)
+	one.state = healthy
+	n.groups["g"] = &group{settings: elbDefaults(), targets: map[string]*target{address: one}}
 	for i, want := range []int{http.StatusOK, http.StatusBadGateway} {
 		w := &recorder{header: http.Header{}}
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://x/", nil)
@@ -325,8 +329,7 @@ func TestTriesOnce(t *testing.T) {
 	if asked.Load() != 2 {
 		t.Errorf("the target was asked %d times: want twice", asked.Load())
 	}
-	cancel()
-	n.tasks.Wait()
+	one.transport.CloseIdleConnections()
 }
 
 // recorder keeps an answer.

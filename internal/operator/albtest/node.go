@@ -135,6 +135,13 @@ func (n *node) apply(ctx context.Context, version int, v view) {
 
 // register begins to check a new target.
 func (n *node) register(ctx context.Context, g *group, address string) *target {
+	t := n.newTarget(ctx, address)
+	n.tasks.Go(func() { n.check(g, t) })
+	return t
+}
+
+// newTarget is one that was not checked yet.
+func (n *node) newTarget(ctx context.Context, address string) *target {
 	t := &target{address: address, state: initial, transport: &http.Transport{MaxIdleConnsPerHost: idleConnections, IdleConnTimeout: idleTime, DialContext: (&net.Dialer{Timeout: dialTime}).DialContext}}
 	t.gone, t.end = context.WithCancel(ctx)
 	t.proxy = &httputil.ReverseProxy{
@@ -154,7 +161,6 @@ func (n *node) register(ctx context.Context, g *group, address string) *target {
 		},
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	n.tasks.Go(func() { n.check(g, t) })
 	return t
 }
 
