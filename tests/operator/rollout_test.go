@@ -26,6 +26,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -155,7 +156,7 @@ func newHarbour(ctx context.Context, t *testing.T) *harbour {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf.QPS = -1
+	conf.QPS, conf.WarningHandler = -1, rest.NoWarnings{}
 	scheme, err := operator.Scheme()
 	if err != nil {
 		t.Fatal(err)

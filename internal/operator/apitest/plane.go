@@ -255,7 +255,7 @@ func (p *Plane) Config(user string) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the API server's certificate: %w", err)
 	}
-	return &rest.Config{Host: "https://" + p.Address(), BearerToken: p.tokens[user], TLSClientConfig: rest.TLSClientConfig{CAData: ca}, QPS: -1, UserAgent: user}, nil
+	return &rest.Config{Host: "https://" + p.Address(), BearerToken: p.tokens[user], TLSClientConfig: rest.TLSClientConfig{CAData: ca}, QPS: -1, UserAgent: user, WarningHandler: rest.NoWarnings{}}, nil
 }
 
 // Kubeconfig writes a file for a user of the API server, which is reached at an address,
