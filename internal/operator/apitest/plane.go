@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -55,7 +56,9 @@ const (
 	probeTime = 2 * time.Second
 	// planeStop bounds the end of each process.
 	planeStop = 30 * time.Second
-	loopback  = "127.0.0.1"
+	// collectAgain is between the end of the garbage collector and its next start.
+	collectAgain = 500 * time.Millisecond
+	loopback     = "127.0.0.1"
 )
 
 // ErrNoPrograms says that this machine lacks the programs.
@@ -83,7 +86,9 @@ type Plane struct {
 	bin           string
 	store, server *process.Server
 	peer          *process.Port // of etcd, where nobody calls
-	collector     *process.Process
+	collecting    sync.WaitGroup
+	closed        chan struct{} // ends the garbage collector
+	close         sync.Once
 	tokens        map[string]string // by user
 	probe         *http.Client
 }
@@ -91,7 +96,7 @@ type Plane struct {
 // NewPlane starts one that knows the operator's kinds, the Gateway API's and those of the
 // AWS Load Balancer Controller. Close ends it.
 func NewPlane(ctx context.Context, o PlaneOptions) (_ *Plane, err error) {
-	p := &Plane{o: o, bin: assets(), tokens: map[string]string{}}
+	p := &Plane{o: o, bin: assets(), tokens: map[string]string{}, closed: make(chan struct{})}
 	if p.bin == "" {
 		return nil, ErrNoPrograms
 	}
@@ -143,16 +148,40 @@ func (p *Plane) start(ctx context.Context) (err error) {
 	return p.collect(admin)
 }
 
-// collect starts the garbage collector, which learns the kinds that are there.
-func (p *Plane) collect(kubeconfig string) (err error) {
+// collect runs the garbage collector, which learns the kinds that are there, until Close. It
+// ends where the API server does not answer while it starts, so it is started again, as a
+// kubelet does.
+func (p *Plane) collect(kubeconfig string) error {
 	program := p.program("kube-controller-manager")
 	if _, err := os.Stat(program); err != nil {
 		return fmt.Errorf("find the garbage collector: %w: `hack/setup --kube` builds it", err)
 	}
-	cmd := exec.Command(program, "--kubeconfig="+kubeconfig, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig, "--controllers=garbage-collector-controller", //nolint:noctx // it lives until Close
-		"--leader-elect=false", "--secure-port=0", "--kube-api-qps=200", "--kube-api-burst=400")
-	p.collector, err = process.Start(cmd, process.Options{Name: "kube-controller-manager", Log: p.folder("controller-manager.log"), DeathSignal: syscall.SIGKILL})
-	return err
+	start := func() (*process.Process, error) {
+		cmd := exec.Command(program, "--kubeconfig="+kubeconfig, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig, "--controllers=garbage-collector-controller", //nolint:noctx // it lives until Close
+			"--leader-elect=false", "--secure-port=0", "--kube-api-qps=200", "--kube-api-burst=400")
+		return process.Start(cmd, process.Options{Name: "kube-controller-manager", Log: p.folder("controller-manager.log"), DeathSignal: syscall.SIGKILL})
+	}
+	current, err := start()
+	if err != nil {
+		return err
+	}
+	p.collecting.Go(func() {
+		for err == nil {
+			select {
+			case <-p.closed:
+				current.Kill() // it holds nothing
+				return
+			case <-current.Done():
+			}
+			select {
+			case <-p.closed:
+				return
+			case <-time.After(collectAgain):
+				current, err = start()
+			}
+		}
+	})
+	return nil
 }
 
 // Definitions are those of the operator's kinds, the Gateway API's and those of the AWS
@@ -335,9 +364,8 @@ func (p *Plane) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), planeStop)
 	defer cancel()
 	var all []error
-	if p.collector != nil {
-		p.collector.Kill() // it holds nothing
-	}
+	p.close.Do(func() { close(p.closed) })
+	p.collecting.Wait()
 	for _, s := range []*process.Server{p.server, p.store} {
 		if s != nil {
 			if err := s.Stop(ctx); err != nil && !errors.Is(err, process.ErrForced) {
