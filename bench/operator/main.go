@@ -31,7 +31,7 @@ import (
 
 const (
 	// patience bounds each wait.
-	patience = 20 * time.Minute
+	patience = time.Hour
 	// askEvery is how often what is waited for is looked at.
 	askEvery = 100 * time.Millisecond
 	// calm is for how long the operator must ask for nothing to be at rest.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +26,9 @@ const (
 	// byHand is what the names of people's own tools begin with: what somebody changed by
 	// hand is set right, where a program is left to itself.
 	byHand = "kubectl"
+	// trustTime is for how long what was written is taken to be there although the cache has
+	// not shown it: where a watch was lost, it may have been deleted again and nobody told.
+	trustTime = 20 * time.Second
 )
 
 // The reasons why an object is not as it should be.
@@ -49,8 +53,14 @@ type applier struct {
 	client client.Client
 	// live reads past the cache, which knows nothing of what others made.
 	live client.Reader
-	// written are the versions of what was written last, which the cache may not have yet.
-	written sync.Map // of string to uint64
+	// written is what the cache has not shown yet of what was written last.
+	written sync.Map // of string to writing
+}
+
+// writing is a version that was written.
+type writing struct {
+	version uint64
+	at      time.Time
 }
 
 func keyOf(o client.Object) string {
@@ -64,21 +74,36 @@ func (a *applier) forget(key string) { a.written.Delete(key) }
 // wrote remembers the version that was written.
 func (a *applier) wrote(key, version string) {
 	if number, err := strconv.ParseUint(version, 10, 64); err == nil {
-		a.written.Store(key, number)
+		a.written.Store(key, writing{number, time.Now()})
 	}
 }
 
 // stale says that the cache is behind what this process wrote itself.
 func (a *applier) stale(key string, cached client.Object) bool {
-	wrote, ok := a.written.Load(key)
+	found, ok := a.written.Load(key)
 	if !ok {
 		return false
 	}
-	if cached == nil {
-		return true
+	wrote, _ := found.(writing)
+	seen := false
+	if cached != nil {
+		version, err := strconv.ParseUint(cached.GetResourceVersion(), 10, 64)
+		seen = err != nil || version >= wrote.version
 	}
-	version, err := strconv.ParseUint(cached.GetResourceVersion(), 10, 64)
-	return err == nil && version < wrote.(uint64)
+	if seen || time.Since(wrote.at) >= trustTime {
+		a.written.CompareAndDelete(key, found)
+		return false
+	}
+	return true
+}
+
+// lookAfter is when to look whether the cache has shown by then what was written of an
+// object, 0 where it has.
+func (a *applier) lookAfter(key string) time.Duration {
+	if _, ok := a.written.Load(key); ok {
+		return trustTime
+	}
+	return 0
 }
 
 // owner is for whom an object is made: an Exposure, or nobody for what Exposures share.
@@ -256,13 +281,19 @@ func describe(o client.Object) string {
 	return kind + " " + o.GetNamespace() + "/" + o.GetName()
 }
 
-// ownFields is a hash of the fields that are the operator's, "" if none are. While it stays,
-// nobody has changed or removed one of them: who does takes it away.
+// ownFields is a hash of the fields that are the operator's and of when it changed them last,
+// "" if none are. While it stays, nobody has changed or removed one of them: who does takes
+// it away, and an operator that has lost its lease, whose last request came late, is seen by
+// the time.
 func ownFields(all []metav1.ManagedFieldsEntry) string {
 	for i := range all {
 		m := &all[i]
 		if m.Manager == render.Manager && m.Operation == metav1.ManagedFieldsOperationApply && m.Subresource == "" && m.FieldsV1 != nil {
-			return render.HashOf([]byte(m.APIVersion + string(m.FieldsV1.GetRawBytes())))
+			var at string
+			if m.Time != nil {
+				at = m.Time.UTC().Format(time.RFC3339)
+			}
+			return render.HashOf([]byte(m.APIVersion + at + string(m.FieldsV1.GetRawBytes())))
 		}
 	}
 	return ""

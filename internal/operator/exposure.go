@@ -96,7 +96,10 @@ func (r *reconciler) Reconcile(ctx context.Context, at reconcile.Request) (recon
 		// Nothing helps but a change of the Exposure or of what is around it, which wakes this.
 		return reconcile.Result{RequeueAfter: r.lookAgain()}, nil
 	}
-	return reconcile.Result{}, err
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: s.again}, nil
 }
 
 // statusKey is that of an Exposure's status among what was written.
@@ -115,6 +118,8 @@ type state struct {
 	// routes and balancer are what AWS's controller says.
 	programmed metav1.Condition
 	accepted   bool
+	// again is when to look whether what was written has been seen, 0 where it has.
+	again time.Duration
 }
 
 func (s *state) set(kind string, status metav1.ConditionStatus, reason, message string) {
@@ -367,6 +372,7 @@ func (r *reconciler) objects(ctx context.Context, s *state) error {
 		name := want.GetKind() + "/" + want.GetName()
 		o, wrote, err := r.apply.ensure(ctx, by, want, have[name], before[name])
 		delete(have, name)
+		s.again = max(s.again, r.apply.lookAfter(keyOf(want)))
 		if wrote {
 			r.count.writes.Inc()
 		}

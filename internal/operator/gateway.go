@@ -155,6 +155,7 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, at reconcile.Request)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	var again time.Duration
 	for _, want := range objects {
 		name := want.GetKind() + "/" + want.GetName()
 		cached, err := r.cached(ctx, want)
@@ -183,8 +184,9 @@ func (r *gatewayReconciler) Reconcile(ctx context.Context, at reconcile.Request)
 		r.mu.Lock()
 		r.last[name] = now
 		r.mu.Unlock()
+		again = max(again, r.apply.lookAfter(keyOf(want)))
 	}
-	return reconcile.Result{}, nil
+	return reconcile.Result{RequeueAfter: again}, nil
 }
 
 // cached is an object as the cache has it, nil if it has not.

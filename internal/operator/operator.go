@@ -65,8 +65,9 @@ const (
 	lookEvery = time.Minute
 	// stopTime bounds the end of what is being worked on.
 	stopTime = 20 * time.Second
-	// clientQPS and clientBurst are requests to the API server, which has limits of its own:
-	// client-go's 5 a second would make a thousand Exposures a matter of an hour.
+	// clientQPS and clientBurst are requests for objects of one kind to the API server, which
+	// has limits of its own, as the workers are one of all kinds together: client-go's 5 a second
+	// would make a thousand Exposures a matter of many minutes.
 	clientQPS, clientBurst = 300, 600
 	// workTime bounds the work on one object, with all of its requests: the client's own
 	// bound would end watches too.

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -246,6 +247,7 @@ func TestOperator(t *testing.T) {
 	step("an Exposure becomes ready", becomesReady)
 	step("a resync and a restart write nothing", writesNothing)
 	step("what was changed or deleted by hand is set right", healsHands)
+	step("what an operator wrote that leads no more is set right", healsLateWrites)
 	step("another program's fields are a conflict", fightsNobody)
 	step("what others made is not taken over", adoptsNothing)
 	step("conditions follow the workload and AWS", follows)
@@ -430,6 +432,37 @@ func healsHands(b *bench) {
 		return ""
 	})
 	b.ready(&v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}})
+}
+
+// healsLateWrites: a request of an operator that has lost its lease may come late. It sets the
+// same fields as the same manager, but not as they should be now.
+func healsLateWrites(b *bench) {
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "cart"}}
+	b.get(s)
+	late, err := applycorev1.ExtractService(s, render.Manager)
+	if err != nil {
+		b.Fatal(err)
+	}
+	late.Spec.Ports[0].TargetPort = ptr.To(intstr.FromInt32(9))
+	// What was written within one second is not told apart.
+	b.await("another second", func() string {
+		for _, m := range s.ManagedFields {
+			if time.Since(m.Time.Time) < time.Second {
+				return "it is the same"
+			}
+		}
+		return ""
+	})
+	if err := b.Apply(b.ctx, late, client.FieldOwner(render.Manager)); err != nil {
+		b.Fatal(err)
+	}
+	b.await("the port", func() string {
+		if b.get(s); s.Spec.Ports[0].TargetPort != intstr.FromString("http") {
+			return "is " + s.Spec.Ports[0].TargetPort.String()
+		}
+		return ""
+	})
+	b.settled()
 }
 
 func fightsNobody(b *bench) {
