@@ -2,9 +2,11 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -30,7 +33,7 @@ import (
 
 const (
 	// compareTime bounds one comparison, compareAgain is between two.
-	compareTime, compareAgain = time.Minute, time.Second
+	compareTime, compareAgain = 2 * time.Minute, time.Second
 	// toldWrong is how many differences an error tells.
 	toldWrong = 12
 	// goldenName begins the names under which objects are made on trial.
@@ -63,6 +66,7 @@ var made = []schema.GroupVersionKind{
 // are made anew.
 type goldens struct {
 	exposures, objects int
+	mu                 sync.Mutex
 	// served are by name and by what was rendered.
 	served map[string]map[string]any
 }
@@ -98,16 +102,23 @@ func (g *goldens) compare(w *world) ([]string, error) {
 	if len(wrong) > 0 {
 		return wrong, nil
 	}
-	want, spaces, err := g.wanted(ctx, w, all.Items)
+	deployments := &appsv1.DeploymentList{}
+	if err := w.admin.List(ctx, deployments); err != nil {
+		return []string{err.Error()}, nil
+	}
+	want, spaces, err := wanted(w, all.Items, deployments.Items)
 	if err != nil {
 		return nil, err
 	}
-	have, err := g.there(ctx, w)
+	have, err := there(ctx, w)
 	if err != nil {
 		return []string{err.Error()}, nil
 	}
-	if err := g.serve(ctx, w, want); err != nil {
+	switch err := g.serve(ctx, w, want); {
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		return nil, err
+	case err != nil:
+		return []string{err.Error()}, nil
 	}
 	for _, key := range slices.Sorted(maps.Keys(want)) {
 		if text := g.differs(want[key], have[key]); text != "" {
@@ -133,16 +144,21 @@ func (g *goldens) compare(w *world) ([]string, error) {
 }
 
 // wanted renders everything, and names the namespaces with pods that load balancers lead to.
-func (g *goldens) wanted(ctx context.Context, w *world, all []v1alpha1.Exposure) (map[string]golden, []string, error) {
+func wanted(w *world, all []v1alpha1.Exposure, deployments []appsv1.Deployment) (map[string]golden, []string, error) {
 	cluster := render.Cluster{Gateway: true, GRPC: true, TCP: true, UDP: true, ControlVersion: elb.ControlVersion}
 	want := map[string]golden{}
+	workloads := map[string]*appsv1.Deployment{}
+	for i := range deployments {
+		d := &deployments[i]
+		workloads[d.Namespace+"/"+d.Name] = d
+	}
 	demands := map[render.Scope][]render.Demand{}
 	spaces := map[string]bool{}
 	for i := range all {
 		e := &all[i]
-		d := &appsv1.Deployment{}
-		if err := w.admin.Get(ctx, client.ObjectKey{Namespace: e.Namespace, Name: e.Spec.Workload.Name}, d); err != nil {
-			return nil, nil, err
+		d := workloads[e.Namespace+"/"+e.Spec.Workload.Name]
+		if d == nil {
+			return nil, nil, fmt.Errorf("find the workload of Exposure %s/%s: there is none", e.Namespace, e.Name)
 		}
 		out, err := render.Render(render.Input{Exposure: e, Workload: workloadOf(d), Cluster: cluster, Policy: w.policy})
 		if err != nil {
@@ -186,7 +202,7 @@ func workloadOf(d *appsv1.Deployment) render.Workload {
 }
 
 // there are all objects of the operator's kinds where nobody else makes any.
-func (g *goldens) there(ctx context.Context, w *world) (map[string]*unstructured.Unstructured, error) {
+func there(ctx context.Context, w *world) (map[string]*unstructured.Unstructured, error) {
 	have := map[string]*unstructured.Unstructured{}
 	for _, kind := range made {
 		list := &unstructured.UnstructuredList{}
@@ -209,39 +225,36 @@ func (g *goldens) serve(ctx context.Context, w *world, want map[string]golden) e
 	if g.served == nil {
 		g.served = map[string]map[string]any{}
 	}
-	type trial struct {
-		id string
-		*unstructured.Unstructured
-	}
-	var trials []trial
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(askers)
 	for _, x := range want {
 		id, err := idOf(x.Unstructured)
 		if err != nil {
-			return err
+			return errors.Join(err, group.Wait())
 		}
-		if g.served[id] == nil {
+		if g.known(id) != nil {
+			continue
+		}
+		group.Go(func() error {
 			one := x.DeepCopy()
 			one.SetName(goldenName + x.GetName())
-			trials = append(trials, trial{id, one})
-		}
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(askers)
-	for _, x := range trials {
-		group.Go(func() error {
-			if err := w.admin.Create(ctx, x.Unstructured, client.DryRunAll, client.FieldOwner(render.Manager)); err != nil {
-				return fmt.Errorf("make %s on trial: %w", keyOf(x.Unstructured), err)
+			if err := w.admin.Create(ctx, one, client.DryRunAll, client.FieldOwner(render.Manager)); err != nil {
+				return fmt.Errorf("make %s on trial: %w", keyOf(one), err)
 			}
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.served[id] = plain(one)
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	for _, x := range trials {
-		g.served[x.id] = plain(x.Unstructured)
-	}
-	return nil
+	return group.Wait()
+}
+
+// known is what the API server makes of an object, nil if it was not asked.
+func (g *goldens) known(id string) map[string]any {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.served[id]
 }
 
 // idOf tells objects apart by all that they are.
@@ -262,7 +275,7 @@ func (g *goldens) differs(want golden, have *unstructured.Unstructured) string {
 	if err != nil {
 		return err.Error()
 	}
-	if d := cmp.Diff(g.served[id], plain(have)); d != "" {
+	if d := cmp.Diff(g.known(id), plain(have)); d != "" {
 		return "-want +have:\n" + d
 	}
 	owner := metav1.GetControllerOf(have)

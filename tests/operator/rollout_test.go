@@ -45,20 +45,18 @@ import (
 //nolint:gochecknoglobals // flags
 var (
 	rate     = flag.Int("rate", 1000, "requests a second during rollouts")
-	rollouts = flag.Int("rollouts", 20, "rollouts that must lose no request")
+	rollouts = flag.Int("rollouts", 0, "rollouts that must lose no request; 0 is 1, or 20 with -whole, with which a pod is ended and the autoscaler takes some away too")
 )
 
 const (
 	// setUpTime bounds the cluster's start with all that is put in it, rolloutTime one rollout.
 	setUpTime, rolloutTime = 10 * time.Minute, 3 * time.Minute
-	// careless is how often each workload is rolled out that is to lose requests.
-	careless = 2
 	// callers send requests side by side; callTime bounds one.
 	callers, callTime = 64, 10 * time.Second
 	// calmly is how many answers must come before and behind whatever happens.
 	calmly = 500
-	// most is how many pods there are before some are taken away.
-	most = 4
+	// least is how many pods there are, most how many before some are taken away.
+	least, most = 2, 4
 	// port is the pods' own.
 	port = 8080
 )
@@ -68,46 +66,49 @@ const (
 // no request is lost. With less, some are: so the test can fail.
 func TestRollouts(t *testing.T) {
 	kubetest.Require(t, kube.Check)
-	ctx, cancel := context.WithTimeout(t.Context(), setUpTime+time.Duration(*rollouts+2*careless+4)*rolloutTime)
+	times, careless := form(*rollouts, 1, 20), form(0, 1, 3)
+	ctx, cancel := context.WithTimeout(t.Context(), setUpTime+time.Duration(times+2*careless+4)*rolloutTime)
 	defer cancel()
 	h := newHarbour(ctx, t)
 	// As the super-app was deployed: one pod, replaced after it has gone, with no time to leave.
-	h.run("old", nil, func(d *appsv1.Deployment) {
+	h.deploy("old", nil, func(d *appsv1.Deployment) {
 		d.Spec.Replicas = ptr.To(int32(1))
 		d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
 		d.Spec.Template.Spec.TerminationGracePeriodSeconds = ptr.To(int64(1))
 		d.Spec.Template.Spec.Containers[0].ReadinessProbe = nil
-	}, func(s *stream) {
-		h.rollOut("old", careless)
-		if s.failed.Load() == 0 {
-			t.Error("the old deployment lost no request: it should")
-		}
 	})
 	// Two pods with a readiness probe, and what Kubernetes does by itself.
-	h.run("plain", nil, nil, func(s *stream) {
-		h.rollOut("plain", careless)
-		if s.failed.Load() == 0 {
-			t.Error("a deployment without preStop and readiness gates lost no request: it should")
-		}
-	})
-	scaling := &v1alpha1.Scaling{Min: 2, Max: most, CPU: &v1alpha1.CPUTarget{Average: ptr.To(resource.MustParse("2"))}, Calm: &metav1.Duration{Duration: 5 * time.Second}}
-	h.run("cart", scaling, h.guard, func(s *stream) {
-		for _, x := range []struct {
-			what string
-			do   func()
-		}{
-			{fmt.Sprintf("%d rollouts", *rollouts), func() { h.rollOut("cart", *rollouts) }},
-			{"a node's drain", func() { h.drain("cart") }},
-			{"a pod's end", func() { h.end("cart") }},
-			{"a scale-in by the HorizontalPodAutoscaler", func() { h.scaleIn("cart") }},
-		} {
+	h.deploy("plain", nil, func(*appsv1.Deployment) {})
+	h.deploy("cart", &v1alpha1.Scaling{Min: least, Max: most, CPU: &v1alpha1.CPUTarget{Average: ptr.To(resource.MustParse("2"))}, Calm: &metav1.Duration{Duration: 5 * time.Second}}, h.guard)
+	for _, name := range []string{"old", "plain"} {
+		h.call(name, func(s *stream) {
+			h.rollOut(name, careless)
+			if s.failed.Load() == 0 {
+				t.Errorf("the deployment %s lost no request: without preStop and readiness gates it should", name)
+			}
+		})
+	}
+	type happening struct {
+		what string
+		do   func()
+	}
+	all := []happening{
+		{fmt.Sprintf("rollouts: %d", times), func() { h.rollOut("cart", times) }},
+		{"a node's drain", func() { h.drain("cart") }},
+	}
+	if *whole {
+		all = append(all, happening{"a pod's end", func() { h.end("cart") }}, happening{"a scale-in by the HorizontalPodAutoscaler", func() { h.scaleIn("cart") }})
+	}
+	h.call("cart", func(s *stream) {
+		for _, x := range all {
 			answered, failed, began := s.answered.Load(), s.failed.Load(), time.Now()
 			s.await(t)
 			x.do()
+			h.gone("cart")
 			s.await(t)
 			answered, failed = s.answered.Load()-answered, s.failed.Load()-failed
 			t.Logf("%s: %d requests in %s, %.0f a second, %d failed, the latest was sent %s too late", x.what, answered+failed, time.Since(began).Round(time.Second),
-				float64(answered+failed)/time.Since(began).Seconds(), failed, time.Duration(s.latest.Load()).Round(time.Millisecond))
+				float64(answered+failed)/time.Since(began).Seconds(), failed, time.Duration(s.latest.Swap(0)).Round(time.Millisecond))
 			if failed > 0 {
 				t.Errorf("%s lost %d requests, the first: %s", x.what, failed, s.first())
 			}
@@ -237,19 +238,23 @@ func (h *harbour) await(what string, within time.Duration, missing func() string
 	}
 }
 
-// run deploys a workload in a namespace of its own, exposes it, and lets something happen
-// while clients call it. Its pods are changed before they are made.
-func (h *harbour) run(name string, scaling *v1alpha1.Scaling, change func(*appsv1.Deployment), during func(*stream)) {
+// deploy puts a workload into a namespace of its own, and exposes it. Its pods are changed
+// before they are made.
+func (h *harbour) deploy(name string, scaling *v1alpha1.Scaling, change func(*appsv1.Deployment)) {
 	h.Helper()
 	h.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	e := h.exposure(name)
 	e.Spec.Scaling = scaling
 	h.create(e)
 	d := h.deployment(name)
-	if change != nil {
-		change(d)
-	}
+	change(d)
 	h.create(d)
+}
+
+// call lets something happen to a workload while clients call it.
+func (h *harbour) call(name string, during func(*stream)) {
+	h.Helper()
+	e := h.exposure(name)
 	h.await("the Exposure "+name, rolloutTime, func() string {
 		if err := h.client.Get(h.ctx, client.ObjectKeyFromObject(e), e); err != nil {
 			return err.Error()
@@ -291,7 +296,7 @@ func (h *harbour) exposure(name string) *v1alpha1.Exposure {
 
 func (h *harbour) deployment(name string) *appsv1.Deployment {
 	labels := map[string]string{"app": name}
-	return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: name}, Spec: appsv1.DeploymentSpec{Replicas: ptr.To(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
+	return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: name}, Spec: appsv1.DeploymentSpec{Replicas: ptr.To(int32(least)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: h.image, Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: port}},
 			ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromString("http")}}, PeriodSeconds: 1},
 			Resources:      corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")}}}}}}}}
@@ -338,6 +343,22 @@ func (h *harbour) ready(name string) {
 	if _, err := kube.AwaitReady(ctx, h.cluster.Kubeconfig(), name); err != nil {
 		h.Fatal(err)
 	}
+}
+
+// gone waits until there are no more pods than there are to be: those that were replaced go
+// on serving while they end.
+func (h *harbour) gone(name string) {
+	h.Helper()
+	h.await("the end of the pods", rolloutTime, func() string {
+		all := &corev1.PodList{}
+		if err := h.client.List(h.ctx, all, client.InNamespace(name)); err != nil {
+			return err.Error()
+		}
+		if there := len(all.Items); there > least {
+			return fmt.Sprintf("there are %d", there)
+		}
+		return ""
+	})
 }
 
 func (h *harbour) pods(name string) []corev1.Pod {
@@ -401,24 +422,13 @@ func (h *harbour) scaleIn(name string) {
 			return err.Error()
 		}
 		served = max(served, d.Status.AvailableReplicas)
-		if *d.Spec.Replicas > 2 || d.Status.Replicas > 2 {
+		if *d.Spec.Replicas > least || d.Status.Replicas > least {
 			return fmt.Sprintf("there are %d of %d", d.Status.Replicas, *d.Spec.Replicas)
 		}
 		return ""
 	})
 	h.ready(name)
-	// Those that were taken away go on serving while they end.
-	h.await("the end of the pods", rolloutTime, func() string {
-		all := &corev1.PodList{}
-		if err := h.client.List(h.ctx, all, client.InNamespace(name)); err != nil {
-			return err.Error()
-		}
-		if len(all.Items) > 2 {
-			return fmt.Sprintf("there are %d", len(all.Items))
-		}
-		return ""
-	})
-	if served < 3 {
+	if served <= least {
 		h.Errorf("at most %d pods served: want that some were taken away that did", served)
 	}
 }
