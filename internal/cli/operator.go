@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
@@ -14,6 +15,10 @@ import (
 	"dhow/internal/operator"
 	"dhow/internal/operator/render"
 )
+
+// softMemory is from how many bytes on garbage is collected harder, where GOMEMLIMIT says
+// nothing: in a cluster the operator may have 512 MiB, with the program itself.
+const softMemory = 400 << 20
 
 // operatorFlags are those of dhow operator.
 type operatorFlags struct {
@@ -78,6 +83,9 @@ func (a *app) operator(ctx context.Context, f operatorFlags) error {
 	conf, err := clusterConfig(f.kubeconfig, f.context)
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softMemory)
 	}
 	return operator.Run(ctx, operator.Options{Config: conf, Policy: policy, LeaderElection: f.elect, Workers: f.workers, Metrics: f.metrics, Health: f.health, Webhook: operator.Webhook{Address: f.webhook}, Log: a.log})
 }
