@@ -528,7 +528,13 @@ var edits = map[string]func(*unstructured.Unstructured) error{
 	},
 	// A label that is taken away hides an object from the operator's cache.
 	"NetworkPolicy": func(u *unstructured.Unstructured) error { u.SetLabels(nil); return nil },
+	// The one that leads to HTTPS has no hosts, and what the operator does not set is anybody's.
 	"HTTPRoute": func(u *unstructured.Unstructured) error {
+		if _, found, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "hostnames"); !found {
+			return inList(u, func(rule map[string]any) {
+				rule["matches"] = []any{map[string]any{"path": map[string]any{"type": "Exact", "value": "/wrong"}}}
+			}, "spec", "rules")
+		}
 		return unstructured.SetNestedStringSlice(u.Object, []string{"wrong.example.com"}, "spec", "hostnames")
 	},
 	"TargetGroupConfiguration": func(u *unstructured.Unstructured) error {
