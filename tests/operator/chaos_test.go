@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,6 +29,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"dhow/api/v1alpha1"
 	"dhow/internal/cli"
@@ -83,6 +85,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asDhow) != "" {
 		os.Exit(cli.Main())
 	}
+	log.SetLogger(logr.Discard()) // the clients' own, which otherwise complain that there is none
 	os.Exit(m.Run())
 }
 
