@@ -150,7 +150,7 @@ func (b *bench) measure(ctx context.Context, log *slog.Logger) (_ *report, err e
 		return nil, err
 	}
 	playing, stop := context.WithCancel(ctx)
-	balancers, err := apitest.PlayBalancers(playing, conf, log)
+	balancers, err := apitest.StartBalancers(playing, conf, log)
 	if err != nil {
 		stop()
 		return nil, err

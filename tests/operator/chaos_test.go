@@ -265,7 +265,7 @@ func newWorld(ctx context.Context, t *testing.T) *world {
 		t.Fatal(err)
 	}
 	playing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	balancers, err := apitest.PlayBalancers(playing, asAWS, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	balancers, err := apitest.StartBalancers(playing, asAWS, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		stop()
 		t.Fatal(err)

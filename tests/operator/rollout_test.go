@@ -169,7 +169,7 @@ func newHarbour(ctx context.Context, t *testing.T) *harbour {
 	h.image = h.serveImage()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	playing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	balancers, err := apitest.PlayBalancers(playing, conf, log)
+	balancers, err := apitest.StartBalancers(playing, conf, log)
 	if err != nil {
 		stop()
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"sync"
+	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,9 +46,21 @@ type Balancers struct {
 	refuse map[string]string
 }
 
-// PlayBalancers answers until ctx ends; Wait waits for the end. Whatever becomes of the
+// PlayBalancers lets load balancers be played until ctx ends, which must be before the test
+// does.
+func PlayBalancers(ctx context.Context, t testing.TB, conf *rest.Config) *Balancers {
+	t.Helper()
+	b, err := StartBalancers(ctx, conf, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Wait)
+	return b
+}
+
+// StartBalancers answers until ctx ends; Wait waits for the end. Whatever becomes of the
 // API server meanwhile, what is there when it is back is answered.
-func PlayBalancers(ctx context.Context, conf *rest.Config, log *slog.Logger) (*Balancers, error) {
+func StartBalancers(ctx context.Context, conf *rest.Config, log *slog.Logger) (*Balancers, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), gatewayv1.Install(scheme)); err != nil {
 		return nil, fmt.Errorf("learn the kinds: %w", err)
@@ -68,14 +81,17 @@ func (b *Balancers) Wait() { b.group.Wait() }
 
 // Say changes what is answered for objects of that name, "" being that all is well, and
 // answers for this one at once. o is read anew.
-func (b *Balancers) Say(ctx context.Context, o client.Object, refusal string) error {
+func (b *Balancers) Say(ctx context.Context, t testing.TB, o client.Object, refusal string) {
+	t.Helper()
 	b.mu.Lock()
 	b.refuse[o.GetName()] = refusal
 	b.mu.Unlock()
 	if err := b.client.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
-		return fmt.Errorf("read %s: %w", o.GetName(), err)
+		t.Fatal(err)
 	}
-	return b.answer(ctx, o)
+	if err := b.answer(ctx, o); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // follow answers for all objects of a kind until ctx ends. Those of one name are answered
