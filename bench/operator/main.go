@@ -224,7 +224,7 @@ func (b *bench) take(ctx context.Context, rep *report) error {
 	if rep.Restart, err = b.restart(ctx); err != nil {
 		return err
 	}
-	return b.endOperator()
+	return b.endOperator() //nolint:contextcheck // its end has a bound of its own
 }
 
 // grow makes the Exposures from first to before end, and waits until all that there are
@@ -279,7 +279,7 @@ func (b *bench) restart(ctx context.Context) (a again, err error) {
 	if err != nil {
 		return a, err
 	}
-	if err := b.endOperator(); err != nil {
+	if err := b.endOperator(); err != nil { //nolint:contextcheck // its end has a bound of its own
 		return a, err
 	}
 	began := time.Now()

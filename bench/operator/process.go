@@ -58,7 +58,7 @@ func (b *bench) startOperator(ctx context.Context) error {
 	return b.wait(ctx, "the operator to start", func() (string, error) {
 		workers, err := l.metric(ctx, "controller_runtime_max_concurrent_reconciles", "controller")
 		if err != nil || workers == 0 {
-			return fmt.Sprintf("it does not work yet (%v)", err), nil //nolint:nilerr // it does not listen yet
+			return fmt.Sprintf("it does not work yet (%v)", err), nil // it does not listen yet
 		}
 		return "", nil
 	})

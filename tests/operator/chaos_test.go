@@ -551,8 +551,11 @@ var edits = map[string]func(*unstructured.Unstructured) error{
 // inList changes the first part of a list.
 func inList(u *unstructured.Unstructured, change func(map[string]any), at ...string) error {
 	list, found, err := unstructured.NestedSlice(u.Object, at...)
-	if err != nil || !found || len(list) == 0 {
-		return fmt.Errorf("%s %s has no %s (%v)", u.GetKind(), u.GetName(), strings.Join(at, "."), err)
+	if err != nil {
+		return fmt.Errorf("read %s of %s %s: %w", strings.Join(at, "."), u.GetKind(), u.GetName(), err)
+	}
+	if !found || len(list) == 0 {
+		return fmt.Errorf("%s %s has no %s", u.GetKind(), u.GetName(), strings.Join(at, "."))
 	}
 	part, ok := list[0].(map[string]any)
 	if !ok {

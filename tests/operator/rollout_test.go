@@ -132,7 +132,7 @@ func newHarbour(ctx context.Context, t *testing.T) *harbour {
 	if err := kube.Clean(ctx); err != nil { // what a test that was killed left
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "rollouts") //nolint:usetesting // t.TempDir's are too long for a socket's path
+	dir, err := os.MkdirTemp("", "rollouts") // t.TempDir's are too long for a socket's path
 	if err != nil {
 		t.Fatal(err)
 	}

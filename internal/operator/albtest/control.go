@@ -239,7 +239,8 @@ func (b *Balancer) register(ctx context.Context, group string, g groupView, pods
 				return fmt.Errorf("read pod %s: %w", key, err)
 			}
 		}
-		if p.pod.DeletionTimestamp != nil || !ready && !(gated(p.pod) && podCondition(p.pod, corev1.ContainersReady) == corev1.ConditionTrue) {
+		waits := gated(p.pod) && podCondition(p.pod, corev1.ContainersReady) == corev1.ConditionTrue
+		if p.pod.DeletionTimestamp != nil || !ready && !waits {
 			continue
 		}
 		g.targets[address] = true

@@ -276,7 +276,7 @@ func (n *node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	stop := context.AfterFunc(t.gone, cancel)
+	stop := context.AfterFunc(t.gone, cancel) //nolint:contextcheck // the target's end is not the request's
 	defer stop()
 	t.proxy.ServeHTTP(w, r.WithContext(ctx))
 }
