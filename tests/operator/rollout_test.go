@@ -24,12 +24,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
 
 	"dhow/api/v1alpha1"
 	"dhow/internal/demo/kube"
@@ -175,7 +177,7 @@ func newHarbour(ctx context.Context, t *testing.T) *harbour {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stop(); balancers.Wait() })
-	if h.balancer, err = albtest.Start(playing, albtest.Options{Client: h.client, Gateway: types.NamespacedName{Namespace: h.policy.Namespace, Name: render.Scope{}.Name()}, Log: log}); err != nil {
+	if h.balancer, err = albtest.Start(playing, albtest.Options{Client: h.told(playing, conf, scheme), Gateway: types.NamespacedName{Namespace: h.policy.Namespace, Name: render.Scope{}.Name()}, Log: log}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stop(); h.balancer.Wait() })
@@ -185,6 +187,28 @@ func newHarbour(ctx context.Context, t *testing.T) *harbour {
 	}
 	keep(t, dir, "operator", "operator", "--kubeconfig", h.cluster.Kubeconfig(), "--policy", policy, "-v")
 	return h
+}
+
+// told is a client that reads what the API server tells, as a controller does, and does not
+// ask for it each time.
+func (h *harbour) told(ctx context.Context, conf *rest.Config, scheme *runtime.Scheme) client.Client {
+	h.Helper()
+	c, err := cluster.New(conf, func(o *cluster.Options) {
+		o.Scheme, o.Client.Cache = scheme, &client.CacheOptions{Unstructured: true}
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	ctx, stop := context.WithCancel(ctx)
+	go func() { ended <- c.Start(ctx) }()
+	h.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			h.Error(err)
+		}
+	})
+	return c.GetClient()
 }
 
 // serveImage builds the pods' image, and serves it where the cluster can have it.
