@@ -19,8 +19,8 @@ func TestGenerated(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	made, err := os.ReadDir(dir)
-	if err != nil || len(made) != 2 {
-		t.Fatalf("made %v, %v: want the definition and the copies", made, err)
+	if err != nil || len(made) != 3 {
+		t.Fatalf("made %v, %v: want the definitions and the copies", made, err)
 	}
 	for _, f := range made {
 		want, err := os.ReadFile(filepath.Join(dir, f.Name()))

@@ -1,7 +1,8 @@
 // Package v1alpha1 is the operator's API: the group dhow.dev in its first version.
 // An Exposure says who may reach a workload and how its requests are spread; everything
-// that this takes in the cluster is made from it. The types decide nothing: what may stand
-// in them is checked by the API server, by rules that the definition carries.
+// that this takes in the cluster is made from it. A ScheduledScale says how many pods a
+// workload has by the calendar. The types decide nothing: what may stand in them is checked
+// by the API server, by rules that the definitions carry.
 //
 // +kubebuilder:object:generate=true
 // +groupName=dhow.dev
@@ -29,7 +30,7 @@ var GroupVersion = schema.GroupVersion{Group: Group, Version: Version}
 
 // AddToScheme lets a client know the kinds of this package.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &Exposure{}, &ExposureList{})
+	s.AddKnownTypes(GroupVersion, &Exposure{}, &ExposureList{}, &ScheduledScale{}, &ScheduledScaleList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }
