@@ -128,7 +128,8 @@ func strip(x any) (any, error) {
 		note = ownFields(o.GetManagedFields())
 	}
 	o.SetManagedFields(nil)
-	if _, ok := x.(*v1alpha1.Exposure); ok {
+	switch x.(type) {
+	case *v1alpha1.Exposure, *v1alpha1.ScheduledScale:
 		return x, nil
 	}
 	kept := map[string]string{}
@@ -157,7 +158,7 @@ func strip(x any) (any, error) {
 		x.Spec = policyv1.PodDisruptionBudgetSpec{Selector: x.Spec.Selector}
 		x.Status = policyv1.PodDisruptionBudgetStatus{}
 	case *autoscalingv2.HorizontalPodAutoscaler:
-		x.Spec = autoscalingv2.HorizontalPodAutoscalerSpec{ScaleTargetRef: x.Spec.ScaleTargetRef}
+		x.Spec = autoscalingv2.HorizontalPodAutoscalerSpec{ScaleTargetRef: x.Spec.ScaleTargetRef, MinReplicas: x.Spec.MinReplicas, MaxReplicas: x.Spec.MaxReplicas}
 		x.Status = autoscalingv2.HorizontalPodAutoscalerStatus{}
 	case *networkingv1.Ingress:
 		x.Spec = networkingv1.IngressSpec{}

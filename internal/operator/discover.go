@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"dhow/api/v1alpha1"
 	"dhow/internal/elb"
 	"dhow/internal/operator/render"
 )
@@ -23,6 +24,8 @@ const nodePage = 500
 type cluster struct {
 	render.Cluster
 	rollouts bool
+	// scheduled says that it knows ScheduledScales.
+	scheduled bool
 }
 
 // discover asks the API server which kinds it knows, and in how many zones it has nodes.
@@ -67,6 +70,11 @@ func discover(ctx context.Context, conf *rest.Config) (cluster, error) {
 		return c, err
 	}
 	c.rollouts = argo[rolloutKind.Kind]
+	ours, err := known(v1alpha1.GroupVersion.String())
+	if err != nil {
+		return c, err
+	}
+	c.scheduled = ours["ScheduledScale"]
 	c.Zones, err = zones(ctx, conf)
 	return c, err
 }

@@ -113,6 +113,8 @@ type state struct {
 	*v1alpha1.Exposure
 	facts facts
 	out   render.Output
+	// scheduled says what the calendar makes of its numbers, "" if nothing.
+	scheduled string
 	// refused says that it can not be made as it is.
 	refused bool
 	// routes and balancer are what AWS's controller says.
@@ -168,6 +170,9 @@ func (r *reconciler) make(ctx context.Context, s *state) error {
 	s.set(v1alpha1.Accepted, metav1.ConditionTrue, "Accepted", "it can be made as it is")
 	r.demands.keep(s.Exposure, s.out.Demands)
 	s.Status.Address, s.Status.Settings, s.Status.Notes = s.out.Address, s.out.Settings, s.out.Notes
+	if s.scheduled != "" {
+		s.Status.Notes = append(s.Status.Notes, s.scheduled)
+	}
 	if s.out.Gated {
 		if err := r.gate(ctx, s); err != nil {
 			return err
@@ -197,7 +202,10 @@ func (r *reconciler) input(ctx context.Context, s *state) (render.Input, error) 
 	if in.Ports, err = r.ports(ctx, s.Exposure); err != nil {
 		return in, err
 	}
-	in.Scaled, in.Budgeted, err = r.others(ctx, s)
+	if in.Scaled, in.Budgeted, err = r.others(ctx, s); err != nil {
+		return in, err
+	}
+	in.Exposure, s.scheduled, err = r.scheduled(ctx, s.Exposure)
 	return in, err
 }
 

@@ -111,7 +111,9 @@ type Options struct {
 	KeepEmpty time.Duration
 	// Webhook completes pods when they are made.
 	Webhook Webhook
-	Log     *slog.Logger
+	// Now tells calendars the time; nil is the machine's clock.
+	Now func() time.Time
+	Log *slog.Logger
 }
 
 // Scheme are the kinds whose types the operator knows.
@@ -137,6 +139,9 @@ var logTo sync.Once
 func Run(ctx context.Context, o Options) error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	o.Policy = o.Policy.WithDefaults()
 	o.Config = rest.CopyConfig(o.Config)
@@ -271,6 +276,11 @@ func newManager(ctx context.Context, o Options, known cluster, gate *gatekeeper,
 			return nil, err
 		}
 	}
+	if known.scheduled {
+		if err := registerScaled(ctx, m, &scaleReconciler{client: m.GetClient(), live: m.GetAPIReader(), events: r.events, count: count, rollouts: known.rollouts, now: o.Now}); err != nil {
+			return nil, err
+		}
+	}
 	keep := o.KeepEmpty
 	if keep == 0 {
 		keep = keepEmpty
@@ -400,6 +410,14 @@ func (r *reconciler) register(m manager.Manager, shared []kind, workers int) err
 		u := &unstructured.Unstructured{}
 		u.SetGroupVersionKind(rolloutKind)
 		b = b.Watches(u, by(workloadIndex, func(o client.Object) string { return "Rollout/" + o.GetName() }))
+	}
+	if r.cluster.scheduled {
+		b = b.Watches(&v1alpha1.ScheduledScale{}, handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+			if x, ok := o.(*v1alpha1.ScheduledScale); ok && x.Spec.Target.Kind == "Exposure" {
+				return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: x.Namespace, Name: x.Spec.Target.Name}}}
+			}
+			return nil
+		}))
 	}
 	for _, k := range shared {
 		if k.Kind == "Gateway" {

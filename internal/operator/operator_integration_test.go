@@ -46,6 +46,7 @@ type bench struct {
 	policy    render.Policy
 	writes    *writes
 	stop      func()
+	clock     *offset
 	// root is the test that the operator's log belongs to, which outlives the steps.
 	root testing.TB
 }
@@ -88,7 +89,7 @@ func (c counted) WrappedRoundTripper() http.RoundTripper { return c.next }
 
 func newBench(t testing.TB) *bench {
 	t.Helper()
-	b := &bench{TB: t, conf: apitest.Start(t, nil, append(apitest.Ours(t), apitest.Others(t)...)...), writes: &writes{}, root: t}
+	b := &bench{TB: t, conf: apitest.Start(t, nil, append(apitest.Ours(t), apitest.Others(t)...)...), writes: &writes{}, clock: &offset{}, root: t}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	t.Cleanup(cancel)
 	b.ctx = ctx
@@ -117,7 +118,7 @@ func (b *bench) start() {
 	ctx, cancel := context.WithCancel(b.ctx)
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := Run(ctx, Options{Config: conf, Policy: b.policy, Log: slog.New(slog.NewTextHandler(b.root.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))}); err != nil && !errors.Is(err, context.Canceled) {
+		if err := Run(ctx, Options{Config: conf, Policy: b.policy, Now: b.clock.now, Log: slog.New(slog.NewTextHandler(b.root.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))}); err != nil && !errors.Is(err, context.Canceled) {
 			b.root.Error(err)
 		}
 	})
@@ -256,6 +257,11 @@ func TestOperator(t *testing.T) {
 	step("of two Exposures of one workload the older protects and scales it", protectsOnce)
 	step("ports of connections have Gateways of their own", connections)
 	step("a workload that comes later is waited for", comesLater)
+	step("a calendar moves an Exposure's numbers", schedulesExposure)
+	step("a calendar takes an autoscaler's numbers and gives them back", schedulesAutoscaler)
+	step("a calendar gives a workload its pods, and none at night", schedulesWorkload)
+	step("of two calendars one has the target", schedulesOnce)
+	step("a calendar keeps no namespace from going", schedulesLetsGo)
 	step("a namespace's workloads get Exposures by themselves", deduces)
 }
 
