@@ -1,11 +1,14 @@
 package operator
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,10 +20,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
@@ -104,16 +110,53 @@ func newBench(t testing.TB) *bench {
 	for _, name := range []string{b.policy.Namespace, "superapp"} {
 		b.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
+	b.rights()
 	b.balancers = apitest.PlayBalancers(ctx, t, b.conf)
 	b.start()
 	t.Cleanup(func() { b.stop(); cancel() })
 	return b
 }
 
+// account is who the operator is.
+const account = "operator-under-test"
+
+// rights gives the operator those of its own roles, and no others.
+func (b *bench) rights() {
+	b.Helper()
+	text, err := os.ReadFile("../../deploy/operator/role.yaml")
+	if err != nil {
+		b.Fatal(err)
+	}
+	documents := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), len(text))
+	who := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: account}}
+	for {
+		o := &unstructured.Unstructured{}
+		err := documents.Decode(&o.Object)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(o.Object) == 0 {
+			continue
+		}
+		b.create(o)
+		named := metav1.ObjectMeta{Name: o.GetName(), Namespace: o.GetNamespace()}
+		role := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: o.GetKind(), Name: o.GetName()}
+		if o.GetKind() == "ClusterRole" {
+			b.create(&rbacv1.ClusterRoleBinding{ObjectMeta: named, RoleRef: role, Subjects: who})
+		} else {
+			b.create(&rbacv1.RoleBinding{ObjectMeta: named, RoleRef: role, Subjects: who})
+		}
+	}
+}
+
 // start starts an operator; stop ends it.
 func (b *bench) start() {
 	b.Helper()
 	conf := rest.CopyConfig(b.conf)
+	conf.Impersonate = rest.ImpersonationConfig{UserName: account}
 	conf.Wrap(func(next http.RoundTripper) http.RoundTripper { return counted{next, b.writes} })
 	ctx, cancel := context.WithCancel(b.ctx)
 	var group sync.WaitGroup
