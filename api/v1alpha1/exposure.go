@@ -84,6 +84,10 @@ type ExposureSpec struct {
 	// scaling adds and removes pods; without it, nothing does.
 	// +optional
 	Scaling *Scaling `json:"scaling,omitempty"`
+	// sizing measures what its containers take, and says what they should ask for; without
+	// it, nothing is measured.
+	// +optional
+	Sizing *Sizing `json:"sizing,omitempty"`
 	// availability is what stays when nodes and zones go.
 	// +optional
 	Availability *Availability `json:"availability,omitempty"`
@@ -409,6 +413,15 @@ type Scaling struct {
 	Calm *metav1.Duration `json:"calm,omitempty"`
 }
 
+// Sizing measures what containers take.
+type Sizing struct {
+	// mode DryRun tells in the status what containers should ask for. Apply also gives it to
+	// pods that run, in their place, one a minute; what makes the pods is left as it is.
+	// +kubebuilder:default=DryRun
+	// +optional
+	Mode Mode `json:"mode,omitempty"`
+}
+
 // CPUTarget is either in percent of what pods ask for, or in CPUs.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.percent) != has(self.average)",message="give percent or average: one of them"
@@ -668,10 +681,39 @@ type ExposureStatus struct {
 	// +listType=atomic
 	// +optional
 	Notes []string `json:"notes,omitempty"`
+	// sizing says what the containers should ask for.
+	// +optional
+	Sizing *SizingStatus `json:"sizing,omitempty"`
 	// objects are those that were made.
 	// +listType=atomic
 	// +optional
 	Objects []Object `json:"objects,omitempty"`
+}
+
+// SizingStatus says what containers should ask for.
+type SizingStatus struct {
+	// message says what is done with it, or what is missing.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Containers []ContainerSizing `json:"containers,omitempty"`
+}
+
+// ContainerSizing says what a container should ask for. Its memory is the limit too.
+type ContainerSizing struct {
+	Name      string `json:"name"`
+	CPU       string `json:"cpu"`
+	CPUWhy    string `json:"cpuWhy"`
+	Memory    string `json:"memory"`
+	MemoryWhy string `json:"memoryWhy"`
+	// asks is what it asks for in the pods that run, as CPU and memory.
+	// +optional
+	Asks string `json:"asks,omitempty"`
+	// history is what was measured, for an operator that starts anew.
+	// +optional
+	History string `json:"history,omitempty"`
 }
 
 // Setting is a setting, and why it is that.

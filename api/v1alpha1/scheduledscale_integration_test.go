@@ -1,6 +1,7 @@
 package v1alpha1_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -88,6 +89,22 @@ func TestScheduledScaleAtTheServer(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the manual's example", func(t *testing.T) {
+		page, err := os.ReadFile("../../docs/operations.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, text, _ := strings.Cut(string(page), "```yaml\n")
+		text, _, _ = strings.Cut(text, "```")
+		o := &unstructured.Unstructured{}
+		if err := yaml.UnmarshalStrict([]byte(text), &o.Object); err != nil {
+			t.Fatal(err)
+		}
+		o.SetNamespace("default")
+		if err := c.Create(t.Context(), o, client.FieldValidation("Strict")); err != nil || o.GetKind() != "ScheduledScale" {
+			t.Errorf("%s: %v", o.GetKind(), err)
+		}
+	})
 	o, err := create(t, `{target: {name: cart}, timeZone: Asia/Dubai, adopt: true, otherwise: {min: 1, max: 4},
  holidays: [{name: national day, from: "12-02", to: "12-03"}, {name: move, from: 2026-12-10}, {name: new year, from: "12-31", to: "01-01"}],
  windows: [{name: day, days: [Mon, Fri], from: "08:00", to: "24:00", min: 6, max: 40, priority: -1}, {name: salaries, cron: "0 6 25 Jan-Mar Mon-Fri", for: 30h, holidays: Keep, min: 20, between: {from: 2026-12-01, to: 2027-01-01}}]}`)

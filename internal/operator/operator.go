@@ -34,6 +34,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -119,7 +120,7 @@ type Options struct {
 // Scheme are the kinds whose types the operator knows.
 func Scheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(s), gatewayv1.Install(s), v1alpha1.AddToScheme(s)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(s), gatewayv1.Install(s), metricsv1beta1.AddToScheme(s), v1alpha1.AddToScheme(s)); err != nil {
 		return nil, fmt.Errorf("learn the kinds: %w", err)
 	}
 	return s, nil
@@ -275,6 +276,9 @@ func newManager(ctx context.Context, o Options, known cluster, gate *gatekeeper,
 		if err := registerDeduced(m, &deduceReconciler{client: m.GetClient(), events: r.events, policy: o.Policy, count: count, sample: x.sample}, name, x.list); err != nil {
 			return nil, err
 		}
+	}
+	if err := registerSized(m, &sizeReconciler{client: m.GetClient(), live: m.GetAPIReader(), events: r.events, count: count, now: o.Now, records: newRecords()}); err != nil {
+		return nil, err
 	}
 	if known.scheduled {
 		if err := registerScaled(ctx, m, &scaleReconciler{client: m.GetClient(), live: m.GetAPIReader(), events: r.events, count: count, rollouts: known.rollouts, now: o.Now}); err != nil {

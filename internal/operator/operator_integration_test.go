@@ -305,6 +305,7 @@ func TestOperator(t *testing.T) {
 	step("a calendar gives a workload its pods, and none at night", schedulesWorkload)
 	step("of two calendars one has the target", schedulesOnce)
 	step("a calendar keeps no namespace from going", schedulesLetsGo)
+	step("what containers take becomes what they should ask for", sizes)
 	step("a namespace's workloads get Exposures by themselves", deduces)
 }
 
