@@ -646,6 +646,8 @@ const (
 	Available = "Available"
 	// Ready is all of them.
 	Ready = "Ready"
+	// CertificatesValid says what clients see, where the operator looks. It is no part of Ready.
+	CertificatesValid = "CertificatesValid"
 )
 
 // ExposureStatus is what is.
@@ -684,6 +686,11 @@ type ExposureStatus struct {
 	// sizing says what the containers should ask for.
 	// +optional
 	Sizing *SizingStatus `json:"sizing,omitempty"`
+	// certificates are those that clients see.
+	// +listType=map
+	// +listMapKey=host
+	// +optional
+	Certificates []CertificateState `json:"certificates,omitempty"`
 	// objects are those that were made.
 	// +listType=atomic
 	// +optional
@@ -714,6 +721,18 @@ type ContainerSizing struct {
 	// history is what was measured, for an operator that starts anew.
 	// +optional
 	History string `json:"history,omitempty"`
+}
+
+// CertificateState is what is known of the certificate of a host.
+type CertificateState struct {
+	Host string `json:"host"`
+	// state is Valid, Ending, Ended, WrongName or Unknown.
+	State string `json:"state"`
+	// +optional
+	NotAfter *metav1.Time `json:"notAfter,omitempty"`
+	// message says what is wrong, and what to do.
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // Setting is a setting, and why it is that.

@@ -438,6 +438,7 @@ func (r *reconciler) own(ctx context.Context, e *v1alpha1.Exposure) (map[string]
 
 // conclude says what the conditions say together. err is why not everything was made.
 func (s *state) conclude(err error) {
+	s.certificates()
 	var o *objectError
 	switch {
 	case errors.As(err, &o):

@@ -52,6 +52,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"dhow/api/v1alpha1"
+	"dhow/internal/operator/expiry"
 	"dhow/internal/operator/render"
 )
 
@@ -114,7 +115,10 @@ type Options struct {
 	Webhook Webhook
 	// Now tells calendars the time; nil is the machine's clock.
 	Now func() time.Time
-	Log *slog.Logger
+	// Dial connects to load balancers, to look at their certificates; nil connects to other
+	// machines alone.
+	Dial expiry.Dial
+	Log  *slog.Logger
 }
 
 // Scheme are the kinds whose types the operator knows.
@@ -143,6 +147,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Dial == nil {
+		o.Dial = expiry.Outside()
 	}
 	o.Policy = o.Policy.WithDefaults()
 	o.Config = rest.CopyConfig(o.Config)
@@ -280,6 +287,9 @@ func newManager(ctx context.Context, o Options, known cluster, gate *gatekeeper,
 	if err := registerSized(m, &sizeReconciler{client: m.GetClient(), live: m.GetAPIReader(), events: r.events, count: count, now: o.Now, records: newRecords()}); err != nil {
 		return nil, err
 	}
+	if err := registerExpiry(m, &expiryReconciler{client: m.GetClient(), events: r.events, count: count, policy: o.Policy, now: o.Now, dial: o.Dial, ends: expiryGauge()}); err != nil {
+		return nil, err
+	}
 	if known.scheduled {
 		if err := registerScaled(ctx, m, &scaleReconciler{client: m.GetClient(), live: m.GetAPIReader(), events: r.events, count: count, rollouts: known.rollouts, now: o.Now}); err != nil {
 			return nil, err
@@ -362,7 +372,7 @@ func indexes(ctx context.Context, m manager.Manager, own []kind, p render.Policy
 
 // register lets everything that an Exposure depends on wake it.
 func (r *reconciler) register(m manager.Manager, shared []kind, workers int) error {
-	b := builder.ControllerManagedBy(m).Named("exposure").For(&v1alpha1.Exposure{}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+	b := builder.ControllerManagedBy(m).Named("exposure").For(&v1alpha1.Exposure{}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, certificatesChanged()))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: workTime, RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry)})
 	for _, k := range r.kinds {
 		b = b.Watches(k.empty(), r.ownHandler(m, k))

@@ -36,6 +36,7 @@ import (
 	"dhow/api/v1alpha1"
 	"dhow/internal/elb"
 	"dhow/internal/operator/apitest"
+	"dhow/internal/operator/expiry"
 	"dhow/internal/operator/render"
 )
 
@@ -53,6 +54,7 @@ type bench struct {
 	writes    *writes
 	stop      func()
 	clock     *offset
+	dial      expiry.Dial
 	// root is the test that the operator's log belongs to, which outlives the steps.
 	root testing.TB
 }
@@ -161,7 +163,7 @@ func (b *bench) start() {
 	ctx, cancel := context.WithCancel(b.ctx)
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := Run(ctx, Options{Config: conf, Policy: b.policy, Now: b.clock.now, Log: slog.New(slog.NewTextHandler(b.root.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))}); err != nil && !errors.Is(err, context.Canceled) {
+		if err := Run(ctx, Options{Config: conf, Policy: b.policy, Now: b.clock.now, Dial: b.dial, Log: slog.New(slog.NewTextHandler(b.root.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))}); err != nil && !errors.Is(err, context.Canceled) {
 			b.root.Error(err)
 		}
 	})
@@ -306,6 +308,7 @@ func TestOperator(t *testing.T) {
 	step("of two calendars one has the target", schedulesOnce)
 	step("a calendar keeps no namespace from going", schedulesLetsGo)
 	step("what containers take becomes what they should ask for", sizes)
+	step("a certificate that ends is told", expires)
 	step("a namespace's workloads get Exposures by themselves", deduces)
 }
 

@@ -97,6 +97,8 @@ type Policy struct {
 	PrivateSubnets map[string][]string `json:"privateSubnets,omitempty"`
 	// NoGates says that namespaces are not labelled for their new pods to wait for load balancers.
 	NoGates bool `json:"noGates,omitempty"`
+	// ExpiryDays is how many days ahead the end of a certificate is told; 0 looks at none.
+	ExpiryDays int `json:"expiryDays,omitempty"`
 	// NoDNS says that no names are told to external-dns.
 	NoDNS bool `json:"noDNS,omitempty"`
 }
