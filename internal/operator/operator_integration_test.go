@@ -161,10 +161,12 @@ func (b *bench) start() {
 	conf.Impersonate = rest.ImpersonationConfig{UserName: account}
 	conf.Wrap(func(next http.RoundTripper) http.RoundTripper { return counted{next, b.writes} })
 	ctx, cancel := context.WithCancel(b.ctx)
+	o := Options{Config: conf, Policy: b.policy, Now: b.clock.now, Dial: b.dial, Log: slog.New(slog.NewTextHandler(b.root.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))}
+	root := b.root
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := Run(ctx, Options{Config: conf, Policy: b.policy, Now: b.clock.now, Dial: b.dial, Log: slog.New(slog.NewTextHandler(b.root.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))}); err != nil && !errors.Is(err, context.Canceled) {
-			b.root.Error(err)
+		if err := Run(ctx, o); err != nil && !errors.Is(err, context.Canceled) {
+			root.Error(err)
 		}
 	})
 	b.stop = sync.OnceFunc(func() { cancel(); group.Wait() })
