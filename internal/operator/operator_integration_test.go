@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +33,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"dhow/api/v1alpha1"
+	"dhow/deploy"
 	"dhow/internal/elb"
 	"dhow/internal/operator/apitest"
 	"dhow/internal/operator/expiry"
@@ -125,7 +125,7 @@ const account = "operator-under-test"
 // rights gives the operator those of its own roles, and no others.
 func (b *bench) rights() {
 	b.Helper()
-	text, err := os.ReadFile("../../deploy/operator/role.yaml")
+	text, err := deploy.Rights()
 	if err != nil {
 		b.Fatal(err)
 	}
