@@ -140,11 +140,14 @@ func (r *scaleReconciler) Reconcile(ctx context.Context, at reconcile.Request) (
 	if told := r.tell(ctx, was, s); told != nil {
 		return reconcile.Result{}, told
 	}
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	sleep := longestSleep
 	if u := s.Status.Now; u != nil && u.Until != nil {
 		sleep = min(sleep, max(u.Until.Sub(r.now()), time.Millisecond))
 	}
-	return reconcile.Result{RequeueAfter: sleep}, err
+	return reconcile.Result{RequeueAfter: sleep}, nil
 }
 
 // hold does the work: its error is why the target has not got its numbers.
