@@ -38,7 +38,8 @@ func (s *shows) serve(b *bench) expiry.Dial {
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return &s.one, nil
+		one := s.one
+		return &one, nil
 	}})
 	if err != nil {
 		b.Fatal(err)
