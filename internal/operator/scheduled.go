@@ -112,11 +112,11 @@ func (s *scaling) applied(status metav1.ConditionStatus, reason, text string) {
 // Reconcile brings one target to what holds now. It may be repeated at any time; where
 // everything is as it should be, it writes nothing.
 func (r *scaleReconciler) Reconcile(ctx context.Context, at reconcile.Request) (reconcile.Result, error) {
+	// Past the cache: what a target had before must be known for sure.
 	x := &v1alpha1.ScheduledScale{}
-	if err := r.client.Get(ctx, at.NamespacedName, x); err != nil {
+	if err := r.live.Get(ctx, at.NamespacedName, x); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	x = x.DeepCopy()
 	if x.DeletionTimestamp != nil {
 		return reconcile.Result{}, r.end(ctx, x)
 	}
@@ -160,7 +160,7 @@ func (r *scaleReconciler) hold(ctx context.Context, s *scaling) error {
 		return nil
 	}
 	r.look(s, calendar)
-	taken, err := r.taken(ctx, s)
+	taken, err := taken(ctx, r.client, s)
 	if err != nil {
 		return err
 	}
@@ -200,12 +200,12 @@ func (r *scaleReconciler) look(s *scaling, calendar *schedule.Calendar) {
 
 // taken says which other ScheduledScale has the target already, "" if none. Who has given it
 // numbers has it until it has given back what was there before, and otherwise who is older.
-func (r *scaleReconciler) taken(ctx context.Context, s *scaling) (string, error) {
+func taken(ctx context.Context, c client.Reader, s *scaling) (string, error) {
 	if s.Spec.Mode != v1alpha1.Apply {
 		return "", nil
 	}
 	all := &v1alpha1.ScheduledScaleList{}
-	if err := r.client.List(ctx, all, client.InNamespace(s.Namespace), client.MatchingFields{targetIndex: targetOf(s.ScheduledScale)}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := c.List(ctx, all, client.InNamespace(s.Namespace)); err != nil {
 		return "", fmt.Errorf("list ScheduledScales: %w", err)
 	}
 	for i := range all.Items {
@@ -214,7 +214,7 @@ func (r *scaleReconciler) taken(ctx context.Context, s *scaling) (string, error)
 		if his, mine := x.Status.Before != nil, s.Status.Before != nil; his != mine {
 			older = his
 		}
-		if x.UID != s.UID && older {
+		if x.UID != s.UID && older && targetOf(x) == targetOf(s.ScheduledScale) {
 			return fmt.Sprintf("%s is what ScheduledScale %s scales: put the windows into that one, or delete it", targetOf(s.ScheduledScale), x.Name), nil
 		}
 	}
@@ -290,6 +290,17 @@ func (r *scaleReconciler) direct(ctx context.Context, s *scaling) error {
 	t, err := r.read(ctx, s)
 	if err != nil || s.refused {
 		return err
+	}
+	if t.ours && s.Status.Before == nil {
+		// Another one may have given it numbers just now, of which the cache does not know yet.
+		other, err := taken(ctx, r.live, s)
+		if err != nil {
+			return err
+		}
+		if other != "" {
+			s.refuse(reasonTaken, other)
+			return nil
+		}
 	}
 	s.set(v1alpha1.Accepted, metav1.ConditionTrue, "Accepted", "it can be done as it is")
 	own := v1alpha1.ScaleNumbers{Min: t.least, Max: t.most, Manager: t.manager}
