@@ -114,7 +114,7 @@ func exposed(list *unstructured.UnstructuredList) error {
 			case c == nil || c.ObservedGeneration != e.Generation:
 				return fmt.Errorf("the operator has not looked at Exposure %s yet", e.Name)
 			case c.Status != "True":
-				return fmt.Errorf("Exposure %s is not %s: %s: %s", e.Name, kind, c.Reason, c.Message) //nolint:staticcheck // a kind's name
+				return fmt.Errorf("the Exposure %s is not %s: %s: %s", e.Name, kind, c.Reason, c.Message)
 			}
 		}
 	}
