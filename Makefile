@@ -8,7 +8,7 @@ TEST_TIMEOUT ?= 25m
 KUBE = $(if $(filter 0,$(shell id -u)),--kube)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build images demo cluster test bench bench-postgres bench-mariadb bench-redis bench-gate bench-assess bench-landing bench-operator lint fuzz clean
+.PHONY: help setup build images demo cluster test test-operator bench bench-postgres bench-mariadb bench-redis bench-gate bench-assess bench-landing bench-operator lint fuzz clean
 
 help: ## this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -40,6 +40,10 @@ test: ## every test, with the race detector, real servers and, as root, real clu
 	@hack/setup $(KUBE)
 	$(GO) vet ./...
 	$(GO) test -race -count=1 -timeout $(TEST_TIMEOUT) ./...
+
+test-operator: ## the operator killed, cut off and fought; rollouts under load, as root: on a machine that does nothing else (ARGS="-whole -timeout 90m")
+	@hack/setup $(KUBE)
+	$(GO) test -count=1 -v ./tests/operator -alone $(ARGS)
 
 bench: bench-gate bench-postgres bench-mariadb bench-redis bench-assess bench-landing bench-operator ## all side-by-side measurements
 

@@ -44,7 +44,8 @@ const asDhow = "OPERATOR_TEST_DHOW"
 
 //nolint:gochecknoglobals // flags
 var (
-	whole     = flag.Bool("whole", false, "all that is to be shown, which takes an hour, and not what each run of the tests has time for")
+	alone     = flag.Bool("alone", false, "run these tests, for which the machine must do nothing else: operators would lose their leases, and clients their time")
+	whole     = flag.Bool("whole", false, "with -alone, all that is to be shown, which takes an hour")
 	exposures = flag.Int("exposures", 0, "Exposures that are made during the chaos; 0 is 40, or 1,000 with -whole")
 	lasts     = flag.Duration("lasts", 0, "how long people make them, with one round of all faults at least; 0 is 15s, or 5m with -whole")
 	seed      = flag.Uint64("seed", 0, "begins the random numbers; 0 takes the time")
@@ -60,6 +61,14 @@ func form[T comparable](given, short, long T) T {
 		return long
 	}
 	return short
+}
+
+// needsAlone leaves a test out that other tests beside it would disturb.
+func needsAlone(t *testing.T) {
+	t.Helper()
+	if !*alone {
+		t.Skip("it needs a machine that does nothing else: `make test-operator` runs it; left out as with testing.Short()")
+	}
 }
 
 const (
@@ -138,9 +147,7 @@ func (c *counts) String() string {
 // TestChaos: whatever happens while Exposures are made, changed and deleted, in the end
 // all that there is equals what package render says, and nothing is left over.
 func TestChaos(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts an API server and operators: not with -short (testing.Short)")
-	}
+	needsAlone(t)
 	begin := *seed
 	if begin == 0 {
 		begin = uint64(time.Now().UnixNano())

@@ -67,6 +67,7 @@ const (
 // what the operator made, while they are replaced in every way. With what the operator sets
 // no request is lost. With less, some are: so the test can fail.
 func TestRollouts(t *testing.T) {
+	needsAlone(t)
 	kubetest.Require(t, kube.Check)
 	times, careless := form(*rollouts, 1, 20), form(0, 1, 3)
 	ctx, cancel := context.WithTimeout(t.Context(), setUpTime+time.Duration(times+2*careless+4)*rolloutTime)
