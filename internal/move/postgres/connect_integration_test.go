@@ -9,6 +9,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/url"
@@ -168,6 +170,23 @@ func TestConnectErrorKeepsItsCause(t *testing.T) {
 	cancel()
 	if err := explainConnect(ctx, cfg, "source", context.Canceled); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "connect to") {
 		t.Errorf("an ended context is no fault of the server's: %v", err)
+	}
+}
+
+// TestHopeless: a stream is tried again for as long as that may help.
+func TestHopeless(t *testing.T) {
+	code := func(c string) error {
+		return fmt.Errorf("the source ended the change stream: %w", &pgconn.PgError{Code: c})
+	}
+	for _, c := range []struct {
+		err          error
+		first, later bool // at once, and after reconnectMost
+	}{
+		{code(internalError), false, true}, {&collision{}, false, true}, {code("57P01"), false, false}, {code("42P01"), true, true}, {io.ErrUnexpectedEOF, false, false},
+	} {
+		if first, later := hopeless(c.err, 0), hopeless(c.err, reconnectMost+time.Second); first != c.first || later != c.later || !hopeless(c.err, reconnectFor+time.Second) {
+			t.Errorf("%v: hopeless is %t at once and %t later", c.err, first, later)
+		}
 	}
 }
 

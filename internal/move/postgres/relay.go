@@ -86,8 +86,7 @@ func (r *relay) run(ctx context.Context) error {
 			pauses.Reset()
 			since = time.Now()
 		}
-		var met *collision
-		if errors.As(err, &met) && time.Since(since) > reconnectMost || permanent(err) || time.Since(since) > reconnectFor {
+		if hopeless(err, time.Since(since)) {
 			return fmt.Errorf("the change stream of database %s can not go on: %w", r.m.cfg.Name, err)
 		}
 		pause := pauses.NextBackOff()
@@ -98,6 +97,22 @@ func (r *relay) run(ctx context.Context) error {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// internalError is PostgreSQL's code for what it did not expect of itself.
+const internalError = "XX000"
+
+// hopeless says whether a stream that was interrupted is not to be tried again, when it
+// has made no progress for a time. A decoding that begins again begins with another
+// snapshot of the catalog: PostgreSQL has at times not found a table by its file ("could
+// not map filenode"), and found it the next time.
+func hopeless(err error, idle time.Duration) bool {
+	var met *collision
+	var pg *pgconn.PgError
+	if errors.As(err, &met) || errors.As(err, &pg) && pg.Code == internalError {
+		return idle > reconnectMost
+	}
+	return permanent(err) || idle > reconnectFor
 }
 
 // permanent says whether a server's answer will be the same the next time.
