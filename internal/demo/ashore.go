@@ -51,13 +51,16 @@ metadata:
 `
 
 // Provision builds dhow's own image and puts it into the target's registry, for the
-// gate and the movers in its pods.
+// gate, the movers and the operator in its pods.
 func (h *Harbour) Provision(ctx context.Context) error {
+	return h.docks[estate.Target].provision(ctx)
+}
+
+func (d *dock) provision(ctx context.Context) error {
 	built, err := image.Build(ctx, images.Options{}, "/")
 	if err != nil {
 		return fmt.Errorf("build the image of dhow; it takes the sources and Go, run it in the project's folder: %w", err)
 	}
-	d := h.docks[estate.Target]
 	refs, err := images.Push(ctx, images.Target{Prefix: d.registry, Tag: imageTag, Insecure: true}, built)
 	if err != nil {
 		return fmt.Errorf("fill the %s's registry: %w", d.side, err)

@@ -26,7 +26,12 @@ const exposedEvery = 500 * time.Millisecond
 
 // operator is what puts the operator into the side's cluster, by its own installation with
 // dhow's image there, told of a plan's policy.
-func (d *dock) operator(policy []byte) ([]byte, error) {
+func (d *dock) operator(ctx context.Context, policy []byte) ([]byte, error) {
+	if d.dhow == "" {
+		if err := d.provision(ctx); err != nil {
+			return nil, err
+		}
+	}
 	all, err := install.Objects()
 	if err != nil {
 		return nil, err

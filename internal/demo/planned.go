@@ -69,7 +69,7 @@ func (d *dock) planned(ctx context.Context, stores fleet.Stores, around netip.Pr
 	if err := d.keepPlan(p); err != nil {
 		return nil, err
 	}
-	operator, err := d.operator(p.OperatorPolicy.Text)
+	operator, err := d.operator(ctx, p.OperatorPolicy.Text)
 	if err != nil {
 		return nil, err
 	}

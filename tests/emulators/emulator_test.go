@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
@@ -131,7 +132,9 @@ func clients(t *testing.T, endpoints map[string]string) aws.Config {
 	for service, url := range endpoints {
 		t.Setenv("AWS_ENDPOINT_URL_"+strings.ToUpper(strings.ReplaceAll(service, " ", "_")), url)
 	}
-	c, err := config.LoadDefaultConfig(t.Context())
+	// A server that closes a connection just as it is used again would give no answer.
+	once := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.DisableKeepAlives = true })
+	c, err := config.LoadDefaultConfig(t.Context(), config.WithHTTPClient(once))
 	if err != nil {
 		t.Fatal(err)
 	}
