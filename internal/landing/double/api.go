@@ -102,13 +102,20 @@ func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.fail(w, namespace, request, faultf(400, "InvalidAction", "The action %s is not valid for this endpoint", action))
 		return
 	}
-	out, err := d.take(r.Context(), s, action, func(c *call) (any, error) { return do(d, c, form) })
+	var answer []byte
+	_, err = d.take(r.Context(), s, action, func(c *call) (any, error) {
+		out, err := do(d, c, form)
+		if err == nil { // what it points to changes as soon as the double is let go
+			answer = encodeQuery(namespace, action, request, out)
+		}
+		return nil, err
+	})
 	if err != nil {
 		d.fail(w, namespace, request, err)
 		return
 	}
 	w.Header().Set("Content-Type", "text/xml")
-	_, _ = w.Write(encodeQuery(namespace, action, request, out)) // who has gone hears nothing
+	_, _ = w.Write(answer) // who has gone hears nothing
 }
 
 // take lets a call in, unless it is refused, and lets what is due happen before it.
