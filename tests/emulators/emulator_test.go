@@ -3,9 +3,12 @@
 package emulators
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -19,7 +22,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
@@ -121,6 +123,22 @@ func (k *kind) start(t *testing.T) *emulator {
 	return e
 }
 
+// ahead reads a request's body before it is sent: the SDK closes it when the answer begins,
+// and Go's client then the connection, if it was just about to find the body at its end.
+type ahead struct{ next http.RoundTripper }
+
+func (a ahead) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		body, err := io.ReadAll(r.Body)
+		if err = errors.Join(err, r.Body.Close()); err != nil {
+			return nil, err
+		}
+		r = r.Clone(r.Context())
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}
+	return a.next.RoundTrip(r)
+}
+
 // clients is how AWS's SDK is told of endpoints: by one variable of the environment for
 // each service. A service that none names would be looked for at AWS, without credentials.
 func clients(t *testing.T, endpoints map[string]string) aws.Config {
@@ -132,12 +150,14 @@ func clients(t *testing.T, endpoints map[string]string) aws.Config {
 	for service, url := range endpoints {
 		t.Setenv("AWS_ENDPOINT_URL_"+strings.ToUpper(strings.ReplaceAll(service, " ", "_")), url)
 	}
-	// A server that closes a connection just as it is used again would give no answer.
-	once := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.DisableKeepAlives = true })
-	c, err := config.LoadDefaultConfig(t.Context(), config.WithHTTPClient(once))
+	c, err := config.LoadDefaultConfig(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A server that closes a connection just as it is used again would give no answer.
+	once := http.DefaultTransport.(*http.Transport).Clone()
+	once.DisableKeepAlives = true
+	c.HTTPClient = &http.Client{Transport: ahead{once}}
 	return c
 }
 
@@ -192,7 +212,7 @@ func doubled(t *testing.T) *cloudformation.Client {
 			t.Error(err)
 		}
 	})
-	return cloudformation.New(cloudformation.Options{Region: home, BaseEndpoint: aws.String("http://" + listener.Addr().String()), HTTPClient: &http.Client{Transport: transport},
+	return cloudformation.New(cloudformation.Options{Region: home, BaseEndpoint: aws.String("http://" + listener.Addr().String()), HTTPClient: &http.Client{Transport: ahead{transport}},
 		Credentials: credentials.NewStaticCredentialsProvider("AKIATEST", "not-a-secret-of-anybody", ""), Retryer: aws.NopRetryer{}})
 }
 
