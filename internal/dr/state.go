@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"dhow/internal/durable"
 )
 
 const (
@@ -84,46 +86,13 @@ func (s *state) save() error {
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
 		return fmt.Errorf("create the folder of state: %w", err)
 	}
-	if err := replace(s.path, append(text, '\n')); err != nil {
+	if err := durable.Replace(s.path, append(text, '\n')); err != nil {
 		return fmt.Errorf("write %s (nothing further was changed; is its disk full?): %w", s.path, err)
 	}
 	return nil
 }
 
 func newest[T any](all []T) []T { return all[max(0, len(all)-mostKept):] }
-
-// replace writes a file whole or not at all, and on the disk when it returns.
-func replace(path string, text []byte) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(text); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Sync()
-}
 
 // unfinished is the run that was cut off; nil where there is none.
 func (s *state) unfinished() *Run {

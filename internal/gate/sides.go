@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"dhow/internal/durable"
 	"dhow/internal/estate"
 )
 
@@ -143,7 +144,7 @@ func (s *sides) set(route string, to Side) error {
 	if err != nil {
 		return fmt.Errorf("write the gate's state: %w", err)
 	}
-	if err := replaceFile(s.path, append(text, '\n')); err != nil {
+	if err := durable.Replace(s.path, append(text, '\n')); err != nil {
 		return fmt.Errorf("make the switch durable, nothing was switched: %w", err)
 	}
 	s.now = next
@@ -151,36 +152,3 @@ func (s *sides) set(route string, to Side) error {
 }
 
 func (s *sides) close() { _ = s.lock.Close() }
-
-// replaceFile writes a file whole or not at all, and on the disk when it returns.
-func replaceFile(path string, text []byte) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(text); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
