@@ -9,9 +9,8 @@ import (
 
 // TestForgetPeakRSS: what was taken and given back before is none of the peak.
 func TestForgetPeakRSS(t *testing.T) {
-	if f, err := os.OpenFile("/proc/self/clear_refs", os.O_WRONLY, 0); err != nil {
-		t.Skipf("the system does not let the peak begin anew: %v", err)
-	} else {
+	f, unable := os.OpenFile("/proc/self/clear_refs", os.O_WRONLY, 0)
+	if unable == nil {
 		_ = f.Close()
 	}
 	const much = 256 << 20 // bytes
@@ -29,7 +28,14 @@ func TestForgetPeakRSS(t *testing.T) {
 	}
 	debug.FreeOSMemory()
 	ForgetPeakRSS()
-	if after := PeakRSS(); after > before-much/2 {
+	after := PeakRSS()
+	if unable != nil { // where the system does not let it begin anew, it stays
+		if after < before {
+			t.Errorf("the peak is %d before and %d after, though %v", before, after, unable)
+		}
+		return
+	}
+	if after > before-much/2 {
 		t.Errorf("the peak is %d before and %d after %d bytes were given back", before, after, much)
 	}
 }
