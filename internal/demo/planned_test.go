@@ -15,7 +15,7 @@ import (
 // What the target's pods run from has this cluster's values, and is in the folder as it
 // was applied, with all it takes to make the same plan again.
 func TestPlanned(t *testing.T) {
-	d := &dock{side: estate.Target, dir: t.TempDir(), images: map[string]string{}}
+	d := &dock{side: estate.Target, dir: t.TempDir(), images: map[string]string{}, dhow: "198.18.0.1:5000/superapp/dhow@sha256:" + strings.Repeat("b", 64)}
 	for _, s := range fleet.Services() {
 		d.images[s.Name] = "198.18.0.1:5000/superapp/" + s.Name + "@sha256:" + strings.Repeat("a", 64)
 	}
@@ -28,6 +28,7 @@ func TestPlanned(t *testing.T) {
 	for _, want := range []string{
 		"kind: CustomResourceDefinition", "kind: HTTPRoute", "kind: TargetGroupConfiguration", "--instance=target", "path: /readyz", "path: /healthz",
 		"cidr: 198.18.0.0/15", "port: 40001", "port: 40002", "port: 40003",
+		"image: " + d.dhow,
 	} {
 		if !strings.Contains(string(applied), want) {
 			t.Errorf("there is no %q", want)
