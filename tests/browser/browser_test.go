@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"dhow/internal/browsertest"
+	"dhow/internal/programtest"
 	"dhow/superapp/fleet"
 )
 
@@ -59,10 +59,7 @@ func start(t *testing.T) *fleet.Fleet {
 	}
 	browsertest.Chromium(t) // before anything is built
 	dir := t.TempDir()
-	program := filepath.Join(dir, "superapp")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "dhow/superapp/cmd/superapp").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	program := filepath.Join(programtest.Build(t, "dhow/superapp/cmd/superapp"), "superapp")
 	f, err := fleet.Launch(t.Context(), fleet.Config{Superapp: program, Dir: filepath.Join(dir, "logs"), Listen: "127.0.0.1:0", Customers: customers, Pool: 4})
 	if err != nil {
 		t.Fatal(err)

@@ -277,7 +277,7 @@ func TestTargetsDiskFillsUp(t *testing.T) {
 // replicating starts a replication and returns once it streams.
 func (tr *trip) replicating() *child {
 	tr.t.Helper()
-	c := tr.start(tr.command(tr.t.Context(), programs.dhow, "replicate", "-o", "json"))
+	c := tr.start(tr.command(tr.t.Context(), "replicate", "-o", "json"))
 	tr.await("the stream", commandTime, func() bool {
 		select {
 		case <-c.done:

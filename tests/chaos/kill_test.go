@@ -50,7 +50,7 @@ func TestReplicateKilledAtRandomMoments(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	phases := map[string]int{}
 	for range kills {
-		c := tr.start(tr.command(t.Context(), programs.dhow, "replicate", "-o", "json"))
+		c := tr.start(tr.command(t.Context(), "replicate", "-o", "json"))
 		select {
 		case <-c.done:
 			t.Fatalf("it ended by itself: %v\n%s", c.err, c.output())

@@ -11,24 +11,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"dhow/internal/cli"
 	"dhow/internal/cutover"
 	"dhow/internal/demo"
 	"dhow/internal/estate"
-)
-
-// This program runs as dhow itself when the first variable is set: then the
-// command dies, or pauses, when a cutover has written the step into its journal.
-const (
-	stepVariable  = "CHAOS_STEP"
-	pauseVariable = "CHAOS_PAUSE" // the file that says that it paused; unset means to die
-	goSuffix      = ".go"         // of the file that lets it go on
+	"dhow/internal/programtest"
 )
 
 const (
@@ -45,60 +38,10 @@ const (
 	tries = 5
 )
 
-var programs struct{ dhow, superapp, self string }
-
-func TestMain(m *testing.M) {
-	if step := os.Getenv(stepVariable); step != "" {
-		os.Exit(asDhow(cutover.Step(step), os.Getenv(pauseVariable)))
-	}
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "dhow-chaos")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-o", dir+"/", "dhow/cmd/dhow", "dhow/superapp/cmd/superapp")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		return 1
-	}
-	programs.dhow, programs.superapp = filepath.Join(dir, "dhow"), filepath.Join(dir, "superapp")
-	if programs.self, err = os.Executable(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
-
-// asDhow runs the command line as dhow does, up to a step.
-func asDhow(at cutover.Step, pause string) int {
-	return cli.Run(context.Background(), os.Args[1:], cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, AfterStep: func(s cutover.Step) {
-		if s != at {
-			return
-		}
-		if pause == "" {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {}
-		}
-		if err := os.WriteFile(pause, nil, 0o600); err != nil {
-			panic(err)
-		}
-		for {
-			if _, err := os.Stat(pause + goSuffix); err == nil {
-				return
-			}
-			time.Sleep(poll)
-		}
-	}})
-}
-
 // trip is a stage with traffic, and what is known of its voyage.
 type trip struct {
 	t        *testing.T
+	programs string // the folder of the programs
 	stage    *demo.Stage
 	serving  estate.Side
 	switches int
@@ -115,13 +58,14 @@ func newTrip(t *testing.T, cfg demo.StageConfig) *trip {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Dir, cfg.Dhow, cfg.Superapp, cfg.From, cfg.To = dir, programs.dhow, programs.superapp, 15, 15
+	programs := programtest.Build(t, "dhow/cmd/dhow", "dhow/superapp/cmd/superapp", "dhow/tests/chaos/mortal")
+	cfg.Dir, cfg.Dhow, cfg.Superapp, cfg.From, cfg.To = dir, filepath.Join(programs, "dhow"), filepath.Join(programs, "superapp"), 15, 15
 	cfg.StallBudget, cfg.HoldTime = budget, hold
 	stage, err := demo.NewStage(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &trip{t: t, stage: stage, serving: estate.Source}
+	tr := &trip{t: t, programs: programs, stage: stage, serving: estate.Source}
 	t.Cleanup(func() {
 		if t.Failed() {
 			tr.logs()
@@ -157,15 +101,21 @@ func (tr *trip) on(t *testing.T) *trip {
 }
 
 // command prepares a run of dhow.
-func (tr *trip) command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, program, append(args, "--file", tr.stage.EstateFile)...)
+func (tr *trip) command(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, filepath.Join(tr.programs, "dhow"), append(args, "--file", tr.stage.EstateFile)...)
+}
+
+// mortal prepares a run of dhow that dies at a step, or makes a file there and pauses until
+// that is gone.
+func (tr *trip) mortal(ctx context.Context, step cutover.Step, file string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, filepath.Join(tr.programs, "mortal"), slices.Concat([]string{string(step), file}, args, []string{"--file", tr.stage.EstateFile})...)
 }
 
 // dhow runs a command to its end.
 func (tr *trip) dhow(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(tr.t.Context(), commandTime)
 	defer cancel()
-	out, err := tr.command(ctx, programs.dhow, args...).CombinedOutput()
+	out, err := tr.command(ctx, args...).CombinedOutput()
 	return string(out), err
 }
 
@@ -307,9 +257,7 @@ func (tr *trip) ended(c *child) error {
 func (tr *trip) killedAt(step cutover.Step, to estate.Side) {
 	tr.t.Helper()
 	for try := 1; ; try++ {
-		cmd := tr.command(tr.t.Context(), programs.self, verb(to), "--yes")
-		cmd.Env = append(os.Environ(), stepVariable+"="+string(step))
-		out, err := cmd.CombinedOutput()
+		out, err := tr.mortal(tr.t.Context(), step, "", verb(to), "--yes").CombinedOutput()
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
 			return
@@ -326,11 +274,9 @@ func (tr *trip) pausedAt(step cutover.Step, to estate.Side) (c *child, goOn func
 	for try := 1; ; try++ {
 		tr.pauses++
 		file := filepath.Join(tr.stage.Dir, fmt.Sprintf("pause%d", tr.pauses))
-		cmd := tr.command(context.Background(), programs.self, verb(to), "--yes")
-		cmd.Env = append(os.Environ(), stepVariable+"="+string(step), pauseVariable+"="+file)
-		c = tr.start(cmd)
+		c = tr.start(tr.mortal(context.Background(), step, file, verb(to), "--yes"))
 		goOn = func() {
-			if err := os.WriteFile(file+goSuffix, nil, 0o600); err != nil {
+			if err := os.Remove(file); err != nil {
 				tr.t.Fatal(err)
 			}
 		}

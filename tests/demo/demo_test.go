@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dhow/internal/estate"
+	"dhow/internal/programtest"
 )
 
 // build makes both programs and returns the path of dhow.
@@ -23,11 +24,7 @@ func build(t *testing.T) string {
 	if testing.Short() {
 		t.Skip("starts servers and an application: not with -short (testing.Short)")
 	}
-	dir := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "dhow/cmd/dhow", "dhow/superapp/cmd/superapp").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return filepath.Join(dir, "dhow")
+	return filepath.Join(programtest.Build(t, "dhow/cmd/dhow", "dhow/superapp/cmd/superapp"), "dhow")
 }
 
 // within bounds a small demo on a machine that tests share.

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,6 +21,7 @@ import (
 	"dhow/internal/demo/kube"
 	"dhow/internal/demo/kube/kubetest"
 	"dhow/internal/estate"
+	"dhow/internal/programtest"
 	"dhow/superapp/deploy"
 	"dhow/superapp/fleet"
 )
@@ -39,11 +39,7 @@ const (
 func build(t *testing.T) string {
 	t.Helper()
 	kubetest.Require(t, kube.Check)
-	dir := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "dhow/cmd/dhow", "dhow/cmd/image", "dhow/superapp/cmd/superapp").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return dir
+	return programtest.Build(t, "dhow/cmd/dhow", "dhow/cmd/image", "dhow/superapp/cmd/superapp")
 }
 
 // A rolling restart under traffic fails requests with the old deployment, which has

@@ -10,11 +10,11 @@ import (
 	"flag"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"dhow/internal/programtest"
 	"dhow/superapp/check"
 	"dhow/superapp/fleet"
 	"dhow/superapp/traffic"
@@ -46,10 +46,7 @@ func launch(ctx context.Context, t *testing.T) *fleet.Fleet {
 		t.Skip("starts servers and services: not with -short (testing.Short)")
 	}
 	dir := t.TempDir()
-	superapp := filepath.Join(dir, "superapp")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", superapp, "dhow/superapp/cmd/superapp").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	superapp := filepath.Join(programtest.Build(t, "dhow/superapp/cmd/superapp"), "superapp")
 	f, err := fleet.Launch(ctx, fleet.Config{Superapp: superapp, Dir: dir, Listen: "127.0.0.1:0", Customers: customers, Pool: fleet.DefaultPool})
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ import (
 
 const (
 	// randomRounds are the rounds from 15 to 15, and a share of it from and to other versions.
-	randomRounds = 1000
+	randomRounds = 400
 	otherShare   = 16
 	// voyageRounds are the rounds of one move: from an empty target to the open one, and on the way back.
 	voyageRounds = 200
