@@ -18,7 +18,7 @@ import (
 
 // softMemory is from how many bytes on garbage is collected harder, where GOMEMLIMIT says
 // nothing: in a cluster the operator may have 512 MiB, with the program itself.
-const softMemory = 400 << 20
+const softMemory = 320 << 20
 
 // operatorFlags are those of dhow operator.
 type operatorFlags struct {

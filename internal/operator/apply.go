@@ -8,11 +8,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"dhow/api/v1alpha1"
@@ -51,8 +53,11 @@ func (e *objectError) Unwrap() error { return e.cause }
 // applier makes objects what they should be, and writes nothing where they are.
 type applier struct {
 	client client.Client
-	// live reads past the cache, which knows nothing of what others made.
+	// live reads past the cache, which knows of what Exposures share nothing that others made,
+	// and of the rest nothing that was made just now.
 	live client.Reader
+	// seen are the newest versions that the caches have shown, by kind.
+	seen sync.Map // of schema.GroupVersionKind to *atomic.Uint64
 	// written is what the cache has not shown yet of what was written last.
 	written sync.Map // of string to writing
 }
@@ -76,6 +81,33 @@ func (a *applier) wrote(key, version string) {
 	if number, err := strconv.ParseUint(version, 10, 64); err == nil {
 		a.written.Store(key, writing{number, time.Now()})
 	}
+}
+
+// see remembers what the cache of a kind has come to.
+func (a *applier) see(k schema.GroupVersionKind, o client.Object) {
+	version, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
+	if err != nil {
+		return
+	}
+	found, ok := a.seen.Load(k)
+	if !ok {
+		found, _ = a.seen.LoadOrStore(k, &atomic.Uint64{})
+	}
+	newest, _ := found.(*atomic.Uint64)
+	for was := newest.Load(); was < version && !newest.CompareAndSwap(was, version); was = newest.Load() {
+	}
+}
+
+// covers says that the cache of a kind has everything that was there when an object was
+// written, for versions count all writes of a cluster.
+func (a *applier) covers(k schema.GroupVersionKind, o client.Object) bool {
+	version, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
+	found, ok := a.seen.Load(k)
+	if err != nil || !ok {
+		return false
+	}
+	newest, _ := found.(*atomic.Uint64)
+	return newest.Load() >= version
 }
 
 // stale says that the cache is behind what this process wrote itself.
@@ -150,11 +182,21 @@ func (a *applier) ensure(ctx context.Context, by owner, want *unstructured.Unstr
 	if before.Hash == hash && before.Fields != "" && (stale || cached != nil && fieldsOf(cached) == before.Fields && cached.GetDeletionTimestamp() == nil) {
 		return before, false, nil
 	}
-	if err := a.mayWrite(ctx, by, want, cached, stale); err != nil {
+	// In a cluster where much is made, what is not there needs no question of its own.
+	absent := cached == nil && !stale && by.exposure != nil && a.covers(want.GroupVersionKind(), by.exposure)
+	if !absent {
+		err = a.mayWrite(ctx, by, want, cached, stale)
+	}
+	if err != nil {
 		return now, false, err
 	}
 	name := describe(want)
 	err = a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), client.FieldOwner(render.Manager))
+	if apierrors.IsConflict(err) && absent { // somebody has made it just now
+		if no := a.mayWrite(ctx, by, want, nil, false); no != nil {
+			return now, false, no
+		}
+	}
 	if apierrors.IsConflict(err) && handsOnly(err) || by.adopt && apierrors.IsConflict(err) {
 		err = a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), client.FieldOwner(render.Manager), client.ForceOwnership)
 	}

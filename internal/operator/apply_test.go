@@ -6,8 +6,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -72,4 +74,28 @@ func TestDeletedUnseen(t *testing.T) {
 			t.Errorf("made %d times: want 2", made)
 		}
 	})
+}
+
+// A cache covers what was written before the newest that it has shown of the same kind.
+func TestCovers(t *testing.T) {
+	a := &applier{}
+	service, route := schema.GroupVersionKind{Version: "v1", Kind: "Service"}, schema.GroupVersionKind{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "HTTPRoute"}
+	at := func(version string) *v1alpha1.Exposure {
+		return &v1alpha1.Exposure{ObjectMeta: metav1.ObjectMeta{ResourceVersion: version}}
+	}
+	if a.covers(service, at("1")) {
+		t.Error("nothing has been seen yet")
+	}
+	for _, version := range []string{"100", "99", "not a number"} {
+		a.see(service, at(version))
+	}
+	for _, c := range []struct {
+		kind    schema.GroupVersionKind
+		version string
+		want    bool
+	}{{service, "99", true}, {service, "100", true}, {service, "101", false}, {service, "1000", false}, {service, "", false}, {route, "1", false}} {
+		if got := a.covers(c.kind, at(c.version)); got != c.want {
+			t.Errorf("%s at %q: got %t, want %t", c.kind.Kind, c.version, got, c.want)
+		}
+	}
 }

@@ -30,8 +30,6 @@ type kind struct {
 	schema.GroupVersionKind
 	// sample is as the cache has it: whole where more than its name and labels matters.
 	sample client.Object
-	// all says that others' are cached too.
-	all bool
 }
 
 func (k kind) empty() client.Object { return k.sample.DeepCopyObject().(client.Object) }
@@ -64,54 +62,53 @@ func (k kind) list() client.ObjectList {
 
 // kinds are those that this cluster knows: an Exposure's own, and what Exposures share.
 func kinds(c cluster) (own, shared []kind) {
-	whole := func(o client.Object, gvk schema.GroupVersionKind, all bool) kind {
+	whole := func(o client.Object, gvk schema.GroupVersionKind) kind {
 		o.GetObjectKind().SetGroupVersionKind(gvk)
-		return kind{gvk, o, all}
+		return kind{gvk, o}
 	}
 	named := func(gvk schema.GroupVersionKind) kind {
 		o := &metav1.PartialObjectMetadata{}
 		o.SetGroupVersionKind(gvk)
-		return kind{gvk, o, false}
+		return kind{gvk, o}
 	}
 	own = []kind{
-		whole(&corev1.Service{}, corev1.SchemeGroupVersion.WithKind("Service"), true),
-		whole(&policyv1.PodDisruptionBudget{}, policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget"), true),
-		whole(&autoscalingv2.HorizontalPodAutoscaler{}, autoscalingv2.SchemeGroupVersion.WithKind("HorizontalPodAutoscaler"), true),
+		whole(&corev1.Service{}, corev1.SchemeGroupVersion.WithKind("Service")),
+		whole(&policyv1.PodDisruptionBudget{}, policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget")),
+		whole(&autoscalingv2.HorizontalPodAutoscaler{}, autoscalingv2.SchemeGroupVersion.WithKind("HorizontalPodAutoscaler")),
 		named(networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy")),
-		whole(&networkingv1.Ingress{}, networkingv1.SchemeGroupVersion.WithKind("Ingress"), false),
+		whole(&networkingv1.Ingress{}, networkingv1.SchemeGroupVersion.WithKind("Ingress")),
 	}
 	gateway := schema.GroupVersion{Group: gatewayv1.GroupName, Version: "v1"}
 	if c.Gateway {
-		own = append(own, whole(&gatewayv1.HTTPRoute{}, gateway.WithKind("HTTPRoute"), false))
+		own = append(own, whole(&gatewayv1.HTTPRoute{}, gateway.WithKind("HTTPRoute")))
 	}
 	if c.GRPC {
-		own = append(own, whole(&gatewayv1.GRPCRoute{}, gateway.WithKind("GRPCRoute"), false))
+		own = append(own, whole(&gatewayv1.GRPCRoute{}, gateway.WithKind("GRPCRoute")))
 	}
 	if c.TCP {
-		own = append(own, whole(&gatewayv1.TCPRoute{}, gateway.WithKind("TCPRoute"), false))
+		own = append(own, whole(&gatewayv1.TCPRoute{}, gateway.WithKind("TCPRoute")))
 	}
 	if c.UDP {
-		own = append(own, whole(&gatewayv1.UDPRoute{}, gateway.WithKind("UDPRoute"), false))
+		own = append(own, whole(&gatewayv1.UDPRoute{}, gateway.WithKind("UDPRoute")))
 	}
 	if c.ControlVersion != "" {
 		control := schema.GroupVersion{Group: elb.ControlGroup, Version: c.ControlVersion}
 		own = append(own, named(control.WithKind(elb.TargetGroupKind)), named(control.WithKind(elb.ListenerRuleKind)))
 		if c.Gateway {
-			shared = append(shared, named(control.WithKind(elb.LoadBalancerKind)), named(gateway.WithKind("GatewayClass")), whole(&gatewayv1.Gateway{}, gateway.WithKind("Gateway"), false))
+			shared = append(shared, named(control.WithKind(elb.LoadBalancerKind)), named(gateway.WithKind("GatewayClass")), whole(&gatewayv1.Gateway{}, gateway.WithKind("Gateway")))
 		}
 	}
 	return own, shared
 }
 
-// cacheOptions keep of each object what the operator looks at, and of what it makes only
-// its own.
-func cacheOptions(own, shared []kind) cache.Options {
+// cacheOptions keep of each object what the operator looks at. Of what Exposures share only
+// the operator's own matter; of the kinds that each Exposure has, all do: what the cache has
+// not was not there when what it has was written, which spares a question for each new object.
+func cacheOptions(shared []kind) cache.Options {
 	o := cache.Options{DefaultTransform: strip, ByObject: map[client.Object]cache.ByObject{}, ReaderFailOnMissingInformer: true}
 	ours := labels.SelectorFromSet(labels.Set{render.ManagedLabel: render.Manager})
-	for _, k := range append(append([]kind{}, own...), shared...) {
-		if !k.all {
-			o.ByObject[k.empty()] = cache.ByObject{Label: ours}
-		}
+	for _, k := range shared {
+		o.ByObject[k.empty()] = cache.ByObject{Label: ours}
 	}
 	return o
 }

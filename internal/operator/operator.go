@@ -245,7 +245,7 @@ func newManager(ctx context.Context, o Options, known cluster, gate *gatekeeper,
 		return address
 	}
 	limit := stopTime
-	m, err := manager.New(o.Config, manager.Options{Scheme: scheme, Cache: cacheOptions(own, shared), Client: client.Options{Cache: &client.CacheOptions{Unstructured: true}},
+	m, err := manager.New(o.Config, manager.Options{Scheme: scheme, Cache: cacheOptions(shared), Client: client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		Logger: logr.FromSlogHandler(o.Log.Handler()), LeaderElection: o.LeaderElection, LeaderElectionID: leaseName, LeaderElectionNamespace: o.Policy.Namespace, LeaderElectionReleaseOnCancel: true,
 		Metrics: metricsserver.Options{BindAddress: off(o.Metrics)}, HealthProbeBindAddress: off(o.Health), GracefulShutdownTimeout: &limit,
 		// Begun anew, a controller has the name that it had.
@@ -449,12 +449,21 @@ func isOwn(o client.Object) bool {
 	return c != nil && c.Kind == "Exposure"
 }
 
-// ownHandler wakes the Exposure that an object is of, and forgets what is gone.
+// ownHandler wakes the Exposure that an object is of, notes what the cache has come to, and
+// forgets what is gone.
 func (r *reconciler) ownHandler(m manager.Manager, k kind) handler.EventHandler {
 	wake := handler.EnqueueRequestForOwner(m.GetScheme(), m.GetRESTMapper(), &v1alpha1.Exposure{}, handler.OnlyControllerOwner())
 	return handler.Funcs{
-		CreateFunc: wake.Create, UpdateFunc: wake.Update, GenericFunc: wake.Generic,
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			r.apply.see(k.GroupVersionKind, e.Object)
+			wake.Create(ctx, e, q)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			r.apply.see(k.GroupVersionKind, e.ObjectNew)
+			wake.Update(ctx, e, q)
+		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			r.apply.see(k.GroupVersionKind, e.Object)
 			o := e.Object.DeepCopyObject().(client.Object)
 			o.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind)
 			r.apply.forget(keyOf(o))

@@ -534,7 +534,7 @@ var edits = map[string]func(*unstructured.Unstructured) error{
 	"HorizontalPodAutoscaler": func(u *unstructured.Unstructured) error {
 		return unstructured.SetNestedField(u.Object, int64(50), "spec", "maxReplicas")
 	},
-	// A label that is taken away hides an object from the operator's cache.
+	// What the operator has set of the metadata is its own too.
 	"NetworkPolicy": func(u *unstructured.Unstructured) error { u.SetLabels(nil); return nil },
 	// The one that leads to HTTPS has no hosts, and what the operator does not set is anybody's.
 	"HTTPRoute": func(u *unstructured.Unstructured) error {
