@@ -12,16 +12,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
-	"dhow/internal/cli"
+	"dhow/internal/programtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// TestMain lets this binary be dhow itself where it is started under that name:
-// for the scripts, and for tests that kill one.
-func TestMain(m *testing.M) {
-	testscript.Main(leakless{m}, map[string]func(){"dhow": func() { os.Exit(cli.Main()) }})
-}
+func TestMain(m *testing.M) { os.Exit(leakless{m}.Run()) }
 
 // leakless runs the tests, and fails when one has left a goroutine behind.
 type leakless struct{ m *testing.M }
@@ -37,18 +33,10 @@ func (l leakless) Run() int {
 	return code
 }
 
-// program is a path at which this binary is dhow.
+// program is dhow as it is built for tests: the race detector would take a second to start.
 func program(t *testing.T) string {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "dhow")
-	if err := os.Symlink(self, path); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return filepath.Join(programtest.Build(t, "dhow/cmd/dhow"), "dhow")
 }
 
 // start starts dhow as a process of its own, which is killed at the test's end.
@@ -70,12 +58,19 @@ func start(t *testing.T, dir string, args ...string) *exec.Cmd {
 
 // TestScripts runs the commands that need no server.
 func TestScripts(t *testing.T) {
+	dhow := program(t)
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *update,
 		Setup: func(e *testscript.Env) error {
-			e.Vars = append(e.Vars, "NO_COLOR=1")
+			e.Setenv("NO_COLOR", "1")
+			e.Setenv("PATH", filepath.Dir(dhow)+string(filepath.ListSeparator)+e.Getenv("PATH"))
 			return nil
 		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"dhow": func(ts *testscript.TestScript, fails bool, args []string) {
+			if err := ts.Exec(dhow, args...); fails != (err != nil) {
+				ts.Fatalf("dhow ended with %v", err)
+			}
+		}},
 	})
 }
