@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -77,7 +78,8 @@ func keepGate(ctx context.Context, w Webhook, failed func(error)) (*gatekeeper, 
 		c.MinVersion = tls.VersionTLS13
 		c.GetCertificate = g.store.Get
 	}}})
-	g.server.Register(admit.Path, &admission.Webhook{Handler: g})
+	g.server.Register(admit.Path, &admission.Webhook{Handler: g.handler((*completer).complete, func(c *counters) prometheus.Counter { return c.completed })})
+	g.server.Register(admit.DigestsPath, &admission.Webhook{Handler: g.handler((*completer).hold, func(c *counters) prometheus.Counter { return c.held })})
 	// It answers until the controllers have ended.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.stop = stop
@@ -103,25 +105,27 @@ func (g *gatekeeper) ready(r *http.Request) error {
 	return g.server.StartedChecker()(r)
 }
 
-// Handle completes a pod that is being made. Whatever fails, the pod is let in as it is.
-func (g *gatekeeper) Handle(ctx context.Context, r admission.Request) admission.Response {
-	c := g.current.Load()
-	if c == nil || r.Operation != admissionv1.Create || r.Kind.Kind != "Pod" || r.SubResource != "" {
-		return admission.Allowed("")
+// handler changes a pod that is being made. Whatever fails, the pod is let in as it is.
+func (g *gatekeeper) handler(change changing, done func(*counters) prometheus.Counter) admission.HandlerFunc {
+	return func(ctx context.Context, r admission.Request) admission.Response {
+		c := g.current.Load()
+		if c == nil || r.Operation != admissionv1.Create || r.Kind.Kind != "Pod" || r.SubResource != "" {
+			return admission.Allowed("")
+		}
+		ctx, cancel := context.WithTimeout(ctx, answerTime)
+		defer cancel()
+		was, is, err := c.answer(ctx, r.Namespace, r.Object.Raw, change)
+		if err != nil {
+			c.count.letIn.Inc()
+			c.log.Warn("a pod was let in as it is", "namespace", r.Namespace, "error", err)
+			return admission.Allowed("")
+		}
+		if is == nil {
+			return admission.Allowed("")
+		}
+		done(c.count).Inc()
+		return admission.PatchResponseFromRaw(was, is)
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	was, is, err := c.complete(ctx, r.Namespace, r.Object.Raw)
-	if err != nil {
-		c.count.letIn.Inc()
-		c.log.Warn("a pod was let in as it is", "namespace", r.Namespace, "error", err)
-		return admission.Allowed("")
-	}
-	if is == nil {
-		return admission.Allowed("")
-	}
-	c.count.completed.Inc()
-	return admission.PatchResponseFromRaw(was, is)
 }
 
 // register lets an operator answer: all of them do, the leader and those that wait.
@@ -129,7 +133,7 @@ func (g *gatekeeper) register(ctx context.Context, m manager.Manager, r *reconci
 	// Who does not lead has no controllers that would fill its cache.
 	space := &metav1.PartialObjectMetadata{}
 	space.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	needed := []client.Object{space, &appsv1.Deployment{}, &appsv1.StatefulSet{}, &corev1.Service{}, &v1alpha1.Exposure{}}
+	needed := []client.Object{space, &appsv1.Deployment{}, &appsv1.StatefulSet{}, &corev1.Service{}, &v1alpha1.Exposure{}, &appsv1.ControllerRevision{}}
 	if r.cluster.rollouts {
 		u := &unstructured.Unstructured{}
 		u.SetGroupVersionKind(rolloutKind)
@@ -181,15 +185,25 @@ func (a *announcer) announce(ctx context.Context, authorities []byte) error {
 	if err != nil {
 		return fmt.Errorf("read the MutatingWebhookConfiguration %s: %w", admit.Configuration, err)
 	}
-	i := slices.IndexFunc(have.Webhooks, func(w admissionregistrationv1.MutatingWebhook) bool { return w.Name == admit.Hook })
-	if i < 0 {
+	var hooks []any
+	told, found := true, false
+	for i := range have.Webhooks {
+		// One that an older installation lacks can not be added: it would not be whole.
+		w := &have.Webhooks[i]
+		if w.Name != admit.Hook && w.Name != admit.DigestsHook {
+			continue
+		}
+		found = found || w.Name == admit.Hook
+		told = told && string(w.ClientConfig.CABundle) == string(authorities)
+		hooks = append(hooks, map[string]any{"name": w.Name, "clientConfig": map[string]any{"caBundle": base64.StdEncoding.EncodeToString(authorities)}})
+	}
+	if !found {
 		return fmt.Errorf("the MutatingWebhookConfiguration %s has no webhook %s: apply deploy/operator/install.yaml, which has it", admit.Configuration, admit.Hook)
 	}
-	if string(have.Webhooks[i].ClientConfig.CABundle) == string(authorities) {
+	if told {
 		return nil
 	}
-	hook := map[string]any{"name": admit.Hook, "clientConfig": map[string]any{"caBundle": base64.StdEncoding.EncodeToString(authorities)}}
-	o := &unstructured.Unstructured{Object: map[string]any{"webhooks": []any{hook}}}
+	o := &unstructured.Unstructured{Object: map[string]any{"webhooks": hooks}}
 	o.SetGroupVersionKind(admissionregistrationv1.SchemeGroupVersion.WithKind("MutatingWebhookConfiguration"))
 	o.SetName(admit.Configuration)
 	// It is the operator's own: who else has set this has set what can not work.
@@ -205,9 +219,12 @@ type completer struct {
 	log *slog.Logger
 }
 
-// complete is a pod before and after, both written alike, so that nothing of it that this
-// program does not know is lost between them; is is nil where nothing is to be done.
-func (c *completer) complete(ctx context.Context, namespace string, raw []byte) (was, is []byte, err error) {
+// changing changes a pod of a namespace, and says whether it did.
+type changing func(c *completer, ctx context.Context, space *metav1.PartialObjectMetadata, pod *corev1.Pod) (bool, error)
+
+// answer is a pod before and after a change, both written alike, so that nothing of it that
+// this program does not know is lost between them; is is nil where nothing is to be done.
+func (c *completer) answer(ctx context.Context, namespace string, raw []byte, change changing) (was, is []byte, err error) {
 	space := &metav1.PartialObjectMetadata{}
 	space.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	if err := c.client.Get(ctx, client.ObjectKey{Name: namespace}, space); err != nil {
@@ -217,18 +234,10 @@ func (c *completer) complete(ctx context.Context, namespace string, raw []byte) 
 	if err := json.Unmarshal(raw, pod); err != nil {
 		return nil, nil, fmt.Errorf("read a pod of namespace %s: %w", namespace, err)
 	}
-	// The API server asks for no others; but it is told by an object that somebody may change.
-	if space.Labels[render.GuardLabel] != render.GuardOn || pod.Labels[render.GuardLabel] == render.GuardOff {
-		return nil, nil, nil
-	}
-	needs, err := c.needs(ctx, space, pod)
-	if err != nil || len(needs) == 0 {
-		return nil, nil, err
-	}
 	if was, err = json.Marshal(pod); err != nil {
 		return nil, nil, fmt.Errorf("write a pod of namespace %s: %w", namespace, err)
 	}
-	changed, err := admit.Complete(pod, needs)
+	changed, err := change(c, ctx, space, pod)
 	if err != nil || !changed {
 		return nil, nil, err
 	}
@@ -236,6 +245,35 @@ func (c *completer) complete(ctx context.Context, namespace string, raw []byte) 
 		return nil, nil, fmt.Errorf("write a pod of namespace %s: %w", namespace, err)
 	}
 	return was, is, nil
+}
+
+// complete gives a pod what its Exposures need.
+func (c *completer) complete(ctx context.Context, space *metav1.PartialObjectMetadata, pod *corev1.Pod) (bool, error) {
+	// The API server asks for no others; but it is told by an object that somebody may change.
+	if space.Labels[render.GuardLabel] != render.GuardOn || pod.Labels[render.GuardLabel] == render.GuardOff {
+		return false, nil
+	}
+	needs, err := c.needs(ctx, space, pod)
+	if err != nil || len(needs) == 0 {
+		return false, err
+	}
+	return admit.Complete(pod, needs)
+}
+
+// hold lets a pod run the images with which its revision began.
+func (c *completer) hold(ctx context.Context, space *metav1.PartialObjectMetadata, pod *corev1.Pod) (bool, error) {
+	if space.Labels[admit.DigestsLabel] != admit.DigestsPin || pod.Labels[admit.DigestsLabel] == admit.DigestsOff {
+		return false, nil
+	}
+	rev, ok := revisionOf(pod)
+	if !ok {
+		return false, nil
+	}
+	record, err := rev.read(ctx, c.client, space.Name)
+	if err != nil || record == nil || record.Of != rev.of {
+		return false, err
+	}
+	return admit.Hold(pod, *record, rev.String())
 }
 
 // needs are what the Exposures need that a pod belongs to.

@@ -125,7 +125,9 @@ func (g *gateBench) install() {
 		if o.GetKind() == "MutatingWebhookConfiguration" {
 			apply(o.DeepCopy(), client.DryRunAll) // as it is
 			hooks, _, _ := unstructured.NestedSlice(o.Object, "webhooks")
-			hooks[0].(map[string]any)["clientConfig"] = map[string]any{"url": "https://" + g.address + admit.Path}
+			for i, path := range []string{admit.Path, admit.DigestsPath} {
+				hooks[i].(map[string]any)["clientConfig"] = map[string]any{"url": "https://" + g.address + path}
+			}
 			if err := unstructured.SetNestedSlice(o.Object, hooks, "webhooks"); err != nil {
 				g.Fatal(err)
 			}

@@ -110,6 +110,7 @@ func cacheOptions(shared []kind) cache.Options {
 	for _, k := range shared {
 		o.ByObject[k.empty()] = cache.ByObject{Label: ours}
 	}
+	o.ByObject[&appsv1.ControllerRevision{}] = cache.ByObject{Label: ours}
 	return o
 }
 

@@ -2,7 +2,6 @@ package operator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -24,7 +23,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -193,18 +191,9 @@ func balancersChanged() predicate.Predicate {
 	}}
 }
 
-// expiryGauge is registered once a process, as counter is.
+// expiryGauge is the metric of when certificates end.
 func expiryGauge() *prometheus.GaugeVec {
-	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "dhow", Subsystem: "operator", Name: "certificate_expires_timestamp_seconds", Help: "When the certificate ends that clients of an Exposure see."}, []string{"namespace", "exposure", "host"})
-	if err := metrics.Registry.Register(g); err != nil {
-		var there prometheus.AlreadyRegisteredError
-		if errors.As(err, &there) {
-			if old, ok := there.ExistingCollector.(*prometheus.GaugeVec); ok {
-				return old
-			}
-		}
-	}
-	return g
+	return gauge("certificate_expires_timestamp_seconds", "When the certificate ends that clients of an Exposure see.", "namespace", "exposure", "host")
 }
 
 // registerExpiry lets Exposures wake the controller; then it wakes itself.

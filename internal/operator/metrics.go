@@ -10,8 +10,10 @@ import (
 // counters are the operator's own, beside those of its controllers and of its client.
 type counters struct {
 	writes, statuses, refusals prometheus.Counter
-	// completed and letIn are of pods that are made.
-	completed, letIn prometheus.Counter
+	// completed, held and letIn are of pods that are made.
+	completed, held, letIn prometheus.Counter
+	// recorded are revisions whose images were written down.
+	recorded prometheus.Counter
 }
 
 func newCounters() *counters {
@@ -21,7 +23,9 @@ func newCounters() *counters {
 		refusals: counter("gateways_refused_total", "Attempts at a shared Gateway that was another's or in conflict."),
 
 		completed: counter("pods_completed_total", "Pods that were given times, probes or a spread when they were made."),
+		held:      counter("pods_held_total", "Pods that were given the digests of their revision's images when they were made."),
 		letIn:     counter("pods_let_in_total", "Pods that were let in as they were, because what they need could not be found out."),
+		recorded:  counter("revisions_recorded_total", "Revisions of workloads whose images' digests were written down."),
 	}
 }
 
@@ -37,4 +41,18 @@ func counter(name, help string) prometheus.Counter {
 		}
 	}
 	return c
+}
+
+// gauge is registered once a process, as counter is.
+func gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "dhow", Subsystem: "operator", Name: name, Help: help}, labels)
+	if err := metrics.Registry.Register(g); err != nil {
+		var there prometheus.AlreadyRegisteredError
+		if errors.As(err, &there) {
+			if old, ok := there.ExistingCollector.(*prometheus.GaugeVec); ok {
+				return old
+			}
+		}
+	}
+	return g
 }

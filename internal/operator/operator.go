@@ -290,6 +290,10 @@ func newManager(ctx context.Context, o Options, known cluster, gate *gatekeeper,
 	if err := registerExpiry(m, &expiryReconciler{client: m.GetClient(), events: r.events, count: count, policy: o.Policy, now: o.Now, dial: o.Dial, ends: expiryGauge()}); err != nil {
 		return nil, err
 	}
+	if err := registerImages(m, &imageReconciler{client: m.GetClient(), live: m.GetAPIReader(), events: r.events, count: count, said: map[string]map[types.UID]string{},
+		differ: gauge("pods_of_other_image", "Pods that run another image than their revision began with.", "namespace")}, known.rollouts); err != nil {
+		return nil, err
+	}
 	if known.scheduled {
 		if err := registerScaled(ctx, m, &scaleReconciler{client: m.GetClient(), live: m.GetAPIReader(), events: r.events, count: count, rollouts: known.rollouts, now: o.Now}); err != nil {
 			return nil, err

@@ -3,6 +3,7 @@
 // zones and nodes. It changes nothing that somebody has set, and says in an annotation what
 // it set and why. It asks nobody: which Exposures a pod belongs to, and what they need, is
 // its caller's to know; the numbers are package render's, by which load balancers wait too.
+// It also holds a pod's images at the digests with which its revision began.
 package admit
 
 import (
@@ -45,7 +46,7 @@ type Need struct {
 // Report is what the annotation says.
 type Report struct {
 	// Exposures are those for which it was done.
-	Exposures []string `json:"exposures"`
+	Exposures []string `json:"exposures,omitempty"`
 	Set       []Change `json:"set"`
 	// Left is what was not set although it would help, and why.
 	Left []Change `json:"left,omitempty"`
@@ -80,26 +81,34 @@ func Complete(pod *corev1.Pod, needs []Need) (bool, error) {
 	for _, n := range needs {
 		c.report.Exposures = append(c.report.Exposures, n.Exposure)
 	}
-	c.report.Set = append(before(pod), c.report.Set...)
-	text, err := json.Marshal(c.report)
-	if err != nil {
-		return false, fmt.Errorf("write what was set in a pod: %w", err)
+	c.report.Set = append(reported(pod).Set, c.report.Set...)
+	if err := c.report.note(done); err != nil {
+		return false, err
 	}
-	if done.Annotations == nil {
-		done.Annotations = map[string]string{}
-	}
-	done.Annotations[SetNote] = string(text)
 	*pod = *done
 	return true, nil
 }
 
-// before is what the annotation says already.
-func before(pod *corev1.Pod) []Change {
+// reported is what the annotation says already.
+func reported(pod *corev1.Pod) Report {
 	var r Report
 	if err := json.Unmarshal([]byte(pod.Annotations[SetNote]), &r); err != nil {
-		return nil // there is none, or not one of this program
+		return Report{} // there is none, or not one of this program
 	}
-	return r.Set
+	return r
+}
+
+// note writes a report into a pod's annotation.
+func (r Report) note(pod *corev1.Pod) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("write what was set in a pod: %w", err)
+	}
+	if pod.Annotations == nil {
+		pod.Annotations = map[string]string{}
+	}
+	pod.Annotations[SetNote] = string(text)
+	return nil
 }
 
 // join is what several Exposures need together.

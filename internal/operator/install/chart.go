@@ -115,10 +115,13 @@ func holes(o *unstructured.Unstructured) []hole {
 	case "ConfigMap":
 		return []hole{{at: []any{"data", "policy.yaml"}, way: block, text: policyText, value: "|"}}
 	case "MutatingWebhookConfiguration":
-		return []hole{
-			{at: []any{"webhooks", 0, "clientConfig", "service", "namespace"}, text: "{{ .Release.Namespace }}"},
-			{at: []any{"webhooks", 0, "timeoutSeconds"}, text: "{{ .Values.admission.timeoutSeconds }}"},
+		hooks, _, _ := unstructured.NestedSlice(o.Object, "webhooks")
+		var all []hole
+		for i := range hooks {
+			all = append(all, hole{at: []any{"webhooks", i, "clientConfig", "service", "namespace"}, text: "{{ .Release.Namespace }}"},
+				hole{at: []any{"webhooks", i, "timeoutSeconds"}, text: "{{ .Values.admission.timeoutSeconds }}"})
 		}
+		return all
 	case "Deployment":
 		container := in(pod, "containers", 0)
 		return []hole{
@@ -265,7 +268,7 @@ func values() ([]value, error) {
 		{key: "imagePullSecrets", comment: "Secrets by which nodes may fetch it, as - name: registry.", usual: []any{}, schema: map[string]any{"type": "array", "items": kindOf("object")}},
 		{key: "replicas", comment: "How many operators run: one works, all complete pods, and another takes over within seconds.", usual: 2, schema: map[string]any{"type": "integer", "minimum": 1, "maximum": 10}},
 		{key: "policy", comment: "What holds for all Exposures of the cluster: docs/operator.md lists the keys. Its namespace is always that of the release.", usual: map[string]any{}, schema: policy},
-		{key: "admission", comment: "Pods that are completed when they are made, in namespaces with the label dhow.dev/pods=enabled.", group: []value{
+		{key: "admission", comment: "Pods that are completed when they are made, in namespaces with the label dhow.dev/pods=enabled, and whose images are held, in those with dhow.dev/digests=pin.", group: []value{
 			{key: "enabled", comment: "Without it no namespace's pods are.", usual: true, schema: kindOf("boolean")},
 			{key: "timeoutSeconds", comment: "For how long the API server waits for an answer before it lets a pod in as it is.", usual: webhookTimeout, schema: map[string]any{"type": "integer", "minimum": 1, "maximum": 10}},
 		}},

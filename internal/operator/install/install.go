@@ -193,7 +193,7 @@ func objects() ([]*unstructured.Unstructured, error) {
 		&policyv1.PodDisruptionBudget{TypeMeta: typed("policy/v1", "PodDisruptionBudget"), ObjectMeta: named(Name), Spec: policyv1.PodDisruptionBudgetSpec{MaxUnavailable: ptr.To(intstr.FromInt32(1)), Selector: &metav1.LabelSelector{MatchLabels: mine()}}},
 		policy(),
 		deployment(),
-		hook(),
+		hooks(),
 	)
 	all := make([]*unstructured.Unstructured, 0, len(made))
 	for _, o := range made {
@@ -258,17 +258,24 @@ func deployment() *appsv1.Deployment {
 	}}
 }
 
-// hook is how the API server asks for pods to be completed. Where nobody answers, or not in
-// time, a pod is let in as it is.
-func hook() *admissionregistrationv1.MutatingWebhookConfiguration {
-	return &admissionregistrationv1.MutatingWebhookConfiguration{TypeMeta: typed("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"), ObjectMeta: ofCluster(admit.Configuration), Webhooks: []admissionregistrationv1.MutatingWebhook{{
-		Name: admit.Hook, AdmissionReviewVersions: []string{"v1"}, TimeoutSeconds: ptr.To(int32(webhookTimeout)),
-		FailurePolicy: ptr.To(admissionregistrationv1.Ignore), MatchPolicy: ptr.To(admissionregistrationv1.Equivalent),
-		SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), ReinvocationPolicy: ptr.To(admissionregistrationv1.IfNeededReinvocationPolicy),
-		ClientConfig:      admissionregistrationv1.WebhookClientConfig{Service: &admissionregistrationv1.ServiceReference{Namespace: Namespace, Name: admit.Service, Path: ptr.To(admit.Path), Port: ptr.To(int32(443))}},
-		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{render.GuardLabel: render.GuardOn}},
-		ObjectSelector:    &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: render.GuardLabel, Operator: metav1.LabelSelectorOpNotIn, Values: []string{render.GuardOff}}}},
-		Rules: []admissionregistrationv1.RuleWithOperations{{Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
-			Rule: admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}, Scope: ptr.To(admissionregistrationv1.NamespacedScope)}}},
-	}}}
+// hooks are how the API server asks for pods to be completed, and for their images to be held:
+// two, for a namespace may want either. Where nobody answers, or not in time, a pod is let in as
+// it is.
+func hooks() *admissionregistrationv1.MutatingWebhookConfiguration {
+	hook := func(name, path, label, on, off string) admissionregistrationv1.MutatingWebhook {
+		return admissionregistrationv1.MutatingWebhook{
+			Name: name, AdmissionReviewVersions: []string{"v1"}, TimeoutSeconds: ptr.To(int32(webhookTimeout)),
+			FailurePolicy: ptr.To(admissionregistrationv1.Ignore), MatchPolicy: ptr.To(admissionregistrationv1.Equivalent),
+			SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), ReinvocationPolicy: ptr.To(admissionregistrationv1.IfNeededReinvocationPolicy),
+			ClientConfig:      admissionregistrationv1.WebhookClientConfig{Service: &admissionregistrationv1.ServiceReference{Namespace: Namespace, Name: admit.Service, Path: &path, Port: ptr.To(int32(443))}},
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{label: on}},
+			ObjectSelector:    &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: label, Operator: metav1.LabelSelectorOpNotIn, Values: []string{off}}}},
+			Rules: []admissionregistrationv1.RuleWithOperations{{Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
+				Rule: admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}, Scope: ptr.To(admissionregistrationv1.NamespacedScope)}}},
+		}
+	}
+	return &admissionregistrationv1.MutatingWebhookConfiguration{TypeMeta: typed("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"), ObjectMeta: ofCluster(admit.Configuration), Webhooks: []admissionregistrationv1.MutatingWebhook{
+		hook(admit.Hook, admit.Path, render.GuardLabel, render.GuardOn, render.GuardOff),
+		hook(admit.DigestsHook, admit.DigestsPath, admit.DigestsLabel, admit.DigestsPin, admit.DigestsOff),
+	}}
 }

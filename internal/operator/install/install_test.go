@@ -248,6 +248,7 @@ affinity: {nodeAffinity: {}}
 		{"RoleBinding ops/dhow-operator", []any{"subjects", 0, "namespace"}, "ops"},
 		{"MutatingWebhookConfiguration /" + admit.Configuration, []any{"webhooks", 0, "clientConfig", "service", "namespace"}, "ops"},
 		{"MutatingWebhookConfiguration /" + admit.Configuration, []any{"webhooks", 0, "timeoutSeconds"}, int64(5)},
+		{"MutatingWebhookConfiguration /" + admit.Configuration, []any{"webhooks", 1, "clientConfig", "service", "namespace"}, "ops"},
 		{"Secret ops/" + certificate.Secret, []any{"type"}, "Opaque"},
 	} {
 		if d := cmp.Diff(c.want, at(all, c.key, c.path...)); d != "" {
