@@ -252,6 +252,7 @@ func TestAdmission(t *testing.T) {
 	step("what the author has set stays", keepsOwn)
 	step("pods elsewhere stay as they are", touchesNoOthers)
 	step("the first pods of a workload that is exposed by itself", foresees)
+	step("pods of a revision run what its first one ran", holdsImages)
 	step("the operator's own pods keep to the restricted standard", keepsStandard)
 	step("the operator reads no Secrets but its own", readsNoOthers)
 	step("the operator that works says so", tellsWhoLeads)

@@ -152,7 +152,9 @@ func (r *imageReconciler) Reconcile(ctx context.Context, at reconcile.Request) (
 		return reconcile.Result{}, err
 	}
 	differ := 0
-	for _, rev := range slices.SortedFunc(maps.Keys(all), func(a, b revision) int { return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(string(a.of), string(b.of))) }) {
+	for _, rev := range slices.SortedFunc(maps.Keys(all), func(a, b revision) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(string(a.of), string(b.of)))
+	}) {
 		n, err := l.revision(ctx, rev, all[rev])
 		if err != nil {
 			return reconcile.Result{}, err

@@ -311,6 +311,7 @@ func TestOperator(t *testing.T) {
 	step("a calendar keeps no namespace from going", schedulesLetsGo)
 	step("what containers take becomes what they should ask for", sizes)
 	step("a certificate that ends is told", expires)
+	step("what a revision began with is written down once", recordsImages)
 	step("a namespace's workloads get Exposures by themselves", deduces)
 }
 
