@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,7 +40,7 @@ const (
 	// that pods of it have come or gone.
 	imagesEvery = 5 * time.Minute
 	// imagesGather is for how long what workloads tell is gathered before a look.
-	imagesGather = time.Second
+	imagesGather = 2 * time.Second
 	// podPage is how many pods are read at once.
 	podPage = 500
 	// recorder is who writes records.
@@ -152,17 +153,19 @@ func (r *imageReconciler) Reconcile(ctx context.Context, at reconcile.Request) (
 		return reconcile.Result{}, err
 	}
 	differ := 0
+	var wrong []error // which keep nothing else from being told
 	for _, rev := range slices.SortedFunc(maps.Keys(all), func(a, b revision) int {
 		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(string(a.of), string(b.of)))
 	}) {
 		n, err := l.revision(ctx, rev, all[rev])
-		if err != nil {
-			return reconcile.Result{}, err
-		}
+		wrong = append(wrong, err)
 		differ += n
 	}
-	r.said[at.Name] = l.said // what is no longer so is forgotten
 	r.differ.WithLabelValues(at.Name).Set(float64(differ))
+	if err := errors.Join(wrong...); err != nil {
+		return reconcile.Result{}, err
+	}
+	r.said[at.Name] = l.said // what is no longer so is forgotten
 	return reconcile.Result{RequeueAfter: imagesEvery}, nil
 }
 
@@ -184,7 +187,7 @@ func (l *look) tell(o client.Object, kind, reason, text string) {
 	}
 }
 
-// pods are those that have been started, by their revisions, the oldest first.
+// pods are those that run, by their revisions, the oldest first.
 func (l *look) pods(ctx context.Context) (map[revision][]ran, error) {
 	all := map[revision][]ran{}
 	page := &corev1.PodList{}
@@ -197,7 +200,7 @@ func (l *look) pods(ctx context.Context) (map[revision][]ran, error) {
 		for i := range page.Items {
 			p := &page.Items[i]
 			rev, ok := revisionOf(p)
-			if !ok || p.DeletionTimestamp != nil || p.Labels[admit.DigestsLabel] == admit.DigestsOff {
+			if !ok || p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || p.Labels[admit.DigestsLabel] == admit.DigestsOff {
 				continue
 			}
 			record, whole := admit.Learn(p)
@@ -243,7 +246,8 @@ func (l *look) revision(ctx context.Context, rev revision, pods []ran) (int, err
 		}
 	}
 	if record.Of != rev.of {
-		return 0, nil // it goes with the former owner
+		l.tell(l.part(appsv1.SchemeGroupVersion.WithKind(rev.kind), rev.name, rev.of), corev1.EventTypeWarning, "NotHeld", fmt.Sprintf("ControllerRevision %s tells what another of this name began with: remove it, unless the garbage collector does so by itself", rev.record()))
+		return 0, nil
 	}
 	n := 0
 	for _, p := range pods {

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"dhow/internal/operator/admit"
+	"dhow/internal/operator/render"
 )
 
 // digestOf is a digest of one figure.
@@ -156,12 +157,11 @@ func recordsImages(b *bench) {
 	first, second := b.podOf(cart, "cart-1", nil), b.podOf(cart, "cart-2", nil)
 	b.runs(first, image+"@"+digestOf("a"))
 	b.looks(space)
-	b.settled()
+	b.tells(b.labelled(space, "on"), "UnknownLabel", `says "on": let it be dry-run or pin`)
 	revisions := &appsv1.ControllerRevisionList{}
 	if err := b.List(b.ctx, revisions); err != nil || len(revisions.Items) > 0 {
 		b.Errorf("got %d revisions, %v: want nothing where nobody has asked", len(revisions.Items), err)
 	}
-	b.tells(b.labelled(space, "on"), "UnknownLabel", `says "on": let it be dry-run or pin`)
 	b.labelled(space, admit.DigestsDryRun)
 	record := b.recorded(space, "cart-5d9")
 	want := fmt.Sprintf(`{"of":%q,"images":[{"container":"app","image":"%s:v1","digest":%q}]}`, cart.UID, image, digestOf("a"))
@@ -184,7 +184,6 @@ func recordsImages(b *bench) {
 		}
 		return ""
 	})
-	b.looks(space)
 
 	// What a node knows by no digest is told too, and written down so that it is told once.
 	hand := b.replicas(space, "hand")
@@ -223,7 +222,12 @@ func recordsImages(b *bench) {
 	}
 	b.looks(space)
 	b.recorded(space, "taken-5d9")
-	idle("a further look", func() { b.looks(space) })
+	idle("a further look", func() {
+		third := b.podOf(cart, "cart-3", nil)
+		b.runs(third, image+"@"+digestOf("b"))
+		b.looks(space)
+		b.tells(third, "OtherImage", digestOf("b")) // by which it has looked
+	})
 	if n := b.tells(second, "OtherImage", ""); n != 1 {
 		b.Errorf("it was told %d times: want once", n)
 	}
@@ -253,6 +257,18 @@ func recordsImages(b *bench) {
 	revisions = &appsv1.ControllerRevisionList{}
 	if err := b.List(b.ctx, revisions, client.InNamespace(space)); err != nil || slices.ContainsFunc(revisions.Items, func(x appsv1.ControllerRevision) bool { return strings.HasPrefix(x.Name, "out") }) {
 		b.Errorf("got %v, and %d revisions: want none of pods that are left out", err, len(revisions.Items))
+	}
+	// A ReplicaSet that is made again under its name does not go by what the former one ran.
+	b.create(&appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: space, Name: "anew-5d9" + recordEnd, Labels: map[string]string{render.ManagedLabel: render.Manager}}, Data: runtime.RawExtension{Raw: []byte(`{"of":"0b1c"}`)}, Revision: 1})
+	anew := b.replicas(space, "anew")
+	b.runs(b.podOf(anew, "anew-1", nil), image+"@"+digestOf("c"))
+	b.looks(space)
+	b.tells(anew, "NotHeld", "tells what another of this name began with: remove it")
+	if err := b.Delete(b.ctx, b.recorded(space, "anew-5d9")); err != nil {
+		b.Fatal(err)
+	}
+	if o := b.recorded(space, "anew-5d9"); !strings.Contains(string(o.Data.Raw), string(anew.UID)) {
+		b.Errorf("got %s: want its own", o.Data.Raw)
 	}
 	// Turned off, it says nothing any more, and the records stay for when it is turned on again.
 	b.labelled(space, "")
