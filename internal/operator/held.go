@@ -129,12 +129,11 @@ type ran struct {
 func (r *imageReconciler) Reconcile(ctx context.Context, at reconcile.Request) (reconcile.Result, error) {
 	space := &metav1.PartialObjectMetadata{}
 	space.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	err := r.client.Get(ctx, client.ObjectKey{Name: at.Name}, space)
-	if client.IgnoreNotFound(err) != nil {
+	if err := r.client.Get(ctx, client.ObjectKey{Name: at.Name}, space); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("read namespace %s: %w", at.Name, err)
 	}
-	mode := space.Labels[admit.DigestsLabel]
-	if err != nil || space.DeletionTimestamp != nil || mode == "" {
+	mode := space.Labels[admit.DigestsLabel] // none of a namespace that is gone
+	if space.DeletionTimestamp != nil || mode == "" {
 		delete(r.said, at.Name)
 		r.differ.DeleteLabelValues(at.Name)
 		return reconcile.Result{}, nil
