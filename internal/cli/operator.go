@@ -7,12 +7,14 @@ import (
 	"os"
 	"runtime/debug"
 
+	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
 	"dhow/internal/operator"
+	"dhow/internal/operator/orphan"
 	"dhow/internal/operator/render"
 )
 
@@ -84,10 +86,21 @@ func (a *app) operator(ctx context.Context, f operatorFlags) error {
 	if err != nil {
 		return err
 	}
+	o := operator.Options{Config: conf, Policy: policy, LeaderElection: f.elect, Workers: f.workers, Metrics: f.metrics, Health: f.health, Webhook: operator.Webhook{Address: f.webhook}, Log: a.log}
+	if policy.Orphans != nil {
+		aws, err := config.LoadDefaultConfig(ctx)
+		if err != nil {
+			return fmt.Errorf("read the configuration of AWS: %w", err)
+		}
+		if aws.Region == "" {
+			return &usageError{text: "orphans: AWS_REGION says no region: give the operator's account a Pod Identity, which sets it, or set it", see: "dhow operator"}
+		}
+		o.Balancers = orphan.NewCloud(aws)
+	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(softMemory)
 	}
-	return operator.Run(ctx, operator.Options{Config: conf, Policy: policy, LeaderElection: f.elect, Workers: f.workers, Metrics: f.metrics, Health: f.health, Webhook: operator.Webhook{Address: f.webhook}, Log: a.log})
+	return operator.Run(ctx, o)
 }
 
 // readPolicy reads the operator's policy; without a file it is the default.
@@ -101,6 +114,9 @@ func readPolicy(file string) (render.Policy, error) {
 		return p, fmt.Errorf("read the operator's policy: %w", err)
 	}
 	if err := yaml.UnmarshalStrict(text, &p); err != nil {
+		return p, &usageError{text: fmt.Sprintf("the operator's policy %s: %v", file, err), see: "dhow operator"}
+	}
+	if err := p.Check(); err != nil {
 		return p, &usageError{text: fmt.Sprintf("the operator's policy %s: %v", file, err), see: "dhow operator"}
 	}
 	return p, nil

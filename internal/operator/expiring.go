@@ -193,7 +193,7 @@ func balancersChanged() predicate.Predicate {
 
 // expiryGauge is the metric of when certificates end.
 func expiryGauge() *prometheus.GaugeVec {
-	return gauge("certificate_expires_timestamp_seconds", "When the certificate ends that clients of an Exposure see.", "namespace", "exposure", "host")
+	return gauges("certificate_expires_timestamp_seconds", "When the certificate ends that clients of an Exposure see.", "namespace", "exposure", "host")
 }
 
 // registerExpiry lets Exposures wake the controller; then it wakes itself.

@@ -29,30 +29,28 @@ func newCounters() *counters {
 	}
 }
 
-// counter is registered once a process, also where the operator begins anew.
 func counter(name, help string) prometheus.Counter {
-	c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "dhow", Subsystem: "operator", Name: name, Help: help})
+	return registered(prometheus.NewCounter(prometheus.CounterOpts{Namespace: "dhow", Subsystem: "operator", Name: name, Help: help}))
+}
+
+func gauge(name, help string) prometheus.Gauge {
+	return registered(prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "dhow", Subsystem: "operator", Name: name, Help: help}))
+}
+
+// gauges are of what their labels name.
+func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return registered(prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "dhow", Subsystem: "operator", Name: name, Help: help}, labels))
+}
+
+// registered is registered once a process, also where the operator begins anew.
+func registered[C prometheus.Collector](c C) C {
 	if err := metrics.Registry.Register(c); err != nil {
 		var there prometheus.AlreadyRegisteredError
 		if errors.As(err, &there) {
-			if old, ok := there.ExistingCollector.(prometheus.Counter); ok {
+			if old, ok := there.ExistingCollector.(C); ok {
 				return old
 			}
 		}
 	}
 	return c
-}
-
-// gauge is registered once a process, as counter is.
-func gauge(name, help string, labels ...string) *prometheus.GaugeVec {
-	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "dhow", Subsystem: "operator", Name: name, Help: help}, labels)
-	if err := metrics.Registry.Register(g); err != nil {
-		var there prometheus.AlreadyRegisteredError
-		if errors.As(err, &there) {
-			if old, ok := there.ExistingCollector.(*prometheus.GaugeVec); ok {
-				return old
-			}
-		}
-	}
-	return g
 }

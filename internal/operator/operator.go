@@ -111,6 +111,10 @@ type Options struct {
 	Metrics, Health string
 	// KeepEmpty is for how long a shared Gateway stays that nobody asks for; 0 is ten minutes.
 	KeepEmpty time.Duration
+	// Balancers are looked at for orphans where the policy says so, and OrphansEvery how often;
+	// 0 is ten minutes.
+	Balancers    Balancers
+	OrphansEvery time.Duration
 	// Webhook completes pods when they are made.
 	Webhook Webhook
 	// Now tells calendars the time; nil is the machine's clock.
@@ -152,6 +156,9 @@ func Run(ctx context.Context, o Options) error {
 		o.Dial = expiry.Outside()
 	}
 	o.Policy = o.Policy.WithDefaults()
+	if o.Policy.Orphans != nil && o.Balancers == nil {
+		return errors.New("look for orphans: nobody said how AWS is reached")
+	}
 	o.Config = rest.CopyConfig(o.Config)
 	if o.Config.QPS == 0 {
 		o.Config.QPS, o.Config.Burst = clientQPS, clientBurst
@@ -291,12 +298,17 @@ func newManager(ctx context.Context, o Options, known cluster, gate *gatekeeper,
 		return nil, err
 	}
 	if err := registerImages(m, &imageReconciler{client: m.GetClient(), live: m.GetAPIReader(), events: r.events, count: count, said: map[string]map[types.UID]string{},
-		differ: gauge("pods_of_other_image", "Pods that run another image than their revision began with.", "namespace")}, known.rollouts); err != nil {
+		differ: gauges("pods_of_other_image", "Pods that run another image than their revision began with.", "namespace")}, known.rollouts); err != nil {
 		return nil, err
 	}
 	if known.scheduled {
 		if err := registerScaled(ctx, m, &scaleReconciler{client: m.GetClient(), live: m.GetAPIReader(), events: r.events, count: count, rollouts: known.rollouts, now: o.Now}); err != nil {
 			return nil, err
+		}
+	}
+	if o.Policy.Orphans != nil {
+		if err := m.Add(newOrphanKeeper(m, o)); err != nil {
+			return nil, fmt.Errorf("look for orphans: %w", err)
 		}
 	}
 	keep := o.KeepEmpty

@@ -65,7 +65,11 @@ kubeVersion: "%s"
 		if err != nil {
 			return nil, err
 		}
-		files["templates/"+strings.ToLower(o.GetKind())+".yaml"] = text
+		name := "templates/" + strings.ToLower(o.GetKind())
+		if files[name+".yaml"] != nil { // another of its kind
+			name += "-" + o.GetName()
+		}
+		files[name+".yaml"] = text
 	}
 	return files, nil
 }
@@ -113,6 +117,9 @@ func holes(o *unstructured.Unstructured) []hole {
 	case "ClusterRoleBinding", "RoleBinding":
 		return []hole{{at: []any{"subjects", 0, "namespace"}, text: "{{ .Release.Namespace }}"}}
 	case "ConfigMap":
+		if o.GetName() != Name {
+			return nil
+		}
 		return []hole{{at: []any{"data", "policy.yaml"}, way: block, text: policyText, value: "|"}}
 	case "MutatingWebhookConfiguration":
 		hooks, _, _ := unstructured.NestedSlice(o.Object, "webhooks")

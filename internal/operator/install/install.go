@@ -187,6 +187,8 @@ func objects() ([]*unstructured.Unstructured, error) {
 		&rbacv1.ClusterRoleBinding{TypeMeta: typed("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"), ObjectMeta: ofCluster(Name), Subjects: subject, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: Name}},
 		&rbacv1.RoleBinding{TypeMeta: typed("rbac.authorization.k8s.io/v1", "RoleBinding"), ObjectMeta: named(Name), Subjects: subject, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: Name}},
 		&corev1.ConfigMap{TypeMeta: typed("v1", "ConfigMap"), ObjectMeta: named(Name), Data: map[string]string{"policy.yaml": defaultPolicy + "\n"}},
+		// The operator fills it, and may make none.
+		&corev1.ConfigMap{TypeMeta: typed("v1", "ConfigMap"), ObjectMeta: named(render.OrphanReport)},
 		// The operator fills it: it may write no other, and make none.
 		&corev1.Secret{TypeMeta: typed("v1", "Secret"), ObjectMeta: named(certificate.Secret), Type: corev1.SecretTypeOpaque},
 		&corev1.Service{TypeMeta: typed("v1", "Service"), ObjectMeta: named(admit.Service), Spec: corev1.ServiceSpec{Selector: mine(), Ports: []corev1.ServicePort{{Name: "webhook", Port: 443, TargetPort: intstr.FromString("webhook"), Protocol: corev1.ProtocolTCP}}}},

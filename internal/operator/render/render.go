@@ -6,6 +6,7 @@ package render
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -99,21 +100,63 @@ type Policy struct {
 	NoGates bool `json:"noGates,omitempty"`
 	// ExpiryDays is how many days ahead the end of a certificate is told; 0 looks at none.
 	ExpiryDays int `json:"expiryDays,omitempty"`
+	// Orphans says what is done with load balancers that nothing owns; nil looks for none.
+	Orphans *Orphans `json:"orphans,omitempty"`
 	// NoDNS says that no names are told to external-dns.
 	NoDNS bool `json:"noDNS,omitempty"`
 }
 
+// Orphans are load balancers and target groups that no object of the cluster owns any more.
+type Orphans struct {
+	// Cluster is the cluster's name, as the AWS Load Balancer Controller was told it.
+	Cluster string `json:"cluster"`
+	// Mode is OrphansDryRun, which is the default, or OrphansDelete.
+	Mode string `json:"mode,omitempty" jsonschema:"enum=DryRun,enum=Delete"`
+	// AfterHours is for how long something must have been an orphan before it is deleted, 1 at
+	// least; 0 is 24.
+	AfterHours int `json:"afterHours,omitempty" jsonschema:"minimum=1"`
+}
+
+// The modes of Orphans, and the ConfigMap that tells what is known of them: the operator may
+// write it and make none, so that it is installed empty.
+const (
+	OrphansDryRun = "DryRun"
+	OrphansDelete = "Delete"
+	OrphanReport  = "dhow-orphans"
+)
+
 // The policy's defaults.
 const (
-	defaultName      = "dhow"
-	defaultNamespace = "dhow-system"
+	defaultName       = "dhow"
+	defaultNamespace  = "dhow-system"
+	defaultAfterHours = 24
 )
+
+// Check says what is wrong with a policy that was written down.
+func (p Policy) Check() error {
+	switch o := p.Orphans; {
+	case o == nil:
+		return nil
+	case o.Cluster == "":
+		return errors.New("orphans.cluster: want the cluster's name, as the AWS Load Balancer Controller was told it")
+	case o.Mode != "" && o.Mode != OrphansDryRun && o.Mode != OrphansDelete:
+		return fmt.Errorf("orphans.mode: %q: want %s or %s", o.Mode, OrphansDryRun, OrphansDelete)
+	case o.AfterHours < 0:
+		return fmt.Errorf("orphans.afterHours: %d: want 1 at least", o.AfterHours)
+	}
+	return nil
+}
 
 // WithDefaults fills in what a policy leaves out.
 func (p Policy) WithDefaults() Policy {
 	p.Name = cmp.Or(p.Name, defaultName)
 	p.Namespace = cmp.Or(p.Namespace, defaultNamespace)
 	p.TLSPolicy = cmp.Or(p.TLSPolicy, elb.TLSPolicy)
+	if p.Orphans != nil {
+		o := *p.Orphans
+		o.Mode, o.AfterHours = cmp.Or(o.Mode, OrphansDryRun), cmp.Or(o.AfterHours, defaultAfterHours)
+		p.Orphans = &o
+	}
 	return p
 }
 
