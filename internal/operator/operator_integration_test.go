@@ -55,6 +55,7 @@ type bench struct {
 	stop      func()
 	clock     *offset
 	dial      expiry.Dial
+	cloud     Balancers
 	// root is the test that the operator's log belongs to, which outlives the steps.
 	root testing.TB
 }
@@ -112,6 +113,7 @@ func newBench(t testing.TB) *bench {
 	for _, name := range []string{b.policy.Namespace, "superapp"} {
 		b.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
+	b.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: b.policy.Namespace, Name: render.OrphanReport}})
 	b.rights()
 	b.balancers = apitest.PlayBalancers(ctx, t, b.conf)
 	b.start()
@@ -161,7 +163,7 @@ func (b *bench) start() {
 	conf.Impersonate = rest.ImpersonationConfig{UserName: account}
 	conf.Wrap(func(next http.RoundTripper) http.RoundTripper { return counted{next, b.writes} })
 	ctx, cancel := context.WithCancel(b.ctx)
-	o := Options{Config: conf, Policy: b.policy, Now: b.clock.now, Dial: b.dial, Log: slog.New(slog.NewTextHandler(b.root.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))}
+	o := Options{Config: conf, Policy: b.policy, Now: b.clock.now, Dial: b.dial, Balancers: b.cloud, OrphansEvery: 100 * time.Millisecond, Log: slog.New(slog.NewTextHandler(b.root.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))}
 	root := b.root
 	var group sync.WaitGroup
 	group.Go(func() {
@@ -312,6 +314,7 @@ func TestOperator(t *testing.T) {
 	step("what containers take becomes what they should ask for", sizes)
 	step("a certificate that ends is told", expires)
 	step("what a revision began with is written down once", recordsImages)
+	step("what nothing owns is found, and deleted", cleans)
 	step("a namespace's workloads get Exposures by themselves", deduces)
 }
 

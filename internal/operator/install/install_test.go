@@ -296,6 +296,8 @@ func TestWrongValues(t *testing.T) {
 		{"image: {pullPolicy: Sometimes}", "pullPolicy"},
 		{"policy: {domian: bank.example}", "domian"},
 		{"policy: {edge: 10.0.0.0/22}", "edge"},
+		{"policy: {orphans: {cluster: bank, mode: Sometimes}}", "mode"},
+		{"policy: {orphans: {}}", "cluster"},
 		{"admission: {timeoutSeconds: 60}", "timeoutSeconds"},
 	} {
 		if _, err := rendered(t, Namespace, c.values); err == nil || !strings.Contains(err.Error(), c.want) {
