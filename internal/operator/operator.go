@@ -1,7 +1,8 @@
 // Package operator is the controller of Exposures: it makes in a cluster what package
 // render says that each takes, keeps it so, and tells in the Exposure's status what it did,
 // why, and what AWS's own controller says. It talks to the API server alone: load balancers
-// are the AWS Load Balancer Controller's to make.
+// are the AWS Load Balancer Controller's to make. Only where it is told to look for those that
+// nothing owns does it ask AWS, through Balancers.
 //
 // What it makes it applies on the server's side as the field manager dhow. It fights nobody:
 // a field that another program has set is a conflict, which the status tells; what was
@@ -156,6 +157,9 @@ func Run(ctx context.Context, o Options) error {
 		o.Dial = expiry.Outside()
 	}
 	o.Policy = o.Policy.WithDefaults()
+	if err := o.Policy.Check(); err != nil {
+		return fmt.Errorf("the operator's policy: %w", err)
+	}
 	if o.Policy.Orphans != nil && o.Balancers == nil {
 		return errors.New("look for orphans: nobody said how AWS is reached")
 	}

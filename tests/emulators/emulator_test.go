@@ -162,7 +162,7 @@ func clients(t *testing.T, endpoints map[string]string) aws.Config {
 }
 
 // services are those that the tests call, by the names of the SDK.
-var services = []string{"CloudFormation", "CloudWatch", "EC2", "IAM", "KMS", "RDS", "Route 53", "S3", "Scheduler", "Service Quotas", "SNS", "STS", "Secrets Manager", "ECR"}
+var services = []string{"CloudFormation", "CloudWatch", "EC2", "IAM", "KMS", "RDS", "Route 53", "S3", "Scheduler", "Service Quotas", "SNS", "STS", "Secrets Manager", "ECR", "Elastic Load Balancing v2"}
 
 // config points the SDK at the emulator for every service.
 func (e *emulator) config(t *testing.T) aws.Config {

@@ -113,8 +113,8 @@ type Orphans struct {
 	// Mode is OrphansDryRun, which is the default, or OrphansDelete.
 	Mode string `json:"mode,omitempty" jsonschema:"enum=DryRun,enum=Delete"`
 	// AfterHours is for how long something must have been an orphan before it is deleted, 1 at
-	// least; 0 is 24.
-	AfterHours int `json:"afterHours,omitempty" jsonschema:"minimum=1"`
+	// least and 8760, a year, at most; 0 is 24.
+	AfterHours int `json:"afterHours,omitempty" jsonschema:"minimum=1,maximum=8760"`
 }
 
 // The modes of Orphans, and the ConfigMap that tells what is known of them: the operator may
@@ -130,6 +130,7 @@ const (
 	defaultName       = "dhow"
 	defaultNamespace  = "dhow-system"
 	defaultAfterHours = 24
+	mostAfterHours    = 8760
 )
 
 // Check says what is wrong with a policy that was written down.
@@ -141,8 +142,8 @@ func (p Policy) Check() error {
 		return errors.New("orphans.cluster: want the cluster's name, as the AWS Load Balancer Controller was told it")
 	case o.Mode != "" && o.Mode != OrphansDryRun && o.Mode != OrphansDelete:
 		return fmt.Errorf("orphans.mode: %q: want %s or %s", o.Mode, OrphansDryRun, OrphansDelete)
-	case o.AfterHours < 0:
-		return fmt.Errorf("orphans.afterHours: %d: want 1 at least", o.AfterHours)
+	case o.AfterHours < 0 || o.AfterHours > mostAfterHours:
+		return fmt.Errorf("orphans.afterHours: %d: want 1 to %d", o.AfterHours, mostAfterHours)
 	}
 	return nil
 }

@@ -282,3 +282,31 @@ func TestClaims(t *testing.T) {
 		}
 	}
 }
+
+// TestPolicy: an orphan's time is never shorter than an hour, and what is wrong is said.
+func TestPolicy(t *testing.T) {
+	for _, c := range []struct {
+		orphans *Orphans
+		want    string
+	}{
+		{nil, ""},
+		{&Orphans{Cluster: "bank"}, ""},
+		{&Orphans{Cluster: "bank", Mode: OrphansDelete, AfterHours: 1}, ""},
+		{&Orphans{}, "orphans.cluster: want"},
+		{&Orphans{Cluster: "bank", Mode: "delete"}, `orphans.mode: "delete": want DryRun or Delete`},
+		{&Orphans{Cluster: "bank", AfterHours: -1}, "orphans.afterHours: -1: want 1 to 8760"},
+		{&Orphans{Cluster: "bank", AfterHours: 1 << 40}, "want 1 to 8760"},
+	} {
+		p := Policy{Orphans: c.orphans}
+		if err := p.Check(); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: got %v: want %q", c.orphans, err, c.want)
+		}
+		if o := p.WithDefaults().Orphans; c.want == "" && o != nil && (o.Mode == "" || o.AfterHours < 1) {
+			t.Errorf("%+v becomes %+v", c.orphans, o)
+		}
+	}
+	o := &Orphans{Cluster: "bank"}
+	if got := (Policy{Orphans: o}).WithDefaults().Orphans; *got != (Orphans{Cluster: "bank", Mode: OrphansDryRun, AfterHours: 24}) || o.Mode != "" {
+		t.Errorf("got %+v, of %+v", got, o)
+	}
+}
