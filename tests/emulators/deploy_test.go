@@ -344,6 +344,7 @@ func TestMoto(t *testing.T) {
 	}
 	deploy(t, c, graphOf(t, library, v, "delegation"), landing.OutcomeCreated)
 	readDelegation(t, in(c, environments[1].account), v[""]["delegation"]["MainZoneId"], v[""]["delegation"]["DevZoneNameServers"])
+	cleaned(t, c)
 }
 
 // guarded stands before moto, which has no UpdateTerminationProtection: it takes that
