@@ -85,7 +85,7 @@ func (k *orphanKeeper) Start(ctx context.Context) error {
 			k.failed.Inc()
 			k.log.Error("orphans could not be looked for: nothing is deleted", "error", err)
 		}
-		pause := k.every - time.Duration(rand.Float64()*float64(k.every)/5) //nolint:gosec // no secret
+		pause := k.every - time.Duration(rand.Float64()*float64(k.every)/5)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -201,7 +201,7 @@ func (k *orphanKeeper) owners(ctx context.Context) (orphan.Cluster, error) {
 	if err != nil {
 		return c, err
 	}
-	err = k.each(ctx, gatewayv1.SchemeGroupVersion.WithKind("Gateway"), named, of(c.Gateways))
+	err = k.each(ctx, gatewayv1.GroupVersion.WithKind("Gateway"), named, of(c.Gateways))
 	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
 		c.NoGateways, err = true, nil
 	}

@@ -10,7 +10,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"dhow/internal/operator/orphan"
@@ -21,9 +20,11 @@ import (
 // rights at the API server.
 func cleans(b *bench) {
 	b.clock.set(b, "12:00:00")
-	b.create(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "proof"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}})
-	b.create(&networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "edge", Annotations: map[string]string{"alb.ingress.kubernetes.io/group.name": "edge"}},
-		Spec: networkingv1.IngressSpec{DefaultBackend: &networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "proof", Port: networkingv1.ServiceBackendPort{Number: 80}}}}})
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "proof"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+	b.create(service)
+	edge := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "edge", Annotations: map[string]string{"alb.ingress.kubernetes.io/group.name": "edge"}},
+		Spec: networkingv1.IngressSpec{DefaultBackend: &networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "proof", Port: networkingv1.ServiceBackendPort{Number: 80}}}}}
+	b.create(edge)
 	for _, o := range []map[string]any{
 		{"kind": "TargetGroupBinding", "metadata": map[string]any{"namespace": "superapp", "name": "proof"}, "spec": map[string]any{"targetGroupARN": "arn:proof", "serviceRef": map[string]any{"name": "proof", "port": int64(80)}}},
 		{"kind": "IngressClassParams", "metadata": map[string]any{"name": "inner"}, "spec": map[string]any{"group": map[string]any{"name": "inner"}}},
@@ -126,13 +127,8 @@ func cleans(b *bench) {
 	if s.looked() != looks {
 		b.Error("turned off, it looks")
 	}
-	for _, o := range []client.Object{&corev1.Service{}, &networkingv1.Ingress{}} {
-		o.SetNamespace("superapp")
-		o.SetName("proof")
-		if _, ok := o.(*networkingv1.Ingress); ok {
-			o.SetName("edge")
-		}
-		if err := b.Delete(b.ctx, o, &client.DeleteOptions{GracePeriodSeconds: ptr.To(int64(0))}); err != nil {
+	for _, o := range []client.Object{service, edge} {
+		if err := b.Delete(b.ctx, o); err != nil {
 			b.Error(err)
 		}
 	}

@@ -23,7 +23,7 @@ func gone(names ...string) Judgement {
 	for _, name := range names {
 		all = append(all, made(LoadBalancer, name, "service.k8s.aws", "gone/"+name))
 	}
-	for i := range len(names) {
+	for i := range names {
 		all = append(all, made(LoadBalancer, fmt.Sprint("owned", i), "service.k8s.aws", "shop/db"))
 	}
 	return Judge(all, living())
