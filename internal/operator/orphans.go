@@ -201,7 +201,7 @@ func (k *orphanKeeper) owners(ctx context.Context) (orphan.Cluster, error) {
 	if err != nil {
 		return c, err
 	}
-	err = k.each(ctx, gatewayv1.GroupVersion.WithKind("Gateway"), named, of(c.Gateways))
+	err = k.each(ctx, schema.GroupVersionKind{Group: gatewayv1.GroupName, Version: "v1", Kind: "Gateway"}, named, of(c.Gateways))
 	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
 		c.NoGateways, err = true, nil
 	}

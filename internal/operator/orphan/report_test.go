@@ -179,7 +179,7 @@ func TestSeenAllTheTime(t *testing.T) {
 		var since time.Time // of the only orphan there can be, zero without
 		now := begin
 		last := now
-		for range rapid.IntRange(1, 40).Draw(t, "looks") {
+		for range rapid.IntRange(1, 16).Draw(t, "looks") {
 			now = now.Add(time.Duration(rapid.IntRange(1, 80).Draw(t, "minutes")) * time.Minute)
 			j := gone()
 			if rapid.IntRange(0, 9).Draw(t, "there") > 0 {
