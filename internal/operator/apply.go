@@ -22,9 +22,6 @@ import (
 )
 
 const (
-	// fieldsNote is where the cache keeps the hash of the fields that are the operator's, in
-	// the place of all managed fields. It never leaves the process.
-	fieldsNote = "cache." + v1alpha1.Group + "/fields"
 	// byHand is what the names of people's own tools begin with: what somebody changed by
 	// hand is set right, where a program is left to itself.
 	byHand = "kubectl"
@@ -341,5 +338,6 @@ func ownFields(all []metav1.ManagedFieldsEntry) string {
 	return ""
 }
 
-// fieldsOf is the hash that the cache keeps.
-func fieldsOf(o client.Object) string { return o.GetAnnotations()[fieldsNote] }
+// fieldsOf is the hash of the fields that are the operator's, which the cache keeps in the place
+// of all managed fields, where API servers no longer write anything. It never leaves the process.
+func fieldsOf(o client.Object) string { return o.GetSelfLink() }

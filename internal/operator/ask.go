@@ -36,7 +36,7 @@ func (r *reconciler) ask(ctx context.Context, s *state) error {
 		s.Status.LoadBalancers = nil
 		return nil
 	}
-	have, err := r.own(ctx, s.Exposure)
+	have, err := r.there(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -176,7 +176,7 @@ func registerDeduced(m manager.Manager, r *deduceReconciler, name string, list f
 			return space(ctx, o.GetName())
 		}), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-			if o.GetLabels()[render.ManagedLabel] == render.Manager {
+			if isOwn(o) || o.GetLabels()[render.ManagedLabel] == render.Manager {
 				return nil
 			}
 			return space(ctx, o.GetNamespace())

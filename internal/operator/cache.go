@@ -1,8 +1,6 @@
 package operator
 
 import (
-	"context"
-
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -22,9 +20,6 @@ import (
 	"dhow/internal/operator/render"
 )
 
-// ownIndex finds what is an Exposure's own by its UID.
-const ownIndex = "owner"
-
 // kind is a kind of which the operator makes objects.
 type kind struct {
 	schema.GroupVersionKind
@@ -33,32 +28,6 @@ type kind struct {
 }
 
 func (k kind) empty() client.Object { return k.sample.DeepCopyObject().(client.Object) }
-
-func (k kind) list() client.ObjectList {
-	switch k.sample.(type) {
-	case *corev1.Service:
-		return &corev1.ServiceList{}
-	case *autoscalingv2.HorizontalPodAutoscaler:
-		return &autoscalingv2.HorizontalPodAutoscalerList{}
-	case *policyv1.PodDisruptionBudget:
-		return &policyv1.PodDisruptionBudgetList{}
-	case *networkingv1.Ingress:
-		return &networkingv1.IngressList{}
-	case *gatewayv1.HTTPRoute:
-		return &gatewayv1.HTTPRouteList{}
-	case *gatewayv1.GRPCRoute:
-		return &gatewayv1.GRPCRouteList{}
-	case *gatewayv1.TCPRoute:
-		return &gatewayv1.TCPRouteList{}
-	case *gatewayv1.UDPRoute:
-		return &gatewayv1.UDPRouteList{}
-	case *gatewayv1.Gateway:
-		return &gatewayv1.GatewayList{}
-	}
-	l := &metav1.PartialObjectMetadataList{}
-	l.SetGroupVersionKind(k.GroupVersionKind.GroupVersion().WithKind(k.Kind + "List"))
-	return l
-}
 
 // kinds are those that this cluster knows: an Exposure's own, and what Exposures share.
 func kinds(c cluster) (own, shared []kind) {
@@ -136,12 +105,13 @@ func strip(x any) (any, error) {
 			kept[k] = v
 		}
 	}
-	if note != "" {
-		kept[fieldsNote] = note
-	}
+	o.SetSelfLink(note)
 	o.SetAnnotations(nil)
 	if len(kept) > 0 {
 		o.SetAnnotations(kept)
+	}
+	if isOwn(o) { // its name and its owner say as much
+		o.SetLabels(nil)
 	}
 	switch x := x.(type) {
 	case *appsv1.Deployment:
@@ -204,20 +174,4 @@ func stripRollout(u *unstructured.Unstructured) {
 	}
 	u.Object["spec"] = small["spec"]
 	u.Object["status"] = map[string]any{"availableReplicas": int64(d.Status.AvailableReplicas)}
-}
-
-// index lets what is an Exposure's own be found.
-func index(ctx context.Context, in client.FieldIndexer, own []kind) error {
-	for _, k := range own {
-		err := in.IndexField(ctx, k.empty(), ownIndex, func(o client.Object) []string {
-			if c := metav1.GetControllerOf(o); c != nil && c.Kind == "Exposure" {
-				return []string{string(c.UID)}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -51,6 +51,7 @@ type reconciler struct {
 	cluster cluster
 	policy  render.Policy
 	kinds   []kind
+	owned   *owned
 	demands *demands
 	count   *counters
 	// guards says that pods of namespaces that ask for it are completed when they are made.
@@ -369,7 +370,7 @@ func (r *reconciler) objects(ctx context.Context, s *state) error {
 	for _, o := range s.Status.Objects {
 		before[o.Kind+"/"+o.Name] = o
 	}
-	have, err := r.own(ctx, s.Exposure)
+	have, err := r.there(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -416,20 +417,42 @@ func (r *reconciler) objects(ctx context.Context, s *state) error {
 	return nil
 }
 
-// own are the objects of an Exposure in the cache, by kind and name.
-func (r *reconciler) own(ctx context.Context, e *v1alpha1.Exposure) (map[string]client.Object, error) {
+// there is what the cache has of the names that are wanted, whosever it is, and of the
+// Exposure's own that is no longer wanted, by kind and name.
+func (r *reconciler) there(ctx context.Context, s *state) (map[string]client.Object, error) {
 	have := map[string]client.Object{}
-	for _, k := range r.kinds {
-		l := k.list()
-		if err := r.client.List(ctx, l, client.InNamespace(e.Namespace), client.MatchingFields{ownIndex: string(e.UID)}, client.UnsafeDisableDeepCopy); err != nil {
-			return nil, fmt.Errorf("list %ss: %w", k.Kind, err)
+	look := func(p piece, any bool) error {
+		i := slices.IndexFunc(r.kinds, func(k kind) bool { return k.Kind == p.kind })
+		if i < 0 {
+			return nil // the cluster has forgotten the kind, or the object is nobody's to make
 		}
-		err := metaEach(l, func(x client.Object) {
-			o := x.DeepCopyObject().(client.Object)
-			o.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind)
-			have[k.Kind+"/"+o.GetName()] = o
-		})
+		o := r.kinds[i].empty()
+		err := r.client.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: p.name}, o)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
 		if err != nil {
+			return fmt.Errorf("read %s %s/%s: %w", p.kind, s.Namespace, p.name, err)
+		}
+		if c := metav1.GetControllerOf(o); any || c != nil && c.UID == s.UID {
+			o.GetObjectKind().SetGroupVersionKind(r.kinds[i].GroupVersionKind)
+			have[p.String()] = o
+		}
+		return nil
+	}
+	wanted := map[piece]bool{}
+	for _, want := range s.out.Objects {
+		p := piece{want.GetKind(), want.GetName()}
+		wanted[p] = true
+		if err := look(p, true); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range r.owned.all(s.UID) {
+		if wanted[p] {
+			continue
+		}
+		if err := look(p, false); err != nil {
 			return nil, err
 		}
 	}

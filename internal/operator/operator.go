@@ -267,7 +267,7 @@ func newManager(ctx context.Context, o Options, known cluster, gate *gatekeeper,
 	if err := errors.Join(m.AddHealthzCheck("ping", healthz.Ping), m.AddReadyzCheck("ping", healthz.Ping)); err != nil {
 		return nil, fmt.Errorf("make the operator: %w", err)
 	}
-	if err := indexes(ctx, m, own, o.Policy); err != nil {
+	if err := indexes(ctx, m, o.Policy); err != nil {
 		return nil, fmt.Errorf("index the cache: %w", err)
 	}
 	wake := make(chan event.TypedGenericEvent[render.Scope], len(render.Scopes))
@@ -278,7 +278,7 @@ func newManager(ctx context.Context, o Options, known cluster, gate *gatekeeper,
 		}
 	})
 	apply := &applier{client: m.GetClient(), live: m.GetAPIReader()}
-	r := &reconciler{client: m.GetClient(), apply: apply, events: m.GetEventRecorder(leaseName), cluster: known, policy: o.Policy, kinds: own, demands: asked, count: count, guards: gate != nil}
+	r := &reconciler{client: m.GetClient(), apply: apply, events: m.GetEventRecorder(leaseName), cluster: known, policy: o.Policy, kinds: own, owned: newOwned(), demands: asked, count: count, guards: gate != nil}
 	if err := r.register(m, shared, workers(o)); err != nil {
 		return nil, err
 	}
@@ -342,8 +342,8 @@ func workers(o Options) int {
 	return DefaultWorkers
 }
 
-// indexes let Exposures be found by what they claim and name, and objects by their owner.
-func indexes(ctx context.Context, m manager.Manager, own []kind, p render.Policy) error {
+// indexes let Exposures be found by what they claim and name.
+func indexes(ctx context.Context, m manager.Manager, p render.Policy) error {
 	in := m.GetFieldIndexer()
 	exposures := func(name string, of func(*v1alpha1.Exposure) []string) error {
 		return in.IndexField(ctx, &v1alpha1.Exposure{}, name, func(o client.Object) []string {
@@ -353,7 +353,7 @@ func indexes(ctx context.Context, m manager.Manager, own []kind, p render.Policy
 			return nil
 		})
 	}
-	return errors.Join(index(ctx, in, own),
+	return errors.Join(
 		exposures(claimIndex, func(e *v1alpha1.Exposure) []string {
 			var keys []string
 			for _, c := range render.Claims(e, p) {
@@ -469,21 +469,27 @@ func isOwn(o client.Object) bool {
 	return c != nil && c.Kind == "Exposure"
 }
 
-// ownHandler wakes the Exposure that an object is of, notes what the cache has come to, and
-// forgets what is gone.
+// ownHandler wakes the Exposure that an object is of, notes what the cache shows, and forgets
+// what is gone.
 func (r *reconciler) ownHandler(m manager.Manager, k kind) handler.EventHandler {
 	wake := handler.EnqueueRequestForOwner(m.GetScheme(), m.GetRESTMapper(), &v1alpha1.Exposure{}, handler.OnlyControllerOwner())
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			r.apply.see(k.GroupVersionKind, e.Object)
+			r.owned.show(k.Kind, e.Object)
 			wake.Create(ctx, e, q)
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			r.apply.see(k.GroupVersionKind, e.ObjectNew)
+			if was, is := metav1.GetControllerOf(e.ObjectOld), metav1.GetControllerOf(e.ObjectNew); was != nil && (is == nil || is.UID != was.UID) {
+				r.owned.gone(k.Kind, e.ObjectOld)
+			}
+			r.owned.show(k.Kind, e.ObjectNew)
 			wake.Update(ctx, e, q)
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			r.apply.see(k.GroupVersionKind, e.Object)
+			r.owned.gone(k.Kind, e.Object)
 			o := e.Object.DeepCopyObject().(client.Object)
 			o.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind)
 			r.apply.forget(keyOf(o))
@@ -578,7 +584,7 @@ func (r *gatewayReconciler) register(m manager.Manager, wake <-chan event.TypedG
 
 // wake looks at the Gateways that an object may belong to.
 func (r *gatewayReconciler) wake(o client.Object, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-	if o.GetNamespace() != "" && o.GetNamespace() != r.policy.Namespace || o.GetLabels()[render.ExposureLabel] != "" {
+	if o.GetNamespace() != "" && o.GetNamespace() != r.policy.Namespace || isOwn(o) || o.GetLabels()[render.ExposureLabel] != "" {
 		return
 	}
 	for _, s := range render.Scopes {
