@@ -25,8 +25,9 @@ import (
 )
 
 const (
-	// fieldManager is the owner of the applied fields.
-	fieldManager = "dhow"
+	// fieldManager is the owner of the applied fields. It is another than the operator's: what one
+	// manager applies in part, the server takes for the whole of what it wants.
+	fieldManager = "dhow-demo"
 	// clientQPS and clientBurst are requests to an API server: client-go's own limits
 	// of 5 and 10 would make the start of a cluster a matter of minutes.
 	clientQPS, clientBurst = 200, 400

@@ -2,6 +2,8 @@ package render
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -237,7 +239,7 @@ func (m *maker) readiness() *corev1.Probe {
 	switch {
 	case p.protocol == v1alpha1.UDP:
 		return nil
-	case m.spec.Health != nil && m.spec.Health.Path != "" && p.requests():
+	case m.spec.Health != nil && m.spec.Health.Path != "" && p.requests() && !refusals(m.spec.Health.Codes):
 		port := p.target
 		if m.spec.Health.Port != nil {
 			port = *m.spec.Health.Port
@@ -247,6 +249,18 @@ func (m *maker) readiness() *corev1.Probe {
 		probe.TCPSocket = &corev1.TCPSocketAction{Port: p.target}
 	}
 	return probe
+}
+
+// leastRefusal is the first code that the kubelet takes for a failure.
+const leastRefusal = 400
+
+// refusals says that codes of health, as 200 or 200-499, hold some that the kubelet takes for
+// failures: a probe that asks for them would keep healthy pods from ever being ready.
+func refusals(codes string) bool {
+	return slices.ContainsFunc(strings.FieldsFunc(codes, func(r rune) bool { return r == ',' || r == '-' }), func(text string) bool {
+		n, err := strconv.Atoi(text)
+		return err == nil && n >= leastRefusal
+	})
 }
 
 // spread is how pods should be spread over zones and nodes.
