@@ -310,3 +310,12 @@ func TestPolicy(t *testing.T) {
 		t.Errorf("got %+v, of %+v", got, o)
 	}
 }
+
+// The kubelet takes 400 and more for failures, whatever a load balancer does.
+func TestRefusals(t *testing.T) {
+	for codes, want := range map[string]bool{"": false, "200": false, "200-399": false, "200,302": false, "200-499": true, "200,404": true, "401": true} {
+		if got := refusals(codes); got != want {
+			t.Errorf("%q: got %t, want %t", codes, got, want)
+		}
+	}
+}
