@@ -245,7 +245,7 @@ func (a *applier) mayWrite(ctx context.Context, by owner, want *unstructured.Uns
 	}
 	if c := metav1.GetControllerOf(there); c != nil {
 		if by.exposure != nil && c.Kind == "Exposure" && c.Name == by.exposure.Name {
-			return &objectError{reason: reasonTerminating, text: describe(want) + " is of an Exposure of this name that is gone: it is made again when the garbage collector has removed it"}
+			return a.inherit(ctx, by.exposure, want)
 		}
 		return &objectError{reason: reasonNotOwned, text: fmt.Sprintf("%s is there already, and is of %s %s: choose another name", describe(want), c.Kind, c.Name)}
 	}
@@ -253,6 +253,21 @@ func (a *applier) mayWrite(ctx context.Context, by owner, want *unstructured.Uns
 		return nil
 	}
 	return &objectError{reason: reasonNotOwned, text: describe(want) + " is there already, and dhow did not make it: set adopt to take it over, remove it, or choose another name"}
+}
+
+// inherit lets an Exposure have what one of its name had that is gone, so that traffic does not
+// stop until the garbage collector has removed it. That it is gone the API server must say: the
+// cache may show the one that is gone.
+func (a *applier) inherit(ctx context.Context, e *v1alpha1.Exposure, want *unstructured.Unstructured) error {
+	now := &metav1.PartialObjectMetadata{}
+	now.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Exposure"))
+	if err := a.live.Get(ctx, client.ObjectKeyFromObject(e), now); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("look whose %s is: %w", describe(want), err)
+	}
+	if now.UID != e.UID {
+		return &objectError{reason: reasonTerminating, text: describe(want) + " is of an Exposure of this name that was made since"}
+	}
+	return nil
 }
 
 // remove deletes an object that is no longer wanted, if it is still the one that was seen.

@@ -300,6 +300,7 @@ func TestOperator(t *testing.T) {
 	step("what an operator wrote that leads no more is set right", healsLateWrites)
 	step("another program's fields are a conflict", fightsNobody)
 	step("what others made is not taken over", adoptsNothing)
+	step("an Exposure that is made again has what the one before it had", inherits)
 	step("conditions follow the workload and AWS", follows)
 	step("what is no longer wanted is removed", prunes)
 	step("who claims what another has waits for it", waits)
@@ -569,6 +570,25 @@ func adoptsNothing(b *bench) {
 	if b.get(mine); mine.Spec.Selector["app"] != "user" || metav1.GetControllerOf(mine) == nil {
 		b.Errorf("got %+v: want it taken over", mine)
 	}
+}
+
+func inherits(b *bench) {
+	b.workload("again")
+	first := b.exposure("again", nil)
+	b.ready(first)
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "superapp", Name: "again"}}
+	b.get(service)
+	id := service.UID
+	if err := b.Delete(b.ctx, first); err != nil {
+		b.Fatal(err)
+	}
+	// There is no garbage collector here, and in a cluster it may take a quarter of an hour.
+	second := b.exposure("again", nil)
+	b.ready(second)
+	if b.get(service); service.UID != id || len(service.OwnerReferences) != 1 || service.OwnerReferences[0].UID != second.UID {
+		b.Errorf("the Service is owned by %+v: want it as it was, and of the second Exposure alone", service.OwnerReferences)
+	}
+	b.settled()
 }
 
 func follows(b *bench) {

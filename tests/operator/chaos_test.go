@@ -183,6 +183,7 @@ func (w *world) calm() {
 	for _, x := range w.wires {
 		x.Heal()
 	}
+	w.plane.KillCollector()
 	began := time.Now()
 	deadline := began.Add(settleTime)
 	var g goldens

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -87,6 +88,7 @@ type Plane struct {
 	store, server *process.Server
 	peer          *process.Port // of etcd, where nobody calls
 	collecting    sync.WaitGroup
+	collector     atomic.Pointer[process.Process]
 	closed        chan struct{} // ends the garbage collector
 	close         sync.Once
 	tokens        map[string]string // by user
@@ -167,6 +169,7 @@ func (p *Plane) collect(kubeconfig string) error {
 	}
 	p.collecting.Go(func() {
 		for err == nil {
+			p.collector.Store(current)
 			select {
 			case <-p.closed:
 				current.Kill() // it holds nothing
@@ -203,6 +206,14 @@ func (p *Plane) folder(name string) string  { return filepath.Join(p.o.Dir, name
 func (p *Plane) program(name string) string { return filepath.Join(p.bin, name) }
 func (p *Plane) storeURL() string {
 	return "http://" + loopback + ":" + strconv.Itoa(p.store.Port)
+}
+
+// KillCollector ends the garbage collector at once, and another begins: it waits ever longer, a
+// quarter of an hour in the end, with what it could not remove when the API server was away.
+func (p *Plane) KillCollector() {
+	if c := p.collector.Load(); c != nil {
+		c.Kill()
+	}
 }
 
 // Address is the API server's host and port, which stay.
