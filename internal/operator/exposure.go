@@ -421,7 +421,7 @@ func (r *reconciler) objects(ctx context.Context, s *state) error {
 // Exposure's own that is no longer wanted, by kind and name.
 func (r *reconciler) there(ctx context.Context, s *state) (map[string]client.Object, error) {
 	have := map[string]client.Object{}
-	look := func(p piece, any bool) error {
+	look := func(p piece, anybody bool) error {
 		i := slices.IndexFunc(r.kinds, func(k kind) bool { return k.Kind == p.kind })
 		if i < 0 {
 			return nil // the cluster has forgotten the kind, or the object is nobody's to make
@@ -434,7 +434,7 @@ func (r *reconciler) there(ctx context.Context, s *state) (map[string]client.Obj
 		if err != nil {
 			return fmt.Errorf("read %s %s/%s: %w", p.kind, s.Namespace, p.name, err)
 		}
-		if c := metav1.GetControllerOf(o); any || c != nil && c.UID == s.UID {
+		if c := metav1.GetControllerOf(o); anybody || c != nil && c.UID == s.UID {
 			o.GetObjectKind().SetGroupVersionKind(r.kinds[i].GroupVersionKind)
 			have[p.String()] = o
 		}
