@@ -203,7 +203,7 @@ func (r *reconciler) input(ctx context.Context, s *state) (render.Input, error) 
 	if in.Ports, err = r.ports(ctx, s.Exposure); err != nil {
 		return in, err
 	}
-	if in.Scaled, in.Budgeted, err = r.others(ctx, s); err != nil {
+	if err := r.others(ctx, s, &in); err != nil {
 		return in, err
 	}
 	in.Exposure, s.scheduled, err = r.scheduled(ctx, s.Exposure)
@@ -230,23 +230,23 @@ func (r *reconciler) ports(ctx context.Context, e *v1alpha1.Exposure) ([]corev1.
 
 // others name what scales and protects the workload already, and is not this Exposure's: what
 // no Exposure made, or what an older one of the same pods did.
-func (r *reconciler) others(ctx context.Context, s *state) (scaled, budgeted string, err error) {
+func (r *reconciler) others(ctx context.Context, s *state, in *render.Input) error {
 	mine := func(o client.Object) bool {
 		return isOwn(o) || metav1.GetControllerOf(o) == nil && s.Spec.Adopt && o.GetName() == s.Name
 	}
 	scalers := &autoscalingv2.HorizontalPodAutoscalerList{}
 	if err := r.client.List(ctx, scalers, client.InNamespace(s.Namespace), client.MatchingFields{workloadIndex: s.facts.Kind + "/" + s.facts.Name}, client.UnsafeDisableDeepCopy); err != nil {
-		return "", "", fmt.Errorf("list what scales: %w", err)
+		return fmt.Errorf("list what scales: %w", err)
 	}
 	for i := range scalers.Items {
 		h := &scalers.Items[i]
 		if at := h.Spec.ScaleTargetRef; !mine(h) && s.facts.Name != "" && at.Kind == s.facts.Kind && at.Name == s.facts.Name {
-			scaled = max(scaled, h.Name)
+			in.Scaled = max(in.Scaled, h.Name)
 		}
 	}
 	budgets := &policyv1.PodDisruptionBudgetList{}
 	if err := r.client.List(ctx, budgets, client.InNamespace(s.Namespace), client.MatchingFields{foreignIndex: foreign}, client.UnsafeDisableDeepCopy); err != nil {
-		return "", "", fmt.Errorf("list what protects from disruption: %w", err)
+		return fmt.Errorf("list what protects from disruption: %w", err)
 	}
 	for i := range budgets.Items {
 		b := &budgets.Items[i]
@@ -255,20 +255,21 @@ func (r *reconciler) others(ctx context.Context, s *state) (scaled, budgeted str
 			continue
 		}
 		if selector.Matches(labels.Set(s.facts.Selector)) {
-			budgeted = max(budgeted, b.Name)
+			in.Budgeted = max(in.Budgeted, b.Name)
 		}
 	}
-	oldScaled, oldBudgeted, err := r.elders(ctx, s)
-	return cmp.Or(scaled, oldScaled), cmp.Or(budgeted, oldBudgeted), err
+	return r.elders(ctx, s, in)
 }
 
-// elders name what scales and protects the same pods for an older Exposure. Who is younger
-// makes none, so that of several it is always one, and the same, that does.
-func (r *reconciler) elders(ctx context.Context, s *state) (scaled, budgeted string, err error) {
+// elders name what scales and protects the same pods for an older Exposure, and which says
+// how load balancers treat the same Service. Who is younger makes none, so that of several it
+// is always one, and the same, that does.
+func (r *reconciler) elders(ctx context.Context, s *state, in *render.Input) error {
+	var scaled, budgeted string
 	pods := labels.FormatLabels(s.facts.Selector)
 	all := &v1alpha1.ExposureList{}
 	if err := r.client.List(ctx, all, client.InNamespace(s.Namespace), client.MatchingFields{podsIndex: pods}, client.UnsafeDisableDeepCopy); err != nil {
-		return "", "", fmt.Errorf("list Exposures: %w", err)
+		return fmt.Errorf("list Exposures: %w", err)
 	}
 	for i := range all.Items {
 		x := &all.Items[i]
@@ -281,21 +282,27 @@ func (r *reconciler) elders(ctx context.Context, s *state) (scaled, budgeted str
 				scaled = o.Name + " of Exposure " + x.Name
 			case budgetKind:
 				budgeted = o.Name + " of Exposure " + x.Name
+			case elb.TargetGroupKind:
+				if o.Name == x.Name && render.ServiceName(x) == render.ServiceName(s.Exposure) {
+					in.Targeted = x.Name
+				}
 			}
 		}
 	}
-	return scaled, budgeted, nil
+	in.Scaled, in.Budgeted = cmp.Or(in.Scaled, scaled), cmp.Or(in.Budgeted, budgeted)
+	return nil
 }
 
-// The kinds of which there is one for pods, however many Exposures they have.
+// The kinds of which there is one for pods, however many Exposures they have; and there is one
+// of elb.TargetGroupKind for a Service.
 const scalerKind, budgetKind = "HorizontalPodAutoscaler", "PodDisruptionBudget"
 
 // once is what younger Exposures of the same pods look at.
 func once(e *v1alpha1.Exposure) string {
 	text := e.Status.Selector
 	for _, o := range e.Status.Objects {
-		if o.Kind == scalerKind || o.Kind == budgetKind {
-			text += " " + o.Kind
+		if o.Kind == scalerKind || o.Kind == budgetKind || o.Kind == elb.TargetGroupKind {
+			text += " " + o.Kind + "/" + o.Name
 		}
 	}
 	return text

@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
@@ -305,6 +306,7 @@ func TestOperator(t *testing.T) {
 	step("what is no longer wanted is removed", prunes)
 	step("who claims what another has waits for it", waits)
 	step("of two Exposures of one workload the older protects and scales it", protectsOnce)
+	step("of two Exposures of one Service the older says how it is treated", treatsOnce)
 	step("ports of connections have Gateways of their own", connections)
 	step("a workload that comes later is waited for", comesLater)
 	step("a calendar moves an Exposure's numbers", schedulesExposure)
@@ -374,6 +376,57 @@ func protectsOnce(b *bench) {
 	if text := once(younger, elder.Name)(); text != "" {
 		b.Error(text)
 	}
+}
+
+// treatsOnce: AWS's controller takes one word for a Service, which equal Exposures share.
+func treatsOnce(b *bench) {
+	b.workload("both")
+	elder := b.exposure("both", func(s *v1alpha1.ExposureSpec) {
+		s.Visibility, s.Hosts, s.Health = v1alpha1.Public, []v1alpha1.Host{"both.example.com"}, &v1alpha1.Health{Path: "/well"}
+	})
+	b.ready(elder)
+	younger := b.exposure("both-private", func(s *v1alpha1.ExposureSpec) {
+		s.Workload.Name, s.Service, s.Health = "both", &v1alpha1.Service{Existing: "both"}, &v1alpha1.Health{Path: "/well"}
+	})
+	b.ready(younger)
+	treat := func(names ...string) func() string {
+		return func() string {
+			all := &unstructured.UnstructuredList{}
+			all.SetGroupVersionKind(schema.FromAPIVersionAndKind(elb.ControlAPI, elb.TargetGroupKind+"List"))
+			if err := b.List(b.ctx, all, client.InNamespace("superapp")); err != nil {
+				return err.Error()
+			}
+			var have []string
+			for i := range all.Items {
+				if service, _, _ := unstructured.NestedString(all.Items[i].Object, "spec", "targetReference", "name"); service == "both" {
+					have = append(have, all.Items[i].GetName())
+				}
+			}
+			if !slices.Equal(have, names) {
+				return fmt.Sprintf("there are %q: want %q", have, names)
+			}
+			return ""
+		}
+	}
+	if text := treat("both")(); text != "" {
+		b.Error(text)
+	}
+	if text := strings.Join(younger.Status.Notes, " "); !strings.Contains(text, "said by Exposure both already") {
+		b.Errorf("it notes %q", text)
+	}
+	younger.Spec.Health.Path = "/"
+	if err := b.Update(b.ctx, younger); err != nil {
+		b.Fatal(err)
+	}
+	if c := b.is(younger, v1alpha1.Accepted, metav1.ConditionFalse, "Taken"); !strings.Contains(c.Message, "how load balancers treat Service both is what Exposure superapp/both has") {
+		b.Errorf("got %q", c.Message)
+	}
+	if err := b.Delete(b.ctx, elder); err != nil {
+		b.Fatal(err)
+	}
+	// What the elder made is the garbage collector's, which is not here.
+	b.await("the younger one to take over", treat("both", "both-private"))
+	b.ready(younger)
 }
 
 func becomesReady(b *bench) {

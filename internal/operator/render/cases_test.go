@@ -68,6 +68,10 @@ var examples = map[string]example{
 	"existing-service": {spec: `{service: {existing: cart-old}}`, change: func(in *Input) {
 		in.Ports = []corev1.ServicePort{{Name: "grpc", Port: 90, TargetPort: intstr.FromString("grpc")}}
 	}},
+	"younger-twin": {spec: `{service: {existing: cart}, scaling: {max: 4, cpu: {percent: 65}}}`, change: func(in *Input) {
+		in.Ports = []corev1.ServicePort{{Name: "http", Port: 8080, TargetPort: intstr.FromString("http")}}
+		in.Scaled, in.Budgeted, in.Targeted = "cart of Exposure cart-public", "cart of Exposure cart-public", "cart-public"
+	}},
 	"no-dns":        {spec: `{dns: {disabled: true}}`},
 	"no-dns-at-all": {spec: `{dns: {ttl: 30s}}`, change: func(in *Input) { in.Policy.NoDNS = true }},
 	"policy": {spec: `{visibility: public, hosts: [shop.example.com]}`, change: func(in *Input) {

@@ -1,7 +1,9 @@
 package render
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 
 	"dhow/api/v1alpha1"
 )
@@ -50,8 +52,39 @@ func Claims(e *v1alpha1.Exposure, p Policy) []Claim {
 			all = append(all, Claim{scope + " acl", s.Access.WebACL, "the web ACL of the " + scope + " load balancer"})
 		}
 	}
-	for _, service := range append([]string{ServiceName(e)}, otherServices(e)...) {
-		all = append(all, Claim{"targets " + e.Namespace + "/" + service, me, "how load balancers treat Service " + service})
+	targets := func(service, value string) {
+		all = append(all, Claim{"targets " + e.Namespace + "/" + service, value, "how load balancers treat Service " + service})
+	}
+	targets(ServiceName(e), treatment(e))
+	for _, service := range otherServices(e) {
+		targets(service, me)
 	}
 	return all
+}
+
+// treatment is what an Exposure says of how load balancers treat its pods. Several that say
+// the same, as a public and a private one of a workload, share it.
+func treatment(e *v1alpha1.Exposure) string {
+	s := &e.Spec
+	t := struct {
+		Workload  v1alpha1.Workload
+		Ports     []string
+		Routing   *v1alpha1.Routing
+		Health    *v1alpha1.Health
+		CrossZone *bool
+	}{Workload: s.Workload, Routing: s.Routing, Health: s.Health}
+	for _, p := range s.Ports {
+		if p.Protocol != "" && p.Protocol != v1alpha1.HTTP {
+			t.Ports = append(t.Ports, fmt.Sprintf("%d %s", p.Port, p.Protocol))
+		}
+	}
+	slices.Sort(t.Ports)
+	if a := s.Availability; a != nil {
+		t.CrossZone = a.CrossZone
+	}
+	text, err := json.Marshal(t)
+	if err != nil {
+		return e.Namespace + "/" + e.Name // shared with nobody
+	}
+	return string(text)
 }

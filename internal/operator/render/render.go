@@ -172,6 +172,9 @@ type Input struct {
 	// Scaled and Budgeted name what others have made for the workload, and which can not be
 	// there twice: a HorizontalPodAutoscaler and a PodDisruptionBudget. "" is none.
 	Scaled, Budgeted string
+	// Targeted names the older Exposure that says already how load balancers treat the Service,
+	// in the same way, "" without one: the AWS Load Balancer Controller takes one word for each.
+	Targeted string
 }
 
 // Output is what an Exposure takes.

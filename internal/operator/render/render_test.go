@@ -266,19 +266,47 @@ func TestClaims(t *testing.T) {
 		in := examples[name].input(t)
 		var all []string
 		for _, c := range Claims(in.Exposure, in.Policy) {
+			if strings.HasPrefix(c.Key, "targets ") && c.Value == treatment(in.Exposure) {
+				c.Value = "as it says"
+			}
 			all = append(all, c.Key+" = "+c.Value)
 		}
 		return all
 	}
 	for name, want := range map[string][]string{
 		"none":        nil,
-		"deduced":     {"private cart.internal.bank.example/ false = superapp/cart", "targets superapp/cart = superapp/cart"},
-		"paths":       {"private cart.internal.bank.example/cart false = superapp/cart", "private cart.internal.bank.example/basket true = superapp/cart", "targets superapp/cart = superapp/cart"},
-		"connections": {"public tcp-5432 = superapp/cart", "public tcp-8443 = superapp/cart", "public udp-5000 = superapp/cart", "targets superapp/cart = superapp/cart"},
-		"web-acl":     {"public shop.example.com/ false = superapp/cart", "public acl = " + testACL, "targets superapp/cart = superapp/cart"},
+		"deduced":     {"private cart.internal.bank.example/ false = superapp/cart", "targets superapp/cart = as it says"},
+		"paths":       {"private cart.internal.bank.example/cart false = superapp/cart", "private cart.internal.bank.example/basket true = superapp/cart", "targets superapp/cart = as it says"},
+		"connections": {"public tcp-5432 = superapp/cart", "public tcp-8443 = superapp/cart", "public udp-5000 = superapp/cart", "targets superapp/cart = as it says"},
+		"headers":     {"private cart.internal.bank.example/cart false = superapp/cart", "targets superapp/cart = as it says", "targets superapp/cart-next = superapp/cart"},
+		"web-acl":     {"public shop.example.com/ false = superapp/cart", "public acl = " + testACL, "targets superapp/cart = as it says"},
 	} {
 		if d := cmp.Diff(want, keys(name)); d != "" {
 			t.Errorf("%s: -want +have:\n%s", name, d)
+		}
+	}
+}
+
+// TestTreatment: a Service's targets are shared by Exposures of the same pods that have them
+// treated alike, whatever else they say.
+func TestTreatment(t *testing.T) {
+	of := func(spec string) string { return treatment(example{spec: spec}.input(t).Exposure) }
+	usual := `{visibility: public, hosts: [shop.example.com], paths: [{path: /cart}], ports: [{name: http, port: 8080, protocol: HTTP, targetPort: http}], scaling: {max: 4}, health: {path: /well}}`
+	for _, c := range []struct {
+		spec string
+		same bool
+	}{
+		{`{service: {existing: cart}, health: {path: /well}}`, true},
+		{`{service: {existing: cart}, health: {path: /well}, availability: {maxUnavailable: 2}}`, true},
+		{`{service: {existing: cart}}`, false},
+		{`{service: {existing: cart}, health: {path: /}}`, false},
+		{`{service: {existing: cart}, health: {path: /well}, routing: {algorithm: RoundRobin}}`, false},
+		{`{service: {existing: cart}, health: {path: /well}, availability: {crossZone: false}}`, false},
+		{`{service: {existing: cart}, health: {path: /well}, ports: [{name: grpc, port: 8080, protocol: GRPC}]}`, false},
+		{`{service: {existing: cart}, health: {path: /well}, workload: {kind: Deployment, name: basket}}`, false},
+	} {
+		if same := of(usual) == of(c.spec); same != c.same {
+			t.Errorf("%s: shared %t: want %t", c.spec, same, c.same)
 		}
 	}
 }

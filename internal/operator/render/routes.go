@@ -143,7 +143,11 @@ func (m *maker) targets(l7, l4 []port, others []any) {
 		}
 		return s
 	}
-	m.add(custom(m.Cluster.controlAPI(), elb.TargetGroupKind, m.meta(m.Exposure.Name), spec(m.service)))
+	if m.Targeted == "" {
+		m.add(custom(m.Cluster.controlAPI(), elb.TargetGroupKind, m.meta(m.Exposure.Name), spec(m.service)))
+	} else {
+		m.note("how load balancers treat Service %s is said by Exposure %s already, in the same way: it is not said twice", m.service, m.Targeted)
+	}
 	for _, s := range otherServices(m.Exposure) {
 		m.add(custom(m.Cluster.controlAPI(), elb.TargetGroupKind, m.meta(m.Exposure.Name+"-"+s), spec(s)))
 	}
