@@ -32,6 +32,12 @@ func (d *dock) operator(ctx context.Context, policy []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
+	return Operator(d.dhow, policy)
+}
+
+// Operator are the manifests that put the operator into a cluster by its own installation,
+// with dhow's image as the cluster finds it, told of a policy.
+func Operator(image string, policy []byte) ([]byte, error) {
 	all, err := install.Objects()
 	if err != nil {
 		return nil, err
@@ -40,7 +46,7 @@ func (d *dock) operator(ctx context.Context, policy []byte) ([]byte, error) {
 	for _, o := range all {
 		switch {
 		case o.GetKind() == "Deployment":
-			err = d.ownImage(o)
+			err = ownImage(o, image)
 		case o.GetKind() == "ConfigMap" && o.GetName() == install.Name:
 			err = unstructured.SetNestedField(o.Object, string(policy), "data", "policy.yaml")
 		}
@@ -57,8 +63,8 @@ func (d *dock) operator(ctx context.Context, policy []byte) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// ownImage lets a Deployment's containers run dhow's image of the side's registry.
-func (d *dock) ownImage(o *unstructured.Unstructured) error {
+// ownImage lets a Deployment's containers run dhow's image.
+func ownImage(o *unstructured.Unstructured, image string) error {
 	path := []string{"spec", "template", "spec", "containers"}
 	containers, _, err := unstructured.NestedSlice(o.Object, path...)
 	if err != nil {
@@ -66,7 +72,7 @@ func (d *dock) ownImage(o *unstructured.Unstructured) error {
 	}
 	for _, c := range containers {
 		if m, ok := c.(map[string]any); ok {
-			m["image"] = d.dhow
+			m["image"] = image
 		}
 	}
 	return unstructured.SetNestedSlice(o.Object, containers, path...)

@@ -1,152 +1,23 @@
 package plan
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	kyaml "k8s.io/apimachinery/pkg/util/yaml"
-	"sigs.k8s.io/yaml"
 
-	"dhow/api/v1alpha1"
-	"dhow/internal/operator/render"
+	"dhow/internal/plan/plantest"
 )
 
 // objectsOf are a plan's manifests by kind, namespace and name.
 func objectsOf(t *testing.T, p *Plan) map[string]*unstructured.Unstructured {
 	t.Helper()
-	all := map[string]*unstructured.Unstructured{}
+	var texts [][]byte
 	for _, f := range p.Manifests {
-		documents := kyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(f.Text)))
-		for {
-			text, err := documents.Read()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			u := &unstructured.Unstructured{}
-			if err == nil {
-				err = yaml.Unmarshal(text, &u.Object)
-			}
-			if err != nil {
-				t.Fatalf("%s: %v", f.Path, err)
-			}
-			all[u.GetKind()+" "+u.GetNamespace()+"/"+u.GetName()] = u
-		}
+		texts = append(texts, f.Text)
 	}
-	return all
-}
-
-// rendered is what the operator makes of a plan's Exposures.
-func rendered(t *testing.T, p *Plan) map[string]*unstructured.Unstructured {
-	t.Helper()
-	var policy render.Policy
-	if err := yaml.UnmarshalStrict(p.OperatorPolicy.Text, &policy); err != nil {
-		t.Fatal(err)
-	}
-	objects := objectsOf(t, p)
-	all := map[string]*unstructured.Unstructured{}
-	for _, name := range slices.Sorted(maps.Keys(objects)) {
-		if objects[name].GetKind() != "Exposure" {
-			continue
-		}
-		var e v1alpha1.Exposure
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(objects[name].Object, &e, true); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		var d appsv1.Deployment
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(objects["Deployment "+e.Namespace+"/"+e.Spec.Workload.Name].Object, &d); err != nil {
-			t.Fatal(err)
-		}
-		in := render.Input{Exposure: &e, Policy: policy, Cluster: render.Cluster{Gateway: true, GRPC: true, ControlVersion: "v1beta1", Zones: 3},
-			Workload: render.Workload{APIVersion: "apps/v1", Kind: "Deployment", Name: d.Name, Selector: d.Spec.Selector.MatchLabels, Replicas: *d.Spec.Replicas, Grace: d.Spec.Template.Spec.TerminationGracePeriodSeconds}}
-		for _, c := range d.Spec.Template.Spec.Containers {
-			in.Workload.Containers = append(in.Workload.Containers, render.Container{Name: c.Name, Ports: c.Ports, Readiness: c.ReadinessProbe, Liveness: c.LivenessProbe, PreStop: c.Lifecycle.PreStop.Sleep.Seconds, CPU: true})
-		}
-		if s := e.Spec.Service; s != nil && s.Existing != "" {
-			in.Ports = []corev1.ServicePort{}
-			for _, p := range all["Service "+e.Namespace+"/"+s.Existing].Object["spec"].(map[string]any)["ports"].([]any) {
-				var port corev1.ServicePort
-				if err := runtime.DefaultUnstructuredConverter.FromUnstructured(p.(map[string]any), &port); err != nil {
-					t.Fatal(err)
-				}
-				in.Ports = append(in.Ports, port)
-			}
-			in.Scaled, in.Budgeted = d.Name, d.Name
-		}
-		out, err := render.Render(in)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		for _, o := range out.Objects {
-			all[o.GetKind()+" "+o.GetNamespace()+"/"+o.GetName()] = o
-		}
-	}
-	return all
-}
-
-// plainSpec is an object's spec as JSON has it, without what differs by who has the Gateways,
-// and what a server would fill in.
-func plainSpec(t *testing.T, u *unstructured.Unstructured) map[string]any {
-	t.Helper()
-	text, err := json.Marshal(u.Object["spec"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	var spec map[string]any
-	if err := json.Unmarshal(text, &spec); err != nil {
-		t.Fatal(err)
-	}
-	switch u.GetKind() {
-	case "HTTPRoute":
-		for _, p := range spec["parentRefs"].([]any) {
-			delete(p.(map[string]any), "namespace")
-			delete(p.(map[string]any), "sectionName")
-		}
-	case "Service":
-		for _, p := range spec["ports"].([]any) {
-			delete(p.(map[string]any), "appProtocol")
-			delete(p.(map[string]any), "protocol")
-		}
-	}
-	return spec
-}
-
-// letIn are who may come to which port by policies, but for a workload itself.
-func letIn(t *testing.T, self string, policies ...*unstructured.Unstructured) map[string]bool {
-	t.Helper()
-	all := map[string]bool{}
-	for _, u := range policies {
-		if u == nil {
-			continue
-		}
-		var policy networkingv1.NetworkPolicy
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &policy); err != nil {
-			t.Fatal(err)
-		}
-		for _, rule := range policy.Spec.Ingress {
-			for _, from := range rule.From {
-				if from.PodSelector != nil && from.PodSelector.MatchLabels[nameLabel] == self {
-					continue
-				}
-				for _, port := range rule.Ports {
-					all[from.String()+" "+port.String()] = true
-				}
-			}
-		}
-	}
-	return all
+	return plantest.Objects(t, texts...)
 }
 
 // TestExposures: of a plan's Exposures the operator makes what the plan without it has.
@@ -157,7 +28,7 @@ func TestExposures(t *testing.T) {
 	o.Exposures = true
 	p := planned(t, o, "../../superapp/deploy/source")
 	golden(t, "exposures", written(t, p))
-	left, made := objectsOf(t, p), rendered(t, p)
+	left, made := objectsOf(t, p), plantest.Made(t, objectsOf(t, p), p.OperatorPolicy.Text)
 	for name, want := range plain {
 		kind, rest, _ := strings.Cut(name, " ")
 		switch {
@@ -175,12 +46,12 @@ func TestExposures(t *testing.T) {
 			continue
 		}
 		if kind == "NetworkPolicy" {
-			if d := cmp.Diff(letIn(t, want.GetName(), want), letIn(t, want.GetName(), got, made[name+"-private"])); d != "" {
+			if d := cmp.Diff(plantest.LetIn(t, want.GetName(), want), plantest.LetIn(t, want.GetName(), got, made[name+"-private"])); d != "" {
 				t.Errorf("%s lets others in:\n%s", name, d)
 			}
 			continue
 		}
-		if d := cmp.Diff(plainSpec(t, want), plainSpec(t, got)); d != "" {
+		if d := cmp.Diff(plantest.Spec(t, want), plantest.Spec(t, got)); d != "" {
 			t.Errorf("%s differs:\n%s", name, d)
 		}
 	}

@@ -92,8 +92,23 @@ spec:
 // found is a finding as far as it is the same of files and of a cluster.
 type found struct{ rule, object string }
 
+// finding is one as the command tells it.
+type finding struct {
+	Rule, Group string
+	Object      struct{ Kind, Namespace, Name string }
+	File        string
+	Path        string
+	Evidence    []string
+	Patch       json.RawMessage
+}
+
+func (f *finding) found() found {
+	return found{f.Rule, f.Object.Kind + "/" + f.Object.Namespace + "/" + f.Object.Name}
+}
+
 // assessment is what the command says.
 type assessment struct {
+	all      []finding
 	findings map[found]string
 	problems []string
 	partial  bool
@@ -111,22 +126,16 @@ func assess(ctx context.Context, t *testing.T, program string, args ...string) a
 		t.Fatalf("dhow assess: %v: %s", err, said.String())
 	}
 	var report struct {
-		Findings []struct {
-			Rule     string
-			Object   struct{ Kind, Namespace, Name string }
-			File     string
-			Path     string
-			Evidence []string
-		}
+		Findings []finding
 		Problems []struct{ What string }
 		Partial  bool
 	}
 	if err := json.Unmarshal(out, &report); err != nil {
 		t.Fatal(err)
 	}
-	a := assessment{findings: map[found]string{}, partial: report.Partial}
+	a := assessment{all: report.Findings, findings: map[found]string{}, partial: report.Partial}
 	for _, f := range report.Findings {
-		a.findings[found{f.Rule, f.Object.Kind + "/" + f.Object.Namespace + "/" + f.Object.Name}] = f.Path + ": " + strings.Join(f.Evidence, "; ")
+		a.findings[f.found()] = f.Path + ": " + strings.Join(f.Evidence, "; ")
 	}
 	for _, p := range report.Problems {
 		a.problems = append(a.problems, p.What)
@@ -134,11 +143,9 @@ func assess(ctx context.Context, t *testing.T, program string, args ...string) a
 	return a
 }
 
-// The old deployment in its cluster, read with the printed role and no other right, is
-// found to have what its files have, and what only a running cluster shows.
-func TestAssessOfRunningCluster(t *testing.T) {
+// The old deployment in its cluster: what is found there, and what becomes of it by the operator.
+func TestOldDeployment(t *testing.T) {
 	programs := build(t)
-	program := filepath.Join(programs, "dhow")
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "assess") //nolint:usetesting // t.TempDir's are too long for a socket's path
@@ -147,10 +154,18 @@ func TestAssessOfRunningCluster(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	mooring := moor(ctx, t, demo.MooringOptions{Dir: filepath.Join(dir, "cluster"), Superapp: filepath.Join(programs, "superapp"), Customers: 500, Say: t.Logf})
+	reader := signIn(ctx, t, filepath.Join(programs, "dhow"), mooring.Kubeconfig)
+	t.Run("assessed", func(t *testing.T) { assessed(ctx, t, programs, mooring, reader) })
+	t.Run("exposed", func(t *testing.T) { exposed(ctx, t, programs, mooring, reader) })
+}
+
+// assessed: read with the printed role and no other right, it is found to have what its files
+// have, and what only a running cluster shows.
+func assessed(ctx context.Context, t *testing.T, programs string, mooring demo.Mooring, reader string) {
+	program := filepath.Join(programs, "dhow")
 	if err := kube.Apply(ctx, mooring.Kubeconfig, []byte(strings.ReplaceAll(troubled, "IMAGE", mooring.Registry+"/superapp/site:latest"))); err != nil {
 		t.Fatal(err)
 	}
-	reader := signIn(ctx, t, program, mooring.Kubeconfig)
 	files := assess(ctx, t, program, source)
 	if files.partial || len(files.findings) == 0 {
 		t.Fatalf("of the files: %v", files.problems)

@@ -138,7 +138,13 @@ func pushed(ctx context.Context, t *testing.T, c *kube.Local, program string) st
 	if err := c.TrustRegistry(l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(ctx, program, "--push", l.Addr().String(), "--tag", "test", "--insecure")
+	return push(ctx, t, program, l.Addr().String())
+}
+
+// push builds dhow's image into a registry, and returns by what it is pulled from there.
+func push(ctx context.Context, t *testing.T, program, registry string) string {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, program, "--push", registry, "--tag", "test", "--insecure")
 	cmd.Stderr = os.Stderr
 	ref, err := cmd.Output()
 	if err != nil {
