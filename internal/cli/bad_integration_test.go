@@ -375,7 +375,9 @@ func (s *stage) testUnfinishedMove(t *testing.T) {
 	pgtest.Database(t, s.source, "half")
 	pgtest.Database(t, s.target, "half")
 	s.exec(t, cutover.Source, "half", schema+"; INSERT INTO log (line) SELECT repeat('x', 500) FROM generate_series(1, 40000)")
-	p := s.estateOf(t, "limits: {rows_per_second: 20000, chunk: 64KiB}\n"+roomy, nil, "half")
+	// Slow enough that neither copy ends before it is ended, however slow this machine is.
+	const slow = "limits: {rows_per_second: 400, chunk: 64KiB}\n"
+	p := s.estateOf(t, slow+roomy, nil, "half")
 	first := start(t, p.dir, "replicate")
 	eventually(t, "the copy has begun", func() bool {
 		status := p.run(t, 0, "status", "-o", "json").out.String()
@@ -394,6 +396,7 @@ func (s *stage) testUnfinishedMove(t *testing.T) {
 	second.wait(t).ends(t, 1)
 	second.says(t, "interrupted before every database was copied", "next: run `dhow replicate` again, it goes on from here")
 	p.run(t, 1, "cutover", "--yes").says(t, "database half is not copied yet", "next: run `dhow replicate` until it streams")
+	write(t, p.file(), strings.Replace(string(slurp(t, p.file())), slow, "", 1))
 	p.run(t, 0, "replicate", "--until-streaming")
 	is(t, p.run(t, 0, "verify", "-o", "json").object(t), 45600, "databases", 0, "rows")
 	p.run(t, 0, "finish", "--abandon", "--yes").prints(t, "given up")
