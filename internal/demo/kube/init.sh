@@ -5,13 +5,14 @@ set -e
 # What the host unmounts goes here too; what is mounted here stays here.
 mount --make-rslave /
 mount --make-rshared /
-mount -t proc proc /proc
+# Before /run is its own, nothing is noted there: it would be the host's.
+mount -n -t proc proc /proc
 echo 1 >/proc/sys/net/ipv4/ip_forward
 # The places where containerd, runc, the CNI plugins and the kubelet leave sockets,
 # locks and state whatever they are told. The two folders stay visible in them.
 exec 8<"$1" 9<"$2"
 for place in /run /var/lib /var/log; do
-	mount -t tmpfs -o mode=755 cluster "$place"
+	mount -n -t tmpfs -o mode=755 cluster "$place"
 done
 show() { [ -e "$2" ] || { mkdir -p "$2" && mount --no-canonicalize --bind "/proc/self/fd/$1" "$2"; }; }
 show 8 "$1"
