@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"dhow/internal/mariadbserver/mariadbtest"
+	"dhow/internal/process"
 	"dhow/internal/redisserver/redistest"
 )
 
@@ -102,15 +103,12 @@ func TestRedisIsAsSecureAsNamed(t *testing.T) {
 		t.Skip("starts a server: not with -short (testing.Short)")
 	}
 	certFile, keyFile, caFile, cases := certificates(t)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	secured, err := process.ReservePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	secured := free.Addr().(*net.TCPAddr).Port
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s := redistest.Start(t, "tls-port", strconv.Itoa(secured), "tls-cert-file", certFile, "tls-key-file", keyFile, "tls-ca-cert-file", caFile, "tls-auth-clients", "no")
+	t.Cleanup(secured.Release)
+	s := redistest.Start(t, "tls-port", strconv.Itoa(secured.Number()), "tls-cert-file", certFile, "tls-key-file", keyFile, "tls-ca-cert-file", caFile, "tls-auth-clients", "no")
 	t.Setenv("DHOW_TEST_SECRET", s.Password())
 	admin := redis.NewClient(&redis.Options{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)), Password: s.Password()})
 	defer admin.Close()
@@ -122,7 +120,7 @@ func TestRedisIsAsSecureAsNamed(t *testing.T) {
 			t.Run(c.name+" as "+user, func(t *testing.T) {
 				end := Endpoint{Host: c.host, Port: s.Port, User: user, Password: Secret{Env: "DHOW_TEST_SECRET"}, TLS: c.tls}
 				if c.secure || c.fault != "" {
-					end.Port = secured
+					end.Port = secured.Number()
 				}
 				opts, err := end.RedisOptions(t.Context())
 				if err != nil {
