@@ -68,7 +68,11 @@ type bench struct {
 	balancer *Balancer
 	servers  []*server
 	slice    *discoveryv1.EndpointSlice
+	targets  *unstructured.Unstructured
 }
+
+// attribute is one of a target group.
+func attribute(key, value string) map[string]any { return map[string]any{"key": key, "value": value} }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
@@ -104,12 +108,12 @@ func newBench(t *testing.T) *bench {
 		Rules: []gatewayv1.HTTPRouteRule{{Matches: []gatewayv1.HTTPRouteMatch{{Path: &gatewayv1.HTTPPathMatch{Type: &prefix, Value: &path}}},
 			BackendRefs: []gatewayv1.HTTPBackendRef{{BackendRef: gatewayv1.BackendRef{BackendObjectReference: gatewayv1.BackendObjectReference{Name: "cart", Port: &number}}}}}}}}
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "bank", Name: "cart"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}}}}
-	targets := &unstructured.Unstructured{Object: map[string]any{"apiVersion": elb.ControlAPI, "kind": elb.TargetGroupKind, "metadata": map[string]any{"namespace": "bank", "name": "cart"}, "spec": map[string]any{
+	b.targets = &unstructured.Unstructured{Object: map[string]any{"apiVersion": elb.ControlAPI, "kind": elb.TargetGroupKind, "metadata": map[string]any{"namespace": "bank", "name": "cart"}, "spec": map[string]any{
 		"targetReference": map[string]any{"name": "cart"}, "defaultConfiguration": map[string]any{"targetType": "ip",
-			"healthCheckConfig":     map[string]any{"healthCheckInterval": int64(1), "healthCheckTimeout": int64(1), "healthCheckPath": "/readyz", "healthyThresholdCount": int64(2), "unhealthyThresholdCount": int64(2), "matcher": map[string]any{"httpCode": "200"}},
-			"targetGroupAttributes": []any{map[string]any{"key": "deregistration_delay.timeout_seconds", "value": "5"}, map[string]any{"key": "load_balancing.algorithm.type", "value": "least_outstanding_requests"}}}}}}
+			"healthCheckConfig":     map[string]any{"healthCheckInterval": int64(1), "healthCheckTimeout": int64(within / time.Second), "healthCheckPath": "/readyz", "healthyThresholdCount": int64(2), "unhealthyThresholdCount": int64(2), "matcher": map[string]any{"httpCode": "200"}},
+			"targetGroupAttributes": []any{attribute("deregistration_delay.timeout_seconds", "3600"), attribute("load_balancing.algorithm.type", "least_outstanding_requests")}}}}}
 	b.Client = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&corev1.Pod{}).
-		WithObjects(append(pods, route, service, targets, b.slice, elb.Gateway("dhow-system", "private", "dhow-alb", nil))...).Build()
+		WithObjects(append(pods, route, service, b.targets, b.slice, elb.Gateway("dhow-system", "private", "dhow-alb", nil))...).Build()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	b.ctx = ctx
 	var err error
@@ -223,7 +227,10 @@ func TestBalancer(t *testing.T) {
 		all[0].Conditions.Terminating = ptr.To(true)
 		return all
 	})
-	first := b.slice.Endpoints[0].Addresses[0] + ":" + strconv.Itoa(int(*b.slice.Ports[0].Port))
+	address := func(i int) string {
+		return b.slice.Endpoints[i].Addresses[0] + ":" + strconv.Itoa(int(*b.slice.Ports[0].Port))
+	}
+	first := address(0)
 	b.await("both nodes to hear that a target leaves", func() string {
 		for _, n := range b.balancer.nodes {
 			if s := n.state("bank/cart:80", first); s != draining {
@@ -252,14 +259,6 @@ func TestBalancer(t *testing.T) {
 			t.Errorf("a request under way was answered %d", code)
 		}
 	}
-	b.await("the target to be gone", func() string {
-		for _, n := range b.balancer.nodes {
-			if s := n.state("bank/cart:80", first); s != unknown {
-				return "it is " + s.String()
-			}
-		}
-		return ""
-	})
 
 	// What fails its checks counts no more, and where nothing is well all are tried.
 	b.servers[1].well.Store(false)
@@ -270,6 +269,18 @@ func TestBalancer(t *testing.T) {
 		}
 		return ""
 	})
+	// What was taken out is there for as long as was said then: the first one for an hour, in which
+	// this test ends, and the last one for a second.
+	if err := b.Get(b.ctx, client.ObjectKeyFromObject(b.targets), b.targets); err != nil {
+		t.Fatal(err)
+	}
+	if err := unstructured.SetNestedSlice(b.targets.Object, []any{attribute("deregistration_delay.timeout_seconds", "1")}, "spec", "defaultConfiguration", "targetGroupAttributes"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Update(b.ctx, b.targets); err != nil {
+		t.Fatal(err)
+	}
+	last := address(1)
 	b.change(func([]discoveryv1.Endpoint) []discoveryv1.Endpoint { return nil })
 	b.await("the target group to be empty", func() string {
 		if code, text := b.call(1, "cart.example.com", "/api"); code != http.StatusServiceUnavailable {
@@ -277,6 +288,19 @@ func TestBalancer(t *testing.T) {
 		}
 		return ""
 	})
+	b.await("the last target to be gone", func() string {
+		for _, n := range b.balancer.nodes {
+			if s := n.state("bank/cart:80", last); s != unknown {
+				return "it is " + s.String()
+			}
+		}
+		return ""
+	})
+	for _, n := range b.balancer.nodes {
+		if s := n.state("bank/cart:80", first); s != draining {
+			t.Errorf("the first target is %s before its time has passed", s)
+		}
+	}
 }
 
 // TestTriesOnce: a request that a target takes and drops is an error, and is not sent again.
