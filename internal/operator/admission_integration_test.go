@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,13 +35,14 @@ import (
 	"dhow/internal/operator/certificate"
 	"dhow/internal/operator/install"
 	"dhow/internal/operator/render"
+	"dhow/internal/process"
 )
 
 // gateBench is an API server into which the operator is installed, and two operators that
 // answer it with the rights that they have there, and no others.
 type gateBench struct {
 	bench
-	ports [2]int
+	ports [2]*process.Port
 	stops [2]func()
 	// address leads to one of those that answer.
 	address string
@@ -85,7 +85,10 @@ func newGateBench(t *testing.T) *gateBench {
 	}
 	g.policy = render.Policy{Name: "bank", Domain: "bank.example", Edge: []string{"10.0.0.0/22"}, Inner: []string{"10.0.0.0/16"}}.WithDefaults()
 	for i := range g.ports {
-		g.ports[i] = freePort(t)
+		if g.ports[i], err = process.ReservePort(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(g.ports[i].Release)
 	}
 	g.address = forward(t, g.ports[:])
 	g.install()
@@ -136,19 +139,9 @@ func (g *gateBench) install() {
 	}
 }
 
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // forward leads connections to the first port that takes them, as a Service leads to pods
 // that are ready.
-func forward(t *testing.T, ports []int) string {
+func forward(t *testing.T, ports []*process.Port) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -165,7 +158,7 @@ func forward(t *testing.T, ports []int) string {
 			group.Go(func() {
 				defer c.Close()
 				for _, port := range ports {
-					up, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+					up, err := net.Dial("tcp", port.On("127.0.0.1"))
 					if err != nil {
 						continue
 					}
@@ -194,7 +187,7 @@ func (g *gateBench) begin(i int) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		o := Options{Config: conf, Policy: g.policy, LeaderElection: true, Log: slog.New(slog.NewTextHandler(g.logs, nil)).With("operator", i),
-			Webhook: Webhook{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(g.ports[i])), Hosts: []string{"127.0.0.1"}, Times: certificate.Times{Life: time.Hour, Renew: time.Second, Settle: 2 * time.Second, Look: 200 * time.Millisecond}}}
+			Webhook: Webhook{Address: g.ports[i].On("127.0.0.1"), Hosts: []string{"127.0.0.1"}, Times: certificate.Times{Life: time.Hour, Renew: time.Second, Settle: 2 * time.Second, Look: 200 * time.Millisecond}}}
 		if err := Run(ctx, o); err != nil && !errors.Is(err, context.Canceled) {
 			g.root.Error(err)
 		}
@@ -480,7 +473,7 @@ func (g *gateBench) served(i int) string {
 	g.Helper()
 	var serial string
 	g.await("a certificate that is trusted", func() string {
-		c, err := tls.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(g.ports[i])), &tls.Config{RootCAs: g.trusted(), ServerName: admit.Service + "." + install.Namespace + ".svc"})
+		c, err := tls.Dial("tcp", g.ports[i].On("127.0.0.1"), &tls.Config{RootCAs: g.trusted(), ServerName: admit.Service + "." + install.Namespace + ".svc"})
 		if err != nil {
 			return err.Error()
 		}
