@@ -85,20 +85,24 @@ func (b *bench) create(o client.Object) {
 	}
 }
 
+func deployment(namespace, name string) *appsv1.Deployment {
+	labels := map[string]string{"app": name}
+	return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: appsv1.DeploymentSpec{Replicas: ptr.To(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: name, Image: name, Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
+			ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromString("http")}}}}}}}}}
+}
+
 // workload makes a Deployment with pods that serve, as far as its status goes, and a Service
 // that leads to it.
 func (b *bench) workload(name string, change func(*corev1.Service)) {
 	b.Helper()
-	labels := map[string]string{"app": name}
-	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: appsv1.DeploymentSpec{Replicas: ptr.To(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: name, Image: name, Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
-			ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromString("http")}}}}}}}}}
+	d := deployment("shop", name)
 	b.create(d)
 	d.Status.Replicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas = 2, 2, 2
 	if err := b.Status().Update(b.ctx, d); err != nil {
 		b.Fatal(err)
 	}
-	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}}}}
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.ServiceSpec{Selector: d.Spec.Selector.MatchLabels, Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}}}}
 	if change != nil {
 		change(s)
 	}
@@ -323,6 +327,16 @@ func turnsOn(b *bench) {
 	if err := b.Patch(b.ctx, space, client.MergeFrom(was)); err != nil {
 		b.Fatal(err)
 	}
+	// The operator sees one namespace after the other, but one beside a workload at any time: who
+	// has seen the next one deduces nothing more in this one.
+	b.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "next", Labels: map[string]string{render.ExposeLabel: render.ExposeAuto}}})
+	b.create(deployment("next", "next"))
+	b.await("an Exposure in the next namespace", func() string {
+		if err := b.Get(b.ctx, client.ObjectKey{Namespace: "next", Name: "next"}, &v1alpha1.Exposure{}); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 }
 
 func (b *bench) route(name string) *gatewayv1.HTTPRoute {
