@@ -251,6 +251,22 @@ func (b *bench) exposure(name string, change func(*v1alpha1.ExposureSpec)) *v1al
 }
 
 // is waits until a condition of an Exposure has that status and reason.
+// sees waits until the operator has seen what was done to namespaces, by one that is made
+// after it: it sees one after the other, but a namespace beside another object at any time.
+func (b *bench) sees(name string) {
+	b.Helper()
+	b.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{render.ExposeLabel: render.ExposeAuto}}})
+	labels := map[string]string{"app": name}
+	b.create(&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: name}, Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: name, Image: name, Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}}}}}}}})
+	b.await("an Exposure in the namespace "+name, func() string {
+		if err := b.Get(b.ctx, client.ObjectKey{Namespace: name, Name: name}, &v1alpha1.Exposure{}); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
 func (b *bench) is(e *v1alpha1.Exposure, kind string, status metav1.ConditionStatus, reason string) *metav1.Condition {
 	b.Helper()
 	var c *metav1.Condition

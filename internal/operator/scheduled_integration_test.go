@@ -390,6 +390,7 @@ func schedulesLetsGo(b *bench) {
 	if err := b.Delete(b.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: calendar}}); err != nil {
 		b.Fatal(err)
 	}
+	b.sees("going")
 	if err := b.Delete(b.ctx, last); err != nil {
 		b.Fatal(err)
 	}
