@@ -31,6 +31,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"dhow/api/v1alpha1"
@@ -250,7 +251,6 @@ func (b *bench) exposure(name string, change func(*v1alpha1.ExposureSpec)) *v1al
 	return e
 }
 
-// is waits until a condition of an Exposure has that status and reason.
 // sees waits until the operator has seen what was done to namespaces, by one that is made
 // after it: it sees one after the other, but a namespace beside another object at any time.
 func (b *bench) sees(name string) {
@@ -267,6 +267,7 @@ func (b *bench) sees(name string) {
 	})
 }
 
+// is waits until a condition of an Exposure has that status and reason.
 func (b *bench) is(e *v1alpha1.Exposure, kind string, status metav1.ConditionStatus, reason string) *metav1.Condition {
 	b.Helper()
 	var c *metav1.Condition
@@ -285,19 +286,37 @@ func (b *bench) ready(e *v1alpha1.Exposure) {
 	b.is(e, v1alpha1.Ready, metav1.ConditionTrue, "Serving")
 }
 
-// settled waits until nothing is written any more for a while.
+// settled waits until nothing is written any more, and nothing looked at, for a while: who
+// waits long for an answer may write once it is there.
 func (b *bench) settled() {
 	b.Helper()
 	last, since := b.writes.count(), time.Now()
 	b.await("the operator to come to rest", func() string {
-		if now := b.writes.count(); now != last {
+		if now := b.writes.count(); now != last || b.works() {
 			last, since = now, time.Now()
 		}
 		if time.Since(since) < time.Second {
-			return "it still writes"
+			return "it still works"
 		}
 		return ""
 	})
+}
+
+// works says whether a controller of the operator is at something.
+func (b *bench) works() bool {
+	b.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "controller_runtime_active_workers" && m.GetGauge().GetValue() > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // TestOperator goes through the life of Exposures on a real API server, one after the other.
