@@ -289,12 +289,12 @@ func tryOut(t *testing.T, c *Local, image string) {
 	if err := Restart(t.Context(), c.Kubeconfig(), "shop", "answer"); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ready, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if pods, err := AwaitReady(ctx, c.Kubeconfig(), "shop"); err != nil || pods != shopPods {
+	if pods, err := AwaitReady(ready, c.Kubeconfig(), "shop"); err != nil || pods != shopPods {
 		t.Errorf("after the restart: %d pods, %v", pods, err)
 	}
-	err = poll(ctx, askEvery, func() error {
+	err = await(t, func(context.Context) error {
 		for old := range strings.FieldsSeq(names) {
 			if strings.Contains(podNames(t, client), old) {
 				return fmt.Errorf("pod %s outlives the restart", old)
@@ -306,10 +306,10 @@ func tryOut(t *testing.T, c *Local, image string) {
 		t.Error(err)
 	}
 
-	if err := Apply(ctx, c.Kubeconfig(), []byte(strings.ReplaceAll(broken, "IMAGE", image))); err != nil {
+	if err := Apply(t.Context(), c.Kubeconfig(), []byte(strings.ReplaceAll(broken, "IMAGE", image))); err != nil {
 		t.Fatal(err)
 	}
-	err = poll(ctx, askEvery, func() error { // until it has ended, and was started again
+	err = await(t, func(ctx context.Context) error { // until it has ended, and was started again
 		pods, err := client.CoreV1().Pods("broken").List(ctx, metav1.ListOptions{})
 		if err != nil || len(pods.Items) != 1 || len(pods.Items[0].Status.ContainerStatuses) != 1 {
 			return fmt.Errorf("it was not started yet: %w", err)
@@ -331,22 +331,22 @@ func tryOut(t *testing.T, c *Local, image string) {
 		}
 	}
 
-	if _, err := AwaitReady(ctx, c.Kubeconfig(), "nowhere"); err == nil || !strings.Contains(err.Error(), `"nowhere" not found`) {
+	if _, err := AwaitReady(t.Context(), c.Kubeconfig(), "nowhere"); err == nil || !strings.Contains(err.Error(), `"nowhere" not found`) {
 		t.Errorf("a namespace that is not there: %v", err)
 	}
-	err = Apply(ctx, c.Kubeconfig(), []byte("{apiVersion: v1, kind: Service, metadata: {name: bad, namespace: shop}, spec: {ports: [{port: 0}]}}\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: good, namespace: shop}}"))
+	err = Apply(t.Context(), c.Kubeconfig(), []byte("{apiVersion: v1, kind: Service, metadata: {name: bad, namespace: shop}, spec: {ports: [{port: 0}]}}\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: good, namespace: shop}}"))
 	if err == nil || !strings.Contains(err.Error(), "apply Service shop/bad") {
 		t.Errorf("an object that is wrong: %v", err)
 	}
-	if _, err := client.CoreV1().ConfigMaps("shop").Get(ctx, "good", metav1.GetOptions{}); err != nil {
+	if _, err := client.CoreV1().ConfigMaps("shop").Get(t.Context(), "good", metav1.GetOptions{}); err != nil {
 		t.Errorf("the object beside it: %v", err)
 	}
 	own, err := Existing(t.Context(), c.Kubeconfig())
 	if err != nil || own.Address() != c.Address() || own.Host() != c.Host() || own.Down(t.Context()) != nil {
 		t.Errorf("taken as a user's own: %+v, %v", own, err)
 	}
-	awaitMetrics(ctx, t, client)
-	err = poll(ctx, askEvery, func() error {
+	awaitMetrics(t, client)
+	err = await(t, func(ctx context.Context) error {
 		a, err := client.AutoscalingV2().HorizontalPodAutoscalers("shop").Get(ctx, "answer", metav1.GetOptions{})
 		if err == nil && len(a.Status.CurrentMetrics) == 0 {
 			err = fmt.Errorf("the autoscaler sees nothing: %+v", a.Status.Conditions)
@@ -359,9 +359,9 @@ func tryOut(t *testing.T, c *Local, image string) {
 }
 
 // awaitMetrics waits until the pods' memory is known, as `kubectl top` shows it.
-func awaitMetrics(ctx context.Context, t *testing.T, client *kubernetes.Clientset) {
+func awaitMetrics(t *testing.T, client *kubernetes.Clientset) {
 	t.Helper()
-	err := poll(ctx, askEvery, func() error {
+	err := await(t, func(ctx context.Context) error {
 		text, err := client.RESTClient().Get().AbsPath("/apis/metrics.k8s.io/v1beta1/namespaces/shop/pods").DoRaw(ctx)
 		if err != nil {
 			return err
@@ -540,11 +540,17 @@ func get(t *testing.T, address string) string {
 // awaitAnswer waits until kube-proxy has heard of the pods.
 func awaitAnswer(t *testing.T, address string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := poll(ctx, askEvery, func() error { return answers(ctx, address) }); err != nil {
+	if err := await(t, func(ctx context.Context) error { return answers(ctx, address) }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// await tries until it succeeds. Each wait has a time of its own.
+func await(t *testing.T, try func(context.Context) error) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return poll(ctx, askEvery, func() error { return try(ctx) })
 }
 
 // status asks without showing who asks.
