@@ -49,7 +49,7 @@ func TestDemoIsKilled(t *testing.T) {
 			t.Fatalf("waited in vain for %q\n%s", until, said.String())
 		}
 		if until == "starting two Kubernetes clusters" {
-			awaitFile(t, filepath.Join(root, ".dhow", "demo", "cluster-source", "logs", "kubelet.log"))
+			awaitFile(ctx, t, filepath.Join(root, ".dhow", "demo", "cluster-source", "logs", "kubelet.log"))
 		}
 		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
@@ -74,14 +74,16 @@ func TestDemoIsKilled(t *testing.T) {
 }
 
 // awaitFile waits until a file is there.
-func awaitFile(t *testing.T, path string) {
+func awaitFile(ctx context.Context, t *testing.T, path string) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for {
 		if _, err := os.Stat(path); err == nil {
 			return
 		}
-		if time.Now().After(end) {
+		select {
+		case <-ctx.Done():
 			t.Fatalf("%s did not come", path)
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
