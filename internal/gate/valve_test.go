@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -31,6 +32,10 @@ func isReady(p *pass) bool {
 // The held ones go in the order of arrival, a window of them at a time, and who
 // comes meanwhile goes behind them.
 func TestReleaseKeepsTheOrder(t *testing.T) {
+	synctest.Test(t, testReleaseKeepsTheOrder) // the window grows by the clock
+}
+
+func testReleaseKeepsTheOrder(t *testing.T) {
 	v, b, _ := testValve(10_000)
 	if _, err := v.keep(); err != nil {
 		t.Fatal(err)
