@@ -238,7 +238,7 @@ func TestSpareConnectionsThatDied(t *testing.T) {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		for c, err := closing.Accept(); err == nil; c, err = closing.Accept() {
+		for c, err := closing.Accept(); err == nil; c, err = closing.Accept() { // until its deadline
 			_ = c.Close()
 			accepted.Add(1)
 		}
@@ -250,14 +250,14 @@ func TestSpareConnectionsThatDied(t *testing.T) {
 	must(t, l.Hold(t.Context()))
 	all := l.held(t, newClient(t), 20, func(int) string { return "x" })
 	await(t, "connections that are opened ahead", func() bool { return accepted.Load() >= 20 })
-	_ = closing.Close()
+	// A server that works takes the place of the one that closed them, and its port, which nobody else may get.
+	port := closing.(*net.TCPListener)
+	must(t, port.SetDeadline(time.Now()))
 	<-over
-	// A server that works takes the place of the one that closed them.
-	again, err := net.Listen("tcp", address)
-	must(t, err)
+	must(t, port.SetDeadline(time.Time{}))
 	s := &http.Server{ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Side", "target") })}
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(again) }()
+	go func() { served <- s.Serve(port) }()
 	t.Cleanup(func() { _ = s.Close(); <-served })
 	must(t, l.SwitchAndRelease(t.Context(), estate.Target))
 	for _, ch := range all {
@@ -323,7 +323,8 @@ func TestHoldIsBoundedInTime(t *testing.T) {
 
 func TestDrainSaysWhyItDidNot(t *testing.T) {
 	goOn := make(chan struct{})
-	l := newLab(t, func(http.ResponseWriter, *http.Request) { <-goOn }, func(c *gate.Config) { onPort(c); c.Hold.Time = 2 * time.Second })
+	hangs := func(http.ResponseWriter, *http.Request) { <-goOn }
+	l := newLab(t, hangs, func(c *gate.Config) { onPort(c); c.Hold.Time = patience })
 	if err := l.Drain(t.Context()); !errors.Is(err, gate.ErrNotHeld) {
 		t.Errorf("without a hold: %v", err)
 	}
