@@ -339,11 +339,21 @@ func TestDrainSaysWhyItDidNot(t *testing.T) {
 	if err := l.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("out of time: %v", err)
 	}
-	if err := l.Drain(t.Context()); !errors.Is(err, gate.ErrHoldOver) {
-		t.Errorf("when the hold ends first: %v", err)
-	}
+	must(t, l.Release(t.Context()))
+	short := newLab(t, hangs, func(c *gate.Config) { c.Hold.Time = 200 * time.Millisecond })
+	slowToo := later(t, newClient(t), request(t, http.MethodGet, short.url, nil))
+	short.awaitInFlight(t, 1)
+	await(t, "a drain that a hold's end meets", func() bool {
+		must(t, short.Hold(t.Context()))
+		err := short.Drain(t.Context())
+		if !errors.Is(err, gate.ErrHoldOver) && !errors.Is(err, gate.ErrNotHeld) { // the latter when it comes behind the end
+			t.Fatalf("when the hold ends first: %v", err)
+		}
+		return errors.Is(err, gate.ErrHoldOver)
+	})
 	close(goOn)
 	want(t, <-slow, estate.Source)
+	want(t, <-slowToo, estate.Source)
 }
 
 // A client that goes away while it is held leaves no place taken and nothing to be sent.
