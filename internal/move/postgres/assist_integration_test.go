@@ -23,10 +23,11 @@ const copiedSchema = `
 	INSERT INTO keyless SELECT n % 100, repeat('y', 50) FROM generate_series(1, 20000) n;
 	INSERT INTO small_1 SELECT n FROM generate_series(1, 100) n; INSERT INTO small_2 SELECT n FROM generate_series(1, 100) n;`
 
-// helper is a mover of the same move, as another process has it.
-func helper(t *testing.T, m *Mover) *Mover {
+// helper is a mover of the same move, as another process has it, with a pace of its own.
+func helper(t *testing.T, m *Mover, rowsPerSecond int) *Mover {
 	t.Helper()
 	cfg := m.cfg
+	cfg.Limits.RowsPerSecond = rowsPerSecond
 	cfg.Log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	other, err := New(cfg)
 	if err != nil {
@@ -43,20 +44,21 @@ func TestAssist(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes real servers: not with -short (testing.Short)")
 	}
-	limits := Limits{ChunkBytes: 5 << 20, Copies: 1, RowsPerSecond: 10_000}
+	// The owner is so slow that there is work left, however late the helpers come.
+	limits := Limits{ChunkBytes: 5 << 20, Copies: 1, RowsPerSecond: 2500}
 	for name, c := range map[string]struct {
 		killHelper, killOwner bool
 	}{"to the end": {}, "a killed helper": {killHelper: true}, "a killed owner": {killOwner: true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m, source, target := empties(t, 15, 15, copiedSchema, limits)
-			ctx, stop := context.WithTimeout(t.Context(), 90*time.Second)
+			ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer stop()
 			var all sync.WaitGroup
 			defer all.Wait()
 			var helped [2]atomic.Int64
 			for i := range helped {
-				h := helper(t, m)
+				h := helper(t, m, 10_000)
 				all.Go(func() {
 					for i == 0 && c.killHelper && ctx.Err() == nil { // killed over and over
 						short, kill := context.WithTimeout(ctx, 1500*time.Millisecond)

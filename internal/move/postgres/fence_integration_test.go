@@ -119,7 +119,7 @@ func TestFenceVanishesWithItsHolder(t *testing.T) {
 	if err := f.conn.PgConn().Conn().Close(); err != nil { // as the kernel does for a killed process
 		t.Fatal(err)
 	}
-	if _, err := source.Exec(ctx, "SET lock_timeout = 5000"); err != nil {
+	if _, err := source.Exec(ctx, "SET lock_timeout = '1min'"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := source.Exec(ctx, "INSERT INTO plain (v) VALUES ('x')"); err != nil {
@@ -225,14 +225,29 @@ func TestFenceNamesWhoHoldsWritesOpen(t *testing.T) {
 	if _, err := source.Exec(ctx, "SET application_name = 'nightly batch'; BEGIN; INSERT INTO plain (v) VALUES ('long')"); err != nil {
 		t.Fatal(err)
 	}
-	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	short, cancel := context.WithCancel(ctx)
 	defer cancel()
-	_, err := m.Fence(short)
+	observer, err := pgx.ConnectConfig(ctx, m.cfg.Source) // a transaction sees others' sessions as they stood at its first look
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer observer.Close(ctx)
+	fenced := make(chan error, 1)
+	go func() { _, err := m.Fence(short); fenced <- err }()
+	within(t, "it tries to take the locks", func() bool {
+		var tries bool
+		if err := observer.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE $1 AND query LIKE 'BEGIN; LOCK %')", fenceSession+"%").Scan(&tries); err != nil {
+			t.Fatal(err)
+		}
+		return tries
+	})
+	cancel()
+	err = <-fenced
 	if err == nil || !strings.Contains(err.Error(), "nightly batch") || strings.Contains(err.Error(), "INSERT") {
 		t.Fatalf("got %v, want the session's name and not its statement", err)
 	}
 	m.cfg.Stragglers = TerminateSessions
-	long, cancel2 := context.WithTimeout(ctx, 10*time.Second)
+	long, cancel2 := context.WithTimeout(ctx, time.Minute)
 	defer cancel2()
 	if _, err := m.Fence(long); err != nil {
 		t.Fatal(err)
