@@ -17,10 +17,11 @@ import (
 
 	"dhow/internal/estate"
 	"dhow/internal/gate"
+	"dhow/internal/process"
 )
 
-// process is a gate in a process of its own, which can be killed.
-type process struct {
+// killable is a gate in a process of its own, which can be killed.
+type killable struct {
 	*gate.Client
 	cfg gate.Config
 	cmd *exec.Cmd
@@ -29,23 +30,23 @@ type process struct {
 }
 
 // newProcess starts a gate on a port of its own, which it keeps over restarts.
-func newProcess(t *testing.T, source, target string) *process {
+func newProcess(t *testing.T, source, target string) *killable {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts processes, which testing.Short() leaves out")
 	}
-	p := &process{cfg: config(t, source, target)}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	p := &killable{cfg: config(t, source, target)}
+	port, err := process.ReservePort()
 	must(t, err)
-	p.cfg.Listen = free.Addr().String()
-	must(t, free.Close())
+	t.Cleanup(port.Release)
+	p.cfg.Listen = port.On("127.0.0.1")
 	p.url = "http://" + p.cfg.Listen
 	p.Client = gate.Dial(p.cfg.Control, "")
 	p.start(t)
 	return p
 }
 
-func (p *process) start(t *testing.T) {
+func (p *killable) start(t *testing.T) {
 	t.Helper()
 	text, err := json.Marshal(p.cfg)
 	must(t, err)
@@ -63,7 +64,7 @@ func (p *process) start(t *testing.T) {
 }
 
 // kill is what no process can resist.
-func (p *process) kill() {
+func (p *killable) kill() {
 	if p.cmd.ProcessState == nil {
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
