@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -195,16 +194,17 @@ func TestReleaseWithoutSwitch(t *testing.T) {
 // A release of many requests finds connections that were opened before, and nobody waits for the others.
 func TestReleaseFindsConnectionsReady(t *testing.T) {
 	const n = 200
-	var mu sync.Mutex
-	opened := map[estate.Side]int{}
+	var opened, open atomic.Int64
 	l := &lab{source: newApplication(t, estate.Source, nil), target: newApplication(t, estate.Target, nil)}
 	counting, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	s := &http.Server{ReadHeaderTimeout: patience, ConnState: func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			mu.Lock()
-			opened[estate.Target]++
-			mu.Unlock()
+		switch state {
+		case http.StateNew:
+			opened.Add(1)
+			open.Add(1)
+		case http.StateClosed: // one that got too old, and another takes its place
+			open.Add(-1)
 		}
 	}, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -217,15 +217,19 @@ func TestReleaseFindsConnectionsReady(t *testing.T) {
 	l.gate, l.stop = serve(t, l.cfg)
 	l.url, l.Client = "http://"+l.gate.Addrs().Data, gate.Dial(l.gate.Addrs().Control, "")
 	must(t, l.Hold(t.Context()))
-	all := l.held(t, newClient(t), n, func(int) string { return "x" })
-	ready := func() int { mu.Lock(); defer mu.Unlock(); return opened[estate.Target] }
-	await(t, "connections that are opened ahead", func() bool { return ready() >= n })
+	var all []<-chan answer
+	for c := newClient(t); len(all) < n; {
+		all = append(all, later(t, c, request(t, http.MethodPost, l.url, strings.NewReader("x"))))
+	}
+	l.awaitHeld(t, n)
+	await(t, "connections that are opened ahead", func() bool { return l.gate.SparesReady(estate.Target) == n && open.Load() == n })
+	before := opened.Load()
 	must(t, l.SwitchAndRelease(t.Context(), estate.Target))
 	for _, ch := range all {
 		want(t, <-ch, estate.Target)
 	}
-	if got := ready(); got != n {
-		t.Errorf("%d requests were released over %d connections", n, got)
+	if got := opened.Load() - before; got != 0 {
+		t.Errorf("%d of %d requests were released over connections that were not ready", got, n)
 	}
 }
 
