@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -23,10 +24,11 @@ import (
 const (
 	childSource = "DHOW_TEST_SOURCE"
 	childTarget = "DHOW_TEST_TARGET"
+	childPace   = "DHOW_TEST_PACE" // keys a second of its copy
 )
 
 // asProcess replicates until it is killed, and returns the exit code where that fails.
-func asProcess(source, target string) int {
+func asProcess(source, target, pace string) int {
 	var of [2]*redis.Options
 	for i, text := range []string{source, target} {
 		o, err := redis.ParseURL(text)
@@ -38,7 +40,12 @@ func asProcess(source, target string) int {
 		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		of[i] = o
 	}
-	m, err := New(Config{Estate: "e", Name: "r", Source: of[0], Target: of[1], Log: slog.New(slog.DiscardHandler)})
+	perSecond, err := strconv.Atoi(pace)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	m, err := New(Config{Estate: "e", Name: "r", Source: of[0], Target: of[1], Limits: Limits{KeysPerSecond: perSecond}, Log: slog.New(slog.DiscardHandler)})
 	if err == nil {
 		err = m.Replicate(context.Background(), func(move.Progress) {})
 	}
@@ -47,8 +54,10 @@ func asProcess(source, target string) int {
 }
 
 const (
-	// keysBefore are what there is to copy, so that some kills fall into the copy.
-	keysBefore = 25_000
+	// keysBefore are what there is to copy, and keysPerSecond is the pace of those
+	// copies that are killed: they last longer than anybody needs to kill them.
+	keysBefore    = 25_000
+	keysPerSecond = 2500
 	// killsInCopy and killsInStream are how often the process dies in each.
 	killsInCopy   = 3
 	killsInStream = 10
@@ -77,7 +86,7 @@ func TestProcessIsKilled(t *testing.T) {
 	}
 	copying, streaming := 0, 0
 	for range killsInCopy {
-		child := replicatingProcess(t, p)
+		child := replicatingProcess(t, p, keysPerSecond)
 		begun(t, p)
 		time.Sleep(between(0, 300)) // when it dies is chance, and any moment must do
 		child.kill()
@@ -88,7 +97,7 @@ func TestProcessIsKilled(t *testing.T) {
 		}
 	}
 	for range killsInStream {
-		child := replicatingProcess(t, p)
+		child := replicatingProcess(t, p, 0)
 		copied(t, p)
 		time.Sleep(between(0, 200))
 		child.kill()
@@ -104,7 +113,7 @@ func TestProcessIsKilled(t *testing.T) {
 	}
 	t.Logf("killed %d times within the copy and %d times behind it; %s writes", copying, streaming, p.from.Get(t.Context(), "grows:all").Val())
 	if copying == 0 {
-		t.Error("no kill fell into the copy: raise keysBefore")
+		t.Error("no kill fell into the copy: lower keysPerSecond")
 	}
 }
 
@@ -149,14 +158,14 @@ type child struct {
 	cmd *exec.Cmd
 }
 
-func replicatingProcess(t *testing.T, p *pair) *child {
+func replicatingProcess(t *testing.T, p *pair, keysPerSecond int) *child {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), childSource+"="+p.source.URL(), childTarget+"="+p.target.URL())
+	cmd.Env = append(os.Environ(), childSource+"="+p.source.URL(), childTarget+"="+p.target.URL(), childPace+"="+strconv.Itoa(keysPerSecond))
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {

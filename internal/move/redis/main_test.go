@@ -9,7 +9,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if source := os.Getenv(childSource); source != "" {
-		os.Exit(asProcess(source, os.Getenv(childTarget)))
+		os.Exit(asProcess(source, os.Getenv(childTarget), os.Getenv(childPace)))
 	}
 	goleak.VerifyTestMain(m)
 }
