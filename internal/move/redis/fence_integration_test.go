@@ -382,19 +382,23 @@ func TestSealRefusesABrokenFence(t *testing.T) {
 	before := aclList(t, admin)
 	for name, breakIt := range map[string]func(){
 		"somebody ends the pause": func() {
-			do(t, admin, "CLIENT", "UNPAUSE")
-			must(t, admin.Set(t.Context(), "slipped", "1", 0).Err())
+			_, err := admin.Pipelined(t.Context(), func(p redis.Pipeliner) error { // at once: a renewal would pause the write again
+				p.Do(t.Context(), "CLIENT", "UNPAUSE")
+				p.Set(t.Context(), "slipped", "1", 0)
+				return nil
+			})
+			must(t, err)
 		},
 		"a renewal comes late": func() {
 			must(t, syscall.Kill(e.source.Pid(), syscall.SIGSTOP))
-			time.Sleep(500 * time.Millisecond)
+			time.Sleep(e.m.pauseTime + 200*time.Millisecond) // the pause ends while nobody can renew it
 			must(t, syscall.Kill(e.source.Pid(), syscall.SIGCONT))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e.m.pauseTime = pauseTime
 			if strings.HasPrefix(name, "a renewal") {
-				e.m.pauseTime = 300 * time.Millisecond
+				e.m.pauseTime = 2 * time.Second
 			}
 			_, err := e.m.Fence(t.Context())
 			must(t, err)
@@ -417,7 +421,7 @@ func TestFenceEndsWithTheProcess(t *testing.T) {
 	e := startEnds(t)
 	e.streaming(t)
 	must(t, e.m.Prepare(t.Context()))
-	e.m.pauseTime = 400 * time.Millisecond
+	e.m.pauseTime = 2 * time.Second
 	_, err := e.m.Fence(t.Context())
 	must(t, err)
 	began := time.Now()
