@@ -63,6 +63,7 @@ func answerWith(status int, body string) func(http.ResponseWriter, *http.Request
 }
 
 func TestOutcomes(t *testing.T) {
+	const noAnswer, noWholeAnswer = "no answer in time", "the body does not come" // these take their time-out
 	const completed = `{"id":1,"state":"completed","transfer":2,"from_balance":5,"from_version":6,"to_version":7}`
 	pay := operation{op: history.Pay, key: "k", from: 1, to: 5, amount: 10, currency: "USD"}
 	transfer, request, accept := pay, pay, pay
@@ -151,14 +152,18 @@ func TestOutcomes(t *testing.T) {
 		"reset before the answer":     {pay, func(w http.ResponseWriter, _ *http.Request) bool { reset(w); return true }, history.Unknown, 0},
 		"closed before the answer":    {pay, func(w http.ResponseWriter, _ *http.Request) bool { _ = hijack(w).Close(); return true }, history.Unknown, 0},
 		"read closed":                 {read, func(w http.ResponseWriter, _ *http.Request) bool { _ = hijack(w).Close(); return true }, history.Unknown, 0},
-		"no answer in time":           {pay, func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }, history.Unknown, 0},
+		noAnswer:                      {pay, func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }, history.Unknown, 0},
 		"the body is cut off":         {pay, cutOff, history.Unknown, 201},
-		"the body does not come":      {pay, noBody, history.Unknown, 201},
+		noWholeAnswer:                 {pay, noBody, history.Unknown, 201},
 		"what answers is not an HTTP": {pay, gibberish, history.Unknown, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBank(t)
-			w, done := one(t, b.URL, 300*time.Millisecond)
+			timeout := time.Minute
+			if name == noAnswer || name == noWholeAnswer {
+				timeout = time.Second
+			}
+			w, done := one(t, b.URL, timeout)
 			defer b.CloseClientConnections()
 			// The connection is used before, which is when net/http would send again.
 			warm := w.client.exchange(context.Background(), http.MethodGet, "/accounts/2", "", nil)
