@@ -246,7 +246,7 @@ func newWorld(t *testing.T) *world {
 // open is a new process with the state that others have left.
 func (w *world) open(t testing.TB) *DR {
 	t.Helper()
-	d, err := New(Options{Graph: w.graph, State: w.state, AWS: w.aws, Poll: time.Millisecond, Wait: time.Second, Clients: func(c aws.Config) Clients {
+	d, err := New(Options{Graph: w.graph, State: w.state, AWS: w.aws, Poll: time.Millisecond, Wait: time.Minute, Clients: func(c aws.Config) Clients {
 		at := &place{w, c.Region}
 		return Clients{Databases: at, Metrics: at, Vaults: at, Groups: cloudformation.NewFromConfig(c)}
 	}})
@@ -550,6 +550,9 @@ func TestUndone(t *testing.T) {
 	w.lag = 2
 	d := w.open(t)
 	d.o.Wait = 50 * time.Millisecond
+	d.waiting = func(ctx context.Context) (context.Context, context.CancelFunc) {
+		return context.WithTimeout(ctx, d.o.Wait)
+	}
 	clients := d.o.Clients
 	d.o.Clients = func(c aws.Config) Clients {
 		all := clients(c)
