@@ -171,7 +171,7 @@ func TestACopyKilledWhileItBeginsAgain(t *testing.T) {
 	e.sql(e.source, "CREATE DATABASE app", "USE app", "CREATE TABLE parent (id INT PRIMARY KEY, b VARCHAR(200))",
 		"CREATE TABLE child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE, b VARCHAR(300))", "CREATE TABLE other (id INT PRIMARY KEY, b VARCHAR(300), KEY (b))",
 		"INSERT INTO parent SELECT seq, REPEAT('p', 100) FROM seq_1_to_1000", "INSERT INTO child SELECT seq, seq, REPEAT('c', 200) FROM seq_1_to_1000", "INSERT INTO other SELECT seq, REPEAT('o', 150) FROM seq_1_to_2000", "ANALYZE TABLE parent, child, other")
-	e.limits = Limits{Copies: 1, RowsPerSecond: 4000, ChunkBytes: 100 << 10}
+	e.limits = Limits{Copies: 1, RowsPerSecond: stoppable, ChunkBytes: 100 << 10}
 	e.stopInCopy(1, 1)
 	e.limits.RowsPerSecond = 0
 	deaths := 0

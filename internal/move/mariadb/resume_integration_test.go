@@ -9,6 +9,10 @@ import (
 	"dhow/internal/move"
 )
 
+// stoppable is the pace of a copy that is still far from its end when a test stops it,
+// however late: rows a second.
+const stoppable = 400
+
 // stopInCopy lets a copy run until so many of its pieces are done, under so many
 // snapshots, and stops it.
 func (e *ends) stopInCopy(pieces, snapshots int) {
@@ -39,7 +43,7 @@ func TestACopyGoesOnUnderASecondSnapshot(t *testing.T) {
 		"CREATE TABLE other (id INT PRIMARY KEY, c INT, FOREIGN KEY (c) REFERENCES child (id), u INT, UNIQUE KEY (u), b VARCHAR(100))",
 		"INSERT INTO keyless SELECT seq % 500, REPEAT('k', 60) FROM seq_1_to_2000", "INSERT INTO parent SELECT seq, seq, REPEAT('p', 150) FROM seq_1_to_2000",
 		"INSERT INTO child SELECT seq, 1 + seq % 2000, REPEAT('c', 200) FROM seq_1_to_3000", "INSERT INTO other SELECT seq, IF(seq BETWEEN 1000 AND 1900, seq, NULL), seq, REPEAT('o', 100) FROM seq_1_to_2500", "ANALYZE TABLE keyless, parent, child, other")
-	e.limits = Limits{Copies: 1, RowsPerSecond: 4000, ChunkBytes: 100 << 10}
+	e.limits = Limits{Copies: 1, RowsPerSecond: stoppable, ChunkBytes: 100 << 10}
 	change := func(k int) {
 		e.sql(e.source, "USE app",
 			fmt.Sprintf("DELETE FROM keyless WHERE a = %d LIMIT 2", k), "INSERT INTO keyless VALUES (-1, 'new')", fmt.Sprintf("UPDATE keyless SET b = 'changed' WHERE a = %d", k+1),
@@ -63,7 +67,7 @@ func TestAKilledSettlingGoesOn(t *testing.T) {
 	e := startEnds(t)
 	e.sql(e.source, "CREATE DATABASE app", "USE app", "CREATE TABLE a (id INT PRIMARY KEY, b VARCHAR(200))", "CREATE TABLE z (id INT PRIMARY KEY, b VARCHAR(200))",
 		"INSERT INTO a SELECT seq, REPEAT('a', 100) FROM seq_1_to_3000", "INSERT INTO z SELECT seq, REPEAT('z', 150) FROM seq_1_to_3000", "ANALYZE TABLE a, z")
-	e.limits = Limits{Copies: 1, RowsPerSecond: 4000, ChunkBytes: 100 << 10}
+	e.limits = Limits{Copies: 1, RowsPerSecond: stoppable, ChunkBytes: 100 << 10}
 	e.stopInCopy(6, 1)
 	// What one of the tables has to follow takes a while, in many transactions.
 	for i := range 100 {
