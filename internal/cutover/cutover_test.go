@@ -21,7 +21,7 @@ func machineOn(t *testing.T, w *world, change func(*Config)) (*Machine, *Journal
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = j.Close() })
-	cfg := Config{To: Target, Journal: j, Budget: time.Second, Patience: 10 * time.Millisecond, Persistence: 100 * time.Millisecond, Breath: time.Nanosecond, Proof: true, Gate: &modelGate{w, w.process}}
+	cfg := Config{To: Target, Journal: j, Budget: time.Minute, Patience: 10 * time.Millisecond, Persistence: 2 * time.Second, Breath: time.Nanosecond, Proof: true, Gate: &modelGate{w, w.process}}
 	for i := range w.dbs {
 		cfg.Movers = append(cfg.Movers, &modelMover{w, w.process, i, Source, Target})
 		cfg.Back = append(cfg.Back, &modelMover{w, w.process, i, Target, Source})
@@ -46,13 +46,13 @@ func standsAt(t *testing.T, w *world, want Side) {
 
 func TestRunRefusesAStallThatIsTooLong(t *testing.T) {
 	w := newWorld(2)
-	w.lag = func() time.Duration { return 2 * time.Second }
+	w.lag = func() time.Duration { return 2 * time.Minute }
 	m, j := machineOn(t, w, nil)
 	r, err := m.Run(context.Background())
 	if !errors.Is(err, ErrOverBudget) || !strings.Contains(err.Error(), "cutover.stall_budget") {
 		t.Errorf("got %v, want a refusal that names the budget", err)
 	}
-	if !r.HeldAt.IsZero() || r.Predicted != 2*time.Second {
+	if !r.HeldAt.IsZero() || r.Predicted != 2*time.Minute {
 		t.Errorf("held at %s, predicted %s", r.HeldAt, r.Predicted)
 	}
 	if last, err := j.Last(context.Background()); err != nil || last != nil {
@@ -66,7 +66,7 @@ func TestRunWaitsForACalmMoment(t *testing.T) {
 	asked := 0
 	w.lag = func() time.Duration {
 		if asked++; asked <= rehearsals+1 { // one look at whether the stream follows, one prediction
-			return 2 * time.Second
+			return 2 * time.Minute
 		}
 		return time.Millisecond
 	}
@@ -80,7 +80,7 @@ func TestRunWaitsForACalmMoment(t *testing.T) {
 // TestRunPrefersACalmerMoment: a stall that only just fits is taken once nothing
 // better has come for half of the patience.
 func TestRunPrefersACalmerMoment(t *testing.T) {
-	const tight, calm = 700 * time.Millisecond, time.Millisecond // of a second
+	const tight, calm = 42 * time.Second, time.Millisecond // of a minute
 	for name, c := range map[string]struct {
 		comes    bool
 		patience time.Duration
@@ -279,7 +279,7 @@ func TestOneThatCanNotFollowTakesAllBack(t *testing.T) {
 	for _, call := range []string{"fence db2", "catch up db2", "seal db2"} {
 		w := newWorld(3)
 		w.slow = map[string]time.Duration{call: time.Minute}
-		m, _ := machineOn(t, w, func(c *Config) { c.Budget = 500 * time.Millisecond })
+		m, _ := machineOn(t, w, func(c *Config) { c.Budget = 2 * time.Second })
 		if r, err := m.Run(context.Background()); !errors.Is(err, ErrOverBudget) || !strings.Contains(err.Error(), "database db2") || r.Outcome != Undone {
 			t.Errorf("%s: outcome %q, %v", call, r.Outcome, err)
 		}
