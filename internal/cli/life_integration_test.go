@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -170,9 +171,9 @@ func verified(t *testing.T, s *stage, p *place) {
 func followed(t *testing.T, p *place, to cutover.Side) *running {
 	t.Helper()
 	r := p.begin(t, "replicate", "-o", "json")
-	eventually(t, "replicate streams", func() bool {
-		return strings.Count(r.out.String(), `"phase":"stream"`) >= len(p.databases)
-	})
+	for _, d := range p.databases {
+		eventually(t, d+" streams", func() bool { return strings.Contains(r.out.String(), fmt.Sprintf(`"database":%q,"phase":"stream"`, d)) })
+	}
 	status := p.run(t, 0, "status", "-o", "json").object(t)
 	is(t, status, os.Getpid(), "replicate", "pid")
 	is(t, status, to, "replicate", "to")
