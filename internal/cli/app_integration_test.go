@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"dhow/internal/cutover"
+	"dhow/internal/process"
 )
 
 // application is a service on both sides that books an entry for each request,
@@ -67,17 +67,15 @@ func (a *application) book(w http.ResponseWriter, r *http.Request, side cutover.
 	w.WriteHeader(http.StatusCreated)
 }
 
-// estate is the gate's part of an estate file, on a free address.
+// estate is the gate's part of an estate file, on an address that nobody else gets.
 func (a *application) estate(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := process.ReservePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.gate = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(port.Release)
+	a.gate = port.On("127.0.0.1")
 	return fmt.Sprintf("gate:\n  listen: %s\n  routes:\n    - {name: entries, source: %q, target: %q}\n", a.gate, a.servers[cutover.Source].URL, a.servers[cutover.Target].URL)
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"dhow/internal/cutover"
 	"dhow/internal/pgserver/pgtest"
+	"dhow/internal/process"
 )
 
 // TestTrouble gives the commands what can not be worked with, kills them and
@@ -191,15 +192,15 @@ func pretend(version int) string {
 		$$ SELECT CASE name WHEN 'server_version_num' THEN '` + strconv.Itoa(version) + `' ELSE pg_catalog.current_setting_of_this_server(name) END $$`
 }
 
-// freePort is a port that nobody listens on.
+// freePort is a port that nobody listens on, until the test's end.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := process.ReservePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Cleanup(port.Release)
+	return port.Number()
 }
 
 // relay makes a port that leads to another one, as a tunnel does.
