@@ -52,17 +52,24 @@ type Left struct {
 }
 
 // Learn is what a pod runs. whole says that all of its containers have been started; until
-// then it may still learn more. Images that are named by digest already are no part of it.
+// then it may still learn more. Images that are named by digest already are no part of it,
+// unless it was Hold that named them so: a pod that is held tells what its revision began with
+// as well as the first one did, and may be the only one that is left to tell it.
 func Learn(pod *corev1.Pod) (r Record, whole bool) {
 	ids := map[string]string{}
 	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		ids[s.Name] = s.ImageID
 	}
+	report := reported(pod)
 	whole = true
 	for _, c := range containersOf(pod) {
 		id := ids[c.Name]
 		if id == "" {
 			whole = false
+			continue
+		}
+		if image, digest, ok := report.held(c); ok {
+			r.Images = append(r.Images, Image{c.Name, image, digest})
 			continue
 		}
 		switch digest, err := Digest(c.Image, id); {
@@ -76,16 +83,32 @@ func Learn(pod *corev1.Pod) (r Record, whole bool) {
 	return r, whole
 }
 
+// container is a pod's, and the field that has its image.
+type container struct {
+	*corev1.Container
+	field string
+}
+
 // containersOf are a pod's, those that only begin it first.
-func containersOf(pod *corev1.Pod) []*corev1.Container {
-	var all []*corev1.Container
+func containersOf(pod *corev1.Pod) []container {
+	var all []container
 	for i := range pod.Spec.InitContainers {
-		all = append(all, &pod.Spec.InitContainers[i])
+		c := &pod.Spec.InitContainers[i]
+		all = append(all, container{c, fmt.Sprintf("spec.initContainers[%s].image", c.Name)})
 	}
 	for i := range pod.Spec.Containers {
-		all = append(all, &pod.Spec.Containers[i])
+		c := &pod.Spec.Containers[i]
+		all = append(all, container{c, fieldOf(c.Name, "image")})
 	}
 	return all
+}
+
+// held is as what a container's image was named before Hold named it by its digest too.
+func (r Report) held(c container) (image, digest string, ok bool) {
+	if !slices.ContainsFunc(r.Set, func(x Change) bool { return x.Field == c.field && x.Value == c.Image }) {
+		return "", "", false
+	}
+	return strings.Cut(c.Image, "@")
 }
 
 // errDigested says that an image is named by its digest.
@@ -125,11 +148,7 @@ func Hold(pod *corev1.Pod, r Record, revision string) (bool, error) {
 	done := pod.DeepCopy()
 	report := reported(pod)
 	changed := false
-	for n, c := range containersOf(done) {
-		field := fieldOf(c.Name, "image")
-		if n < len(done.Spec.InitContainers) {
-			field = fmt.Sprintf("spec.initContainers[%s].image", c.Name)
-		}
+	for _, c := range containersOf(done) {
 		i := slices.IndexFunc(r.Images, func(x Image) bool { return x.Container == c.Name && x.Image == c.Image })
 		if i < 0 {
 			continue
@@ -138,7 +157,7 @@ func Hold(pod *corev1.Pod, r Record, revision string) (bool, error) {
 		if _, err := name.NewDigest(held); err != nil {
 			return false, fmt.Errorf("hold the image of container %s: the record of %s has the digest %q, which is none: remove the record", c.Name, revision, r.Images[i].Digest)
 		}
-		report.Set = append(report.Set, Change{field, held, "the first pod of " + revision + " ran that, whatever the registry has by that name now"})
+		report.Set = append(report.Set, Change{c.field, held, "the first pod of " + revision + " ran that, whatever the registry has by that name now"})
 		c.Image, changed = held, true
 	}
 	if !changed {

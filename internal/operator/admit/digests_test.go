@@ -129,7 +129,13 @@ func TestHold(t *testing.T) {
 	if changed, err := Hold(pod, record, "ReplicaSet cart-5d9"); err != nil || changed {
 		t.Errorf("a second time: got %v, %v", changed, err)
 	}
-	// What it runs since tells nothing anew.
+	// Once it runs, it tells the same as the first one, also where that has gone.
+	pod.Status = started(t).Status
+	if again, whole := Learn(pod); !whole || cmp.Diff(record, again) != "" {
+		t.Errorf("whole is %v, -want +got:\n%s", whole, cmp.Diff(record, again))
+	}
+	// A digest that another than Hold has put there is its author's, whatever the annotation says of other fields.
+	pod.Spec.Containers[0].Image = "cart:v1@" + second
 	if r, _ := Learn(pod); slices.ContainsFunc(r.Images, func(i Image) bool { return i.Container == "cart" }) {
 		t.Errorf("got %+v", r)
 	}
