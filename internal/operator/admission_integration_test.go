@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -72,7 +74,7 @@ func (l *logs) String() string {
 
 func newGateBench(t *testing.T) *gateBench {
 	t.Helper()
-	g := &gateBench{bench: bench{TB: t, conf: apitest.Start(t, nil, append(apitest.Ours(t), apitest.Others(t)...)...), writes: &writes{}, root: t}, logs: &logs{next: t.Output()}}
+	g := &gateBench{bench: bench{TB: t, conf: apitest.Start(t, nil, slices.Concat(apitest.Ours(t), apitest.Others(t), []*apiextensionsv1.CustomResourceDefinition{apitest.Rollouts()})...), writes: &writes{}, root: t}, logs: &logs{next: t.Output()}}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	t.Cleanup(cancel)
 	g.ctx = ctx
@@ -252,6 +254,7 @@ func TestAdmission(t *testing.T) {
 	step("pods elsewhere stay as they are", touchesNoOthers)
 	step("the first pods of a workload that is exposed by itself", foresees)
 	step("pods of a revision run what its first one ran", holdsImages)
+	step("so do those of revisions beside each other, of whatever workload", holdsRevisions)
 	step("the operator's own pods keep to the restricted standard", keepsStandard)
 	step("the operator reads no Secrets but its own", readsNoOthers)
 	step("the operator that works says so", tellsWhoLeads)

@@ -120,6 +120,9 @@ func strip(x any) (any, error) {
 	case *appsv1.StatefulSet:
 		x.Spec.Template, x.Spec.VolumeClaimTemplates = stripPod(&x.Spec.Template), nil
 		x.Status = appsv1.StatefulSetStatus{AvailableReplicas: x.Status.AvailableReplicas}
+	case *appsv1.DaemonSet:
+		x.Spec = appsv1.DaemonSetSpec{}
+		x.Status = appsv1.DaemonSetStatus{NumberAvailable: x.Status.NumberAvailable}
 	case *unstructured.Unstructured:
 		stripRollout(x)
 	case *policyv1.PodDisruptionBudget:

@@ -50,8 +50,9 @@ const (
 )
 
 // The rights that it takes beside reading pods: it can change and remove no revision, not even
-// its own.
+// its own. DaemonSets are heard for its sake alone.
 //
+// +kubebuilder:rbac:groups=apps,resources=daemonsets,verbs=list;watch
 // +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;create
 
 // revision is what makes pods that are all alike: a ReplicaSet, or the ControllerRevision of a
@@ -344,7 +345,7 @@ func registerImages(m manager.Manager, r *imageReconciler, rollouts bool) error 
 	space := &metav1.PartialObjectMetadata{}
 	space.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	b := builder.ControllerManagedBy(m).Named("images").For(space, builder.WithPredicates(predicate.LabelChangedPredicate{})).
-		Watches(&appsv1.Deployment{}, come).Watches(&appsv1.StatefulSet{}, come).Watches(&appsv1.ControllerRevision{}, lost).
+		Watches(&appsv1.Deployment{}, come).Watches(&appsv1.StatefulSet{}, come).Watches(&appsv1.DaemonSet{}, come).Watches(&appsv1.ControllerRevision{}, lost).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 1, ReconciliationTimeout: workTime, RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry)})
 	if rollouts {
 		u := &unstructured.Unstructured{}
@@ -364,6 +365,8 @@ func available(o client.Object) int64 {
 		return int64(x.Status.AvailableReplicas)
 	case *appsv1.StatefulSet:
 		return int64(x.Status.AvailableReplicas)
+	case *appsv1.DaemonSet:
+		return int64(x.Status.NumberAvailable)
 	case *unstructured.Unstructured:
 		n, _, _ := unstructured.NestedInt64(x.Object, "status", "availableReplicas")
 		return n

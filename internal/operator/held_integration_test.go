@@ -9,7 +9,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -346,6 +348,16 @@ func holdsImages(g *gateBench) {
 			return ""
 		})
 	}
+	// A pod that is held tells what its revision began with where the record and the first pod have gone.
+	g.runs(second, image+"@"+digestOf("a"))
+	for _, o := range []client.Object{first, g.recorded(space, "cart-5d9")} {
+		if err := g.Delete(g.ctx, o, client.GracePeriodSeconds(0)); err != nil {
+			g.Fatal(err)
+		}
+	}
+	if again := g.recorded(space, "cart-5d9"); !strings.Contains(string(again.Data.Raw), `"image":"`+image+`:v1","digest":"`+digestOf("a")) {
+		g.Errorf("got %s: want what it was", again.Data.Raw)
+	}
 	// A rehearsal changes nothing.
 	g.labelled(space, admit.DigestsDryRun)
 	g.await("a pod as it was", func() string {
@@ -355,4 +367,81 @@ func holdsImages(g *gateBench) {
 		}
 		return ""
 	})
+}
+
+// holdsRevisions: while a revision is rolled out beside another, by a DaemonSet that replaces
+// what is deleted or a Rollout that tries it out, and after it was rolled back, pods of each are
+// held at what it began with. The workload's own status tells that there is something to see.
+func holdsRevisions(g *gateBench) {
+	const space, image = "revisions", "registry.example.com:5000/app"
+	g.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: space, Labels: map[string]string{admit.DigestsLabel: admit.DigestsPin}}})
+	named := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: space, Name: name} }
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "app"}}
+	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: selector.MatchLabels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: image + ":v1"}}}}
+	rollout := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"replicas": int64(2)}}}
+	rollout.SetGroupVersionKind(rolloutKind)
+	rollout.SetNamespace(space)
+	rollout.SetName("shop")
+	for _, w := range []struct {
+		kind   string
+		object client.Object
+		// status says how many of its pods serve.
+		status string
+		// hash is what a revision's pods are labelled with, from its name and from its end.
+		label string
+		hash  func(name, end string) string
+	}{
+		{"DaemonSet", &appsv1.DaemonSet{ObjectMeta: named("agent"), Spec: appsv1.DaemonSetSpec{Selector: selector, Template: template, UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}}},
+			`{"status":{"numberAvailable":%d}}`, appsv1.ControllerRevisionHashLabelKey, func(_, end string) string { return end }},
+		{"StatefulSet", &appsv1.StatefulSet{ObjectMeta: named("store"), Spec: appsv1.StatefulSetSpec{Selector: selector, Template: template}},
+			`{"status":{"replicas":%[1]d,"readyReplicas":%[1]d,"availableReplicas":%[1]d}}`, appsv1.ControllerRevisionHashLabelKey, func(name, _ string) string { return name }},
+		{rolloutKind.Kind, rollout, `{"status":{"availableReplicas":%d}}`, rolloutHash, func(_, end string) string { return end }},
+	} {
+		g.create(w.object)
+		if w.kind != rolloutKind.Kind {
+			w.object.GetObjectKind().SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind(w.kind)) // which the answer leaves out
+		}
+		n := 0
+		pod := func(end string) *corev1.Pod {
+			n++
+			name := w.object.GetName() + "-" + end
+			owner := w.object
+			if w.kind == rolloutKind.Kind {
+				owner = &appsv1.ReplicaSet{ObjectMeta: named(name)}
+				g.get(owner)
+				owner.GetObjectKind().SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
+			}
+			return g.podOf(owner, fmt.Sprintf("%s-%d", name, n), func(p *corev1.Pod) { p.Labels = map[string]string{"app": "app", w.label: w.hash(name, end)} })
+		}
+		held := func(end, figure string) {
+			g.Helper()
+			g.await(fmt.Sprintf("a pod of %s %s-%s with its digest", w.kind, w.object.GetName(), end), func() string {
+				if p := pod(end); p.Spec.Containers[0].Image != image+":v1@"+digestOf(figure) {
+					return "one has " + p.Spec.Containers[0].Image
+				}
+				return ""
+			})
+		}
+		for i, end := range []string{"7f", "8b"} {
+			figure := []string{"a", "b"}[i]
+			name := w.object.GetName() + "-" + end
+			if w.kind == rolloutKind.Kind {
+				labels := map[string]string{"app": "app", rolloutHash: end}
+				g.create(&appsv1.ReplicaSet{ObjectMeta: named(name), Spec: appsv1.ReplicaSetSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: template.Spec}}})
+			} else {
+				g.create(&appsv1.ControllerRevision{ObjectMeta: named(name), Data: runtime.RawExtension{Raw: []byte(`{}`)}, Revision: int64(i + 1)})
+			}
+			first := pod(end)
+			if first.Spec.Containers[0].Image != image+":v1" {
+				g.Errorf("the first pod of %s has %s: want it by its tag", name, first.Spec.Containers[0].Image)
+			}
+			g.runs(first, image+"@"+digestOf(figure))
+			if err := g.Status().Patch(g.ctx, w.object.DeepCopyObject().(client.Object), client.RawPatch(types.MergePatchType, fmt.Appendf(nil, w.status, i+1))); err != nil {
+				g.Fatal(err)
+			}
+			g.recorded(space, name)
+			held(end, figure)
+		}
+		held("7f", "a")
+	}
 }
