@@ -156,7 +156,9 @@ func TestOldDeployment(t *testing.T) {
 	mooring := moor(ctx, t, demo.MooringOptions{Dir: filepath.Join(dir, "cluster"), Superapp: filepath.Join(programs, "superapp"), Customers: 500, Say: t.Logf})
 	reader := signIn(ctx, t, filepath.Join(programs, "dhow"), mooring.Kubeconfig)
 	t.Run("assessed", func(t *testing.T) { assessed(ctx, t, programs, mooring, reader) })
-	t.Run("exposed", func(t *testing.T) { exposed(ctx, t, programs, mooring, reader) })
+	image := push(ctx, t, filepath.Join(programs, "image"), mooring.Registry)
+	t.Run("exposed", func(t *testing.T) { exposed(ctx, t, programs, mooring, reader, image) })
+	t.Run("held", func(t *testing.T) { held(ctx, t, programs, mooring, reader, image) })
 }
 
 // assessed: read with the printed role and no other right, it is found to have what its files

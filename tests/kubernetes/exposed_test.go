@@ -69,9 +69,10 @@ type old struct {
 // exposed: labelled for automatic exposure, told what the plan tells, and with what nobody but
 // a person can mend mended, the old deployment becomes what the plan says, and nothing is
 // found of how it is exposed and balanced.
-func exposed(ctx context.Context, t *testing.T, programs string, mooring demo.Mooring, reader string) {
+func exposed(ctx context.Context, t *testing.T, programs string, mooring demo.Mooring, reader, image string) {
 	o := newOld(ctx, t, programs, mooring, reader)
-	o.step("the operator runs", func() { o.install(push(ctx, t, filepath.Join(programs, "image"), mooring.Registry)) })
+	o.step("the operator runs", func() { o.install(image) })
+	o.play()
 	o.step("each workload has an Exposure", o.label)
 	o.step("what only a person can say is said", o.say)
 	o.await("the API server has the operator complete a pod", o.completes)
@@ -180,7 +181,6 @@ func (o *old) install(image string) {
 	if _, err := kube.AwaitReady(o.ctx, o.kubeconfig, install.Namespace); err != nil {
 		o.Fatal(err)
 	}
-	o.play()
 }
 
 // play lets load balancers be played until the test ends.
