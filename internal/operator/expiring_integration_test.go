@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"dhow/api/v1alpha1"
 	"dhow/internal/operator/apitest"
@@ -94,20 +93,8 @@ func expires(b *bench) {
 	}
 	b.is(e, v1alpha1.Ready, metav1.ConditionTrue, "Serving")
 	measured := func() float64 {
-		families, err := metrics.Registry.Gather()
-		if err != nil {
-			b.Fatal(err)
-		}
-		for _, f := range families {
-			for _, m := range f.GetMetric() {
-				for _, l := range m.GetLabel() {
-					if f.GetName() == "dhow_operator_certificate_expires_timestamp_seconds" && l.GetName() == "host" && l.GetValue() == host {
-						return m.GetGauge().GetValue()
-					}
-				}
-			}
-		}
-		return 0
+		at, _ := b.gauge("dhow_operator_certificate_expires_timestamp_seconds", host)
+		return at
 	}
 	if got := measured(); got != float64(now.AddDate(0, 0, 20).Unix()) {
 		b.Errorf("the metric says %g", got)

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"dhow/internal/operator/admit"
 	"dhow/internal/operator/render"
@@ -119,16 +118,8 @@ func (b *bench) tells(o client.Object, reason, text string) int {
 // differing is what the metric says of a namespace, -1 where it says nothing.
 func (b *bench) differing(namespace string) float64 {
 	b.Helper()
-	families, err := metrics.Registry.Gather()
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			if f.GetName() == "dhow_operator_pods_of_other_image" && m.GetLabel()[0].GetValue() == namespace {
-				return m.GetGauge().GetValue()
-			}
-		}
+	if n, ok := b.gauge("dhow_operator_pods_of_other_image", namespace); ok {
+		return n
 	}
 	return -1
 }

@@ -305,18 +305,30 @@ func (b *bench) settled() {
 // works says whether a controller of the operator is at something.
 func (b *bench) works() bool {
 	b.Helper()
+	workers, _ := b.gauge("controller_runtime_active_workers", "")
+	return workers > 0
+}
+
+// gauge is the sum of a metric's figures that have a label of that value, "" for all of them;
+// ok says that there are any.
+func (b *bench) gauge(name, value string) (sum float64, ok bool) {
+	b.Helper()
 	families, err := metrics.Registry.Gather()
 	if err != nil {
 		b.Fatal(err)
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == "controller_runtime_active_workers" && m.GetGauge().GetValue() > 0 {
-				return true
+			mine := value == ""
+			for _, l := range m.GetLabel() {
+				mine = mine || l.GetValue() == value
+			}
+			if mine && f.GetName() == name {
+				sum, ok = sum+m.GetGauge().GetValue(), true
 			}
 		}
 	}
-	return false
+	return sum, ok
 }
 
 // TestOperator goes through the life of Exposures on a real API server, one after the other.
