@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +17,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"dhow/internal/cutover"
-	"dhow/internal/process"
 )
 
 // application is a service on both sides that books an entry for each request,
@@ -70,12 +71,7 @@ func (a *application) book(w http.ResponseWriter, r *http.Request, side cutover.
 // estate is the gate's part of an estate file, on an address that nobody else gets.
 func (a *application) estate(t *testing.T) string {
 	t.Helper()
-	port, err := process.ReservePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(port.Release)
-	a.gate = port.On("127.0.0.1")
+	a.gate = net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
 	return fmt.Sprintf("gate:\n  listen: %s\n  routes:\n    - {name: entries, source: %q, target: %q}\n", a.gate, a.servers[cutover.Source].URL, a.servers[cutover.Target].URL)
 }
 

@@ -165,7 +165,7 @@ func New(o Options) (*DR, error) {
 		}
 	}
 	d.waiting = func(ctx context.Context) (context.Context, context.CancelFunc) {
-		return context.WithTimeout(ctx, o.Wait)
+		return context.WithTimeout(ctx, d.o.Wait)
 	}
 	if len(d.main) == 0 {
 		return nil, errors.New("the estate has nothing to fall back from: add the environment main under landing.environments")

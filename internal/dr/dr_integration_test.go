@@ -550,9 +550,6 @@ func TestUndone(t *testing.T) {
 	w.lag = 2
 	d := w.open(t)
 	d.o.Wait = 50 * time.Millisecond
-	d.waiting = func(ctx context.Context) (context.Context, context.CancelFunc) {
-		return context.WithTimeout(ctx, d.o.Wait)
-	}
 	clients := d.o.Clients
 	d.o.Clients = func(c aws.Config) Clients {
 		all := clients(c)
